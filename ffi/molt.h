@@ -1,0 +1,28 @@
+/*
+ * molt's C library: what TypeScript cannot do through Deno. It moves bytes and makes system calls;
+ * every decision is taken in TypeScript (src/native is the only caller).
+ *
+ * Conventions
+ *   - A function that can fail returns a negative errno value (-ENOENT, ...), never sets errno for
+ *     its caller, and leaves nothing behind when it fails.
+ *   - Descriptors are created close-on-exec. Only molt_set_cloexec changes that.
+ *   - Sizes and offsets are in bytes, times in nanoseconds unless the name says otherwise, and
+ *     integers in memory are in host byte order.
+ *   - Addresses that TypeScript carries around travel as uint64_t.
+ */
+#ifndef MOLT_H
+#define MOLT_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdint.h>
+
+#define MOLT_EXPORT __attribute__((visibility("default")))
+
+/* The outcome of a system call as molt returns it: the result, or -errno. */
+static inline int64_t molt_result(int64_t value)
+{
+	return value < 0 ? -(int64_t)errno : value;
+}
+
+#endif

@@ -1,0 +1,224 @@
+/* The process itself: exec, children, environment, terminal. */
+#include "molt.h"
+
+#include <fcntl.h>
+#include <pty.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Turns `count` NUL-terminated strings, one after the other, into a vector that ends with NULL. */
+static char **vector_of(const char *strings, uint32_t count)
+{
+	char **vector = calloc(count + 1, sizeof *vector);
+
+	for (uint32_t i = 0; vector && i < count; i++) {
+		vector[i] = (char *)(uintptr_t)strings;
+		strings += strlen(strings) + 1;
+	}
+	return vector;
+}
+
+/*
+ * Replaces the process image: `command` (searched in PATH like execvp) with the arguments and the
+ * environment given, each as NUL-terminated strings one after the other. Returns only on failure.
+ */
+MOLT_EXPORT int32_t molt_exec(const char *command, const char *arguments, uint32_t argument_count,
+			      const char *environment, uint32_t environment_count)
+{
+	char **argv = vector_of(arguments, argument_count);
+	char **envp = vector_of(environment, environment_count);
+	int32_t error = -ENOMEM;
+
+	if (argv && envp) {
+		/* Deno's runtime blocks no signal in its threads, but an exec'd program inherits the mask. */
+		sigset_t none, before;
+
+		sigemptyset(&none);
+		pthread_sigmask(SIG_SETMASK, &none, &before);
+		execvpe(command, argv, envp);
+		error = -errno;
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	}
+	free(argv);
+	free(envp);
+	return error;
+}
+
+/*
+ * Starts `command` (searched in PATH) with the arguments given and this process's environment plus
+ * `environment`. map holds `map_count` pairs (descriptor here, descriptor there); everything else
+ * that is close-on-exec closes. With `session` 1 it becomes a session leader. Returns the child's
+ * pid.
+ */
+MOLT_EXPORT int32_t molt_spawn(const char *command, const char *arguments, uint32_t argument_count,
+			       const char *environment, uint32_t environment_count,
+			       const int32_t *map, uint32_t map_count, int32_t session)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	char **argv = vector_of(arguments, argument_count);
+	char **envp = vector_of(environment, environment_count);
+	sigset_t none, defaults;
+	pid_t child = 0;
+	int error = ENOMEM;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	sigemptyset(&none);
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigdefault(&attributes, &defaults);
+	posix_spawnattr_setflags(&attributes,
+				 (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+					 (session ? POSIX_SPAWN_SETSID : 0)));
+	for (uint32_t i = 0; i < map_count; i++)
+		posix_spawn_file_actions_adddup2(&actions, map[2 * i], map[2 * i + 1]);
+	if (argv && envp)
+		error = posix_spawnp(&child, command, &actions, &attributes, argv, envp);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
+	free(argv);
+	free(envp);
+	return error ? -error : child;
+}
+
+/* Waits for a child: *status as waitpid gives it. `flags` 1 (WNOHANG): returns 0 while it runs. */
+MOLT_EXPORT int32_t molt_wait_child(int32_t pid, int32_t *status, int32_t flags)
+{
+	return (int32_t)molt_result(waitpid(pid, status, flags));
+}
+
+MOLT_EXPORT int32_t molt_kill(int32_t pid, int32_t signal)
+{
+	return (int32_t)molt_result(kill(pid, signal));
+}
+
+MOLT_EXPORT int32_t molt_process_id(void)
+{
+	return getpid();
+}
+
+MOLT_EXPORT int32_t molt_parent_id(void)
+{
+	return getppid();
+}
+
+/* Asks the kernel to send `signal` to this process when its parent ends. */
+MOLT_EXPORT int32_t molt_parent_death_signal(int32_t signal)
+{
+	return (int32_t)molt_result(prctl(PR_SET_PDEATHSIG, signal));
+}
+
+/* Names the process for ps and top (the first 15 bytes count). */
+MOLT_EXPORT int32_t molt_process_name(const char *name)
+{
+	return (int32_t)molt_result(prctl(PR_SET_NAME, name));
+}
+
+/* Copies the value of an environment variable with its NUL; returns its length or -ENOENT. */
+MOLT_EXPORT int64_t molt_getenv(const char *name, char *buffer, uint64_t size)
+{
+	const char *value = getenv(name);
+
+	if (!value)
+		return -ENOENT;
+
+	size_t length = strlen(value);
+
+	if (length + 1 > size)
+		return -ENOBUFS;
+	memcpy(buffer, value, length + 1);
+	return (int64_t)length;
+}
+
+/* Removes a variable, so that no child inherits it. */
+MOLT_EXPORT int32_t molt_unsetenv(const char *name)
+{
+	return (int32_t)molt_result(unsetenv(name));
+}
+
+/*
+ * Copies the environment as NUL-terminated strings one after the other. Returns the bytes needed,
+ * which may be more than `size`; then nothing is copied. *count is the number of strings.
+ */
+MOLT_EXPORT int64_t molt_environment(char *buffer, uint64_t size, uint32_t *count)
+{
+	uint64_t needed = 0;
+
+	*count = 0;
+	for (char **entry = environ; *entry; entry++, (*count)++)
+		needed += strlen(*entry) + 1;
+	if (needed > size)
+		return (int64_t)needed;
+	for (char **entry = environ; *entry; entry++) {
+		size_t length = strlen(*entry) + 1;
+
+		memcpy(buffer, *entry, length);
+		buffer += length;
+	}
+	return (int64_t)needed;
+}
+
+MOLT_EXPORT int32_t molt_isatty(int32_t fd)
+{
+	return isatty(fd);
+}
+
+/* Reads (set 0) or sets (set 1) a terminal's struct termios. */
+MOLT_EXPORT int32_t molt_termios(int32_t fd, int32_t set, void *settings)
+{
+	return (int32_t)molt_result(set ? tcsetattr(fd, TCSANOW, settings)
+					: tcgetattr(fd, settings));
+}
+
+/* Changes a struct termios to raw mode; with `signals` 1 the terminal still sends SIGINT and others. */
+MOLT_EXPORT void molt_termios_raw(void *settings, int32_t signals)
+{
+	struct termios *termios = settings;
+
+	termios->c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL |
+					IXON);
+	termios->c_oflag |= OPOST;
+	termios->c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN);
+	if (!signals)
+		termios->c_lflag &= ~(tcflag_t)ISIG;
+	termios->c_cflag &= ~(tcflag_t)(CSIZE | PARENB);
+	termios->c_cflag |= CS8;
+	termios->c_cc[VMIN] = 1;
+	termios->c_cc[VTIME] = 0;
+}
+
+/*
+ * Opens a pseudo terminal in raw mode: ends[0] the master (non-blocking), ends[1] the slave; the
+ * slave's path goes to `name` (`size` bytes).
+ */
+MOLT_EXPORT int32_t molt_openpty(int32_t *ends, char *name, uint64_t size)
+{
+	struct termios termios;
+
+	if (openpty(&ends[0], &ends[1], NULL, NULL, NULL) < 0)
+		return -errno;
+	tcgetattr(ends[1], &termios);
+	cfmakeraw(&termios);
+	tcsetattr(ends[1], TCSANOW, &termios);
+	if (ptsname_r(ends[0], name, size) != 0 ||
+	    fcntl(ends[0], F_SETFL, O_RDWR | O_NONBLOCK) < 0 ||
+	    fcntl(ends[0], F_SETFD, FD_CLOEXEC) < 0 || fcntl(ends[1], F_SETFD, FD_CLOEXEC) < 0) {
+		int32_t error = -errno;
+
+		close(ends[0]);
+		close(ends[1]);
+		return error;
+	}
+	return 0;
+}

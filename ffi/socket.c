@@ -1,0 +1,183 @@
+/* Sockets, and descriptors that travel over them. Addresses are struct sockaddr bytes. */
+#include "molt.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A close-on-exec, non-blocking socket: AF_* `domain`, SOCK_* `type`. */
+MOLT_EXPORT int32_t molt_socket(int32_t domain, int32_t type)
+{
+	return (int32_t)molt_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+/* A connected pair of non-blocking AF_UNIX sockets of `type` in ends[0] and ends[1]. */
+MOLT_EXPORT int32_t molt_socketpair(int32_t type, int32_t *ends)
+{
+	return (int32_t)molt_result(
+		socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends));
+}
+
+MOLT_EXPORT int32_t molt_bind(int32_t fd, const void *address, uint32_t length)
+{
+	return (int32_t)molt_result(bind(fd, address, length));
+}
+
+MOLT_EXPORT int32_t molt_listen(int32_t fd, int32_t backlog)
+{
+	return (int32_t)molt_result(listen(fd, backlog));
+}
+
+/* The next connection, close-on-exec and non-blocking; -EAGAIN if none waits. */
+MOLT_EXPORT int32_t molt_accept(int32_t fd)
+{
+	return (int32_t)molt_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+/* Starts connecting: -EINPROGRESS until the socket becomes writable; then ask molt_socket_error. */
+MOLT_EXPORT int32_t molt_connect(int32_t fd, const void *address, uint32_t length)
+{
+	return (int32_t)molt_result(connect(fd, address, length));
+}
+
+/* 0, or the -errno of a connection attempt that failed. */
+MOLT_EXPORT int32_t molt_socket_error(int32_t fd)
+{
+	int error = 0;
+	socklen_t length = sizeof error;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+		return -errno;
+	return -error;
+}
+
+MOLT_EXPORT int32_t molt_socket_option(int32_t fd, int32_t level, int32_t option, int32_t value)
+{
+	return (int32_t)molt_result(setsockopt(fd, level, option, &value, sizeof value));
+}
+
+/* The value of an integer socket option, or -errno. */
+MOLT_EXPORT int32_t molt_get_socket_option(int32_t fd, int32_t level, int32_t option)
+{
+	int value = 0;
+	socklen_t length = sizeof value;
+
+	if (getsockopt(fd, level, option, &value, &length) < 0)
+		return -errno;
+	return value;
+}
+
+/* SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2. */
+MOLT_EXPORT int32_t molt_shutdown(int32_t fd, int32_t how)
+{
+	return (int32_t)molt_result(shutdown(fd, how));
+}
+
+/* The socket's own (peer 0) or its peer's (1) address in `address` (`size` bytes). Returns its length. */
+MOLT_EXPORT int32_t molt_socket_name(int32_t fd, int32_t peer, void *address, uint32_t size)
+{
+	socklen_t length = size;
+	int outcome = peer ? getpeername(fd, address, &length) : getsockname(fd, address, &length);
+
+	return outcome < 0 ? -errno : (int32_t)length;
+}
+
+/*
+ * Looks up `host` and `service` for stream sockets and writes the first address to `address`
+ * (`size` bytes). `passive` 1 for an address to listen on. Returns its length, or the negative
+ * EAI_* code minus 1000 (to keep it apart from -errno).
+ */
+MOLT_EXPORT int32_t molt_resolve(const char *host, const char *service, int32_t passive,
+				 void *address, uint32_t size)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = passive ? AI_PASSIVE : AI_ADDRCONFIG };
+	struct addrinfo *found;
+	int error = getaddrinfo(*host ? host : NULL, service, &hints, &found);
+
+	if (error)
+		return error < 0 ? error - 1000 : -error - 1000;
+
+	int32_t length = (int32_t)found->ai_addrlen;
+
+	if (found->ai_addrlen > size)
+		length = -ENOBUFS;
+	else
+		memcpy(address, found->ai_addr, found->ai_addrlen);
+	freeaddrinfo(found);
+	return length;
+}
+
+#define DESCRIPTORS_MAX 16
+
+/*
+ * Sends bytes with `count` (at most 16) descriptors attached to the first of them. Never raises
+ * SIGPIPE. Returns the bytes sent.
+ */
+MOLT_EXPORT int64_t molt_send(int32_t fd, const void *buffer, uint64_t length,
+			      const int32_t *descriptors, uint32_t count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int32_t))];
+	} control = { 0 };
+	struct iovec vector = { (void *)(uintptr_t)buffer, length };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	if (count > DESCRIPTORS_MAX)
+		return -EINVAL;
+	if (count > 0) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int32_t));
+
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(count * sizeof(int32_t));
+		memcpy(CMSG_DATA(header), descriptors, count * sizeof(int32_t));
+	}
+	return molt_result(sendmsg(fd, &message, MSG_NOSIGNAL));
+}
+
+/*
+ * Receives bytes and, into `descriptors` (room for 16), the close-on-exec descriptors that came
+ * with them; *count says how many. MSG_* `flags`. Returns the bytes received, 0 at the end;
+ * -EMSGSIZE if more descriptors came than there is room for (all of them are closed then).
+ */
+MOLT_EXPORT int64_t molt_receive(int32_t fd, void *buffer, uint64_t length, int32_t flags,
+				 int32_t *descriptors, uint32_t *count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int32_t))];
+	} control;
+	struct iovec vector = { buffer, length };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1,
+				  .msg_control = control.bytes,
+				  .msg_controllen = sizeof control.bytes };
+	ssize_t received = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
+
+	*count = 0;
+	if (received < 0)
+		return -errno;
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
+	     header = CMSG_NXTHDR(&message, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+			continue;
+
+		uint32_t carried = (uint32_t)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int32_t));
+
+		memcpy(descriptors + *count, CMSG_DATA(header), carried * sizeof(int32_t));
+		*count += carried;
+	}
+	if (message.msg_flags & MSG_CTRUNC) {
+		while (*count > 0)
+			close(descriptors[--*count]);
+		return -EMSGSIZE;
+	}
+	return received;
+}

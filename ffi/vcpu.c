@@ -1,0 +1,186 @@
+/* vCPU threads: each sits in KVM_RUN and hands every exit to the machine (see vcpu.h). */
+#include "molt.h"
+
+#include <linux/futex.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vcpu.h"
+#include "wait.h"
+
+/* Ends KVM_RUN from outside. Its handler does nothing: the signal's arrival is the message. */
+#define KICK_SIGNAL SIGUSR1
+
+struct molt_vcpu {
+	struct molt_vcpu_shared shared; /* first: TypeScript maps it through the handle */
+	_Atomic uint32_t kicked;
+	int fd;
+	unsigned int index;
+	struct kvm_run *run;
+	size_t run_size;
+	struct molt_doorbell *doorbell;
+	pthread_t thread;
+	_Atomic int32_t thread_id;
+};
+
+static _Atomic uint32_t *state_of(struct molt_vcpu *vcpu)
+{
+	return (_Atomic uint32_t *)&vcpu->shared.state;
+}
+
+static void kick_handler(int signal)
+{
+	(void)signal;
+}
+
+static void sleep_while(struct molt_vcpu *vcpu, uint32_t state)
+{
+	while (atomic_load(state_of(vcpu)) == state)
+		syscall(SYS_futex, state_of(vcpu), FUTEX_WAIT_PRIVATE, state, NULL, NULL, 0);
+}
+
+/* Gives the vCPU to TypeScript, unless it was told to quit meanwhile, and sleeps until it is back. */
+static void hand_over(struct molt_vcpu *vcpu, uint32_t state)
+{
+	uint32_t running = MOLT_VCPU_RUNNING;
+
+	if (!atomic_compare_exchange_strong(state_of(vcpu), &running, state))
+		return;
+	molt_doorbell_ring(vcpu->doorbell, vcpu->index);
+	sleep_while(vcpu, state);
+}
+
+static void *vcpu_thread(void *argument)
+{
+	struct molt_vcpu *vcpu = argument;
+	char name[16];
+
+	atomic_store(&vcpu->thread_id, (int32_t)gettid());
+	snprintf(name, sizeof name, "CPU %u/KVM", vcpu->index);
+	pthread_setname_np(pthread_self(), name);
+	sleep_while(vcpu, MOLT_VCPU_PARKED);
+	while (atomic_load(state_of(vcpu)) != MOLT_VCPU_QUIT) {
+		int outcome = ioctl(vcpu->fd, KVM_RUN, 0);
+
+		if (outcome < 0 && (errno == EINTR || errno == EAGAIN)) {
+			if (atomic_exchange(&vcpu->kicked, 0)) {
+				vcpu->run->immediate_exit = 0;
+				hand_over(vcpu, MOLT_VCPU_PARKED);
+			}
+			continue;
+		}
+		vcpu->shared.error = outcome < 0 ? -errno : 0;
+		hand_over(vcpu, MOLT_VCPU_EXITED);
+	}
+	return NULL;
+}
+
+/* Starts the thread with every signal blocked but the kick, so that Deno's signals stay Deno's. */
+static int start_thread(struct molt_vcpu *vcpu)
+{
+	struct sigaction action = { .sa_handler = kick_handler };
+	sigset_t blocked, before;
+
+	sigaction(KICK_SIGNAL, &action, NULL);
+	sigfillset(&blocked);
+	sigdelset(&blocked, KICK_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &blocked, &before);
+
+	int error = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -error;
+}
+
+/*
+ * Takes over the KVM vCPU `fd` (closed by molt_vcpu_destroy), maps its kvm_run (`run_size` bytes)
+ * and starts its thread, parked. Returns the vCPU's handle, which is also the address of its
+ * struct molt_vcpu_shared, or -errno; after an error `fd` still belongs to the caller.
+ */
+MOLT_EXPORT int64_t molt_vcpu_create(int32_t fd, uint64_t run_size, uint32_t index,
+				     uint64_t doorbell)
+{
+	struct molt_vcpu *vcpu = calloc(1, sizeof *vcpu);
+
+	if (!vcpu)
+		return -ENOMEM;
+	vcpu->fd = fd;
+	vcpu->index = index;
+	vcpu->run_size = run_size;
+	vcpu->doorbell = (void *)(uintptr_t)doorbell;
+	vcpu->run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		int64_t error = -errno;
+
+		free(vcpu);
+		return error;
+	}
+
+	int error = start_thread(vcpu);
+
+	if (error) {
+		munmap(vcpu->run, run_size);
+		free(vcpu);
+		return error;
+	}
+	return (int64_t)(uintptr_t)vcpu;
+}
+
+/* The address of the vCPU's struct kvm_run. */
+MOLT_EXPORT uint64_t molt_vcpu_run(uint64_t handle)
+{
+	return (uint64_t)(uintptr_t)((struct molt_vcpu *)(uintptr_t)handle)->run;
+}
+
+/* The kernel's id of the vCPU's thread; 0 until the thread runs. */
+MOLT_EXPORT int32_t molt_vcpu_thread_id(uint64_t handle)
+{
+	return atomic_load(&((struct molt_vcpu *)(uintptr_t)handle)->thread_id);
+}
+
+/* Lets a parked or exited vCPU run. */
+MOLT_EXPORT void molt_vcpu_resume(uint64_t handle)
+{
+	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
+
+	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED)
+		atomic_store(&vcpu->kicked, 0); /* a second kick that came while it parked */
+	atomic_store(state_of(vcpu), MOLT_VCPU_RUNNING);
+	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Asks a running or exited vCPU to park at the next safe point; a parked one stays as it is. */
+MOLT_EXPORT void molt_vcpu_kick(uint64_t handle)
+{
+	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
+
+	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED)
+		return;
+	atomic_store(&vcpu->kicked, 1);
+	vcpu->run->immediate_exit = 1;
+	pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
+/* Ends the vCPU's thread, wherever it is, and closes its descriptor. */
+MOLT_EXPORT void molt_vcpu_destroy(uint64_t handle)
+{
+	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
+
+	vcpu->run->immediate_exit = 1;
+	atomic_store(state_of(vcpu), MOLT_VCPU_QUIT);
+	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	pthread_kill(vcpu->thread, KICK_SIGNAL);
+	pthread_join(vcpu->thread, NULL);
+	munmap(vcpu->run, vcpu->run_size);
+	close(vcpu->fd);
+	free(vcpu);
+}

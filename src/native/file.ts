@@ -1,0 +1,195 @@
+/** Files, pipes and memfds. Paths and names are the host's. */
+import { cString, native } from "./library.ts";
+import { Errno, unwrap } from "./errors.ts";
+import { Descriptor, type Fd } from "./descriptor.ts";
+
+/** O_* flags of open(2) on x86-64. */
+export const OpenFlags = {
+  readOnly: 0,
+  writeOnly: 1,
+  readWrite: 2,
+  create: 0o100,
+  exclusive: 0o200,
+  truncate: 0o1000,
+  append: 0o2000,
+  nonBlocking: 0o4000,
+  direct: 0o40000,
+  directory: 0o200000,
+  /** An unnamed file in a directory (O_TMPFILE). */
+  temporary: 0o20200000,
+} as const;
+
+/** Opens `path`. Fails as QEMU words it: `Could not open '/x': No such file or directory`. */
+export function openFile(path: string, flags: number, mode = 0o600): Descriptor {
+  const verb = flags & OpenFlags.create ? "create" : "open";
+  return new Descriptor(
+    unwrap(native.molt_open(cString(path), flags, mode), `Could not ${verb} '${path}'`),
+  );
+}
+
+/** Reads up to `buffer.length` bytes: the count, 0 at the end, `undefined` if it would block. */
+export function read(fd: Fd, buffer: Uint8Array<ArrayBuffer>): number | undefined {
+  const result = Number(native.molt_read(fd, buffer, BigInt(buffer.length)));
+  if (result === -Errno.EAGAIN || result === -Errno.EINTR) return undefined;
+  return unwrap(result, "Could not read");
+}
+
+/** Writes up to `bytes.length` bytes: the count, `undefined` if it would block. */
+export function write(fd: Fd, bytes: Uint8Array<ArrayBuffer>): number | undefined {
+  const result = Number(native.molt_write(fd, bytes, BigInt(bytes.length)));
+  if (result === -Errno.EAGAIN || result === -Errno.EINTR) return undefined;
+  return unwrap(result, "Could not write");
+}
+
+/** Reads at `offset` without moving the file position. Returns the count, 0 at the end. */
+export function readAt(fd: Fd, buffer: Uint8Array<ArrayBuffer>, offset: number): number {
+  return unwrap(
+    native.molt_pread(fd, buffer, BigInt(buffer.length), BigInt(offset)),
+    () => `Could not read at offset ${offset}`,
+  );
+}
+
+/** Writes all of `bytes` at `offset` without moving the file position. */
+export function writeAt(fd: Fd, bytes: Uint8Array<ArrayBuffer>, offset: number): void {
+  let done = 0;
+  while (done < bytes.length) {
+    const rest = bytes.subarray(done);
+    done += unwrap(
+      native.molt_pwrite(fd, rest, BigInt(rest.length), BigInt(offset + done)),
+      () => `Could not write at offset ${offset + done}`,
+    );
+  }
+}
+
+/** Where {@linkcode seek} counts from. */
+export const Whence = { start: 0, current: 1, end: 2, data: 3, hole: 4 } as const;
+
+/** Moves the file position and returns it. */
+export function seek(fd: Fd, offset: number, whence: number = Whence.start): number {
+  return unwrap(native.molt_seek(fd, BigInt(offset), whence), "Could not seek");
+}
+
+export function truncate(fd: Fd, length: number): void {
+  unwrap(native.molt_truncate(fd, BigInt(length)), `Could not set the size to ${length} bytes`);
+}
+
+/** What fstat says of an open file. */
+export interface FileStatus {
+  readonly kind: "file" | "directory" | "character" | "block" | "pipe" | "socket" | "other";
+  /** Bytes. */
+  readonly size: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+  /** Bytes allocated on disk or in memory. */
+  readonly allocated: number;
+}
+
+const kinds: Readonly<Record<number, FileStatus["kind"]>> = {
+  0o1: "pipe",
+  0o2: "character",
+  0o4: "directory",
+  0o6: "block",
+  0o10: "file",
+  0o14: "socket",
+};
+
+export function status(fd: Fd): FileStatus {
+  const bytes = new Uint8Array(144); // struct stat
+  unwrap(native.molt_stat(fd, bytes), () => `Could not inspect descriptor ${fd}`);
+  const view = new DataView(bytes.buffer);
+  return {
+    kind: kinds[view.getUint32(24, true) >> 12] ?? "other",
+    size: Number(view.getBigInt64(48, true)),
+    device: view.getBigUint64(0, true),
+    inode: view.getBigUint64(8, true),
+    allocated: Number(view.getBigInt64(64, true)) * 512,
+  };
+}
+
+/** The whole content of a file, at most `limit` bytes. */
+export function readFile(path: string, limit = 1 << 30): Uint8Array<ArrayBuffer> {
+  using descriptor = openFile(path, OpenFlags.readOnly);
+  const { kind, size } = status(descriptor.fd);
+  if (kind === "directory") throw new Error(`Could not read '${path}': it is a directory`);
+  if (size > limit) {
+    throw new Error(`Could not read '${path}': ${size} bytes are more than the limit of ${limit}`);
+  }
+  const bytes = new Uint8Array(size);
+  let done = 0;
+  while (done < size) {
+    const count = readAt(descriptor.fd, bytes.subarray(done), done);
+    if (count === 0) throw new Error(`Could not read '${path}': it ended after ${done} bytes`);
+    done += count;
+  }
+  return bytes;
+}
+
+export function unlink(path: string): void {
+  unwrap(native.molt_unlink(cString(path)), `Could not remove '${path}'`);
+}
+
+/** Renames `from` to `to`, replacing `to`. */
+export function rename(from: string, to: string): void {
+  unwrap(native.molt_rename(cString(from), cString(to)), `Could not rename '${from}' to '${to}'`);
+}
+
+/** Gives an unnamed open file (O_TMPFILE) the name `path`, which must not exist. */
+export function link(fd: Fd, path: string): void {
+  unwrap(native.molt_link(fd, cString(path)), `Could not create '${path}'`);
+}
+
+/** The target of a symbolic link. */
+export function readLink(path: string): string {
+  const buffer = new Uint8Array(4096);
+  const length = unwrap(
+    native.molt_readlink(cString(path), buffer, BigInt(buffer.length)),
+    `Could not read the link '${path}'`,
+  );
+  return new TextDecoder().decode(buffer.subarray(0, length));
+}
+
+/** MFD_* flags of memfd_create(2). */
+export const MemfdFlags = { allowSealing: 2, hugeTlb: 4 } as const;
+
+/** F_SEAL_* bits of fcntl(2). */
+export const Seals = { seal: 1, shrink: 2, grow: 4 } as const;
+
+/** An anonymous file in memory. */
+export function createMemfd(name: string, flags = 0): Descriptor {
+  return new Descriptor(
+    unwrap(native.molt_memfd(cString(name), flags), `Could not create the memfd '${name}'`),
+  );
+}
+
+export function addSeals(fd: Fd, seals: number): void {
+  unwrap(native.molt_add_seals(fd, seals), "Could not seal a memfd");
+}
+
+/** A pipe's reading and writing end. */
+export function createPipe(flags = 0): [reader: Descriptor, writer: Descriptor] {
+  const ends = new Int32Array(2);
+  unwrap(native.molt_pipe(new Uint8Array(ends.buffer), flags), "Could not create a pipe");
+  return [new Descriptor(ends[0]!), new Descriptor(ends[1]!)];
+}
+
+/** A non-blocking eventfd. */
+export function createEvent(): Descriptor {
+  return new Descriptor(unwrap(native.molt_eventfd(), "Could not create an eventfd"));
+}
+
+/** The O_* status flags of an open file. */
+export function statusFlags(fd: Fd): number {
+  return unwrap(native.molt_get_flags(fd), () => `Could not inspect descriptor ${fd}`);
+}
+
+/** Makes reads and writes return at once, or wait. */
+export function setNonBlocking(fd: Fd, on: boolean): void {
+  const flags = statusFlags(fd);
+  const changed = on ? flags | OpenFlags.nonBlocking : flags & ~OpenFlags.nonBlocking;
+  unwrap(native.molt_set_flags(fd, changed), () => `Could not change descriptor ${fd}`);
+}
+
+/** Waits off the isolate until the file's data is on stable storage. */
+export async function dataSync(fd: Fd): Promise<void> {
+  unwrap(await native.datasync_async(fd), "Could not flush to stable storage");
+}

@@ -1,0 +1,82 @@
+/** Finds, loads and checks the C library. The only file that calls `Deno.dlopen`. */
+import { symbols } from "./symbols.ts";
+import { expectedAbi } from "./abi.ts";
+
+type Library = Deno.DynamicLibrary<typeof symbols>;
+
+/** `text` as a NUL-terminated C string. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) {
+    throw new Error(`'${text.replaceAll("\0", "\\0")}' contains a NUL byte`);
+  }
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+/** `strings` as the C library takes lists: NUL-terminated, one after the other. */
+export function cStrings(strings: readonly string[]): Uint8Array<ArrayBuffer> {
+  const parts = strings.map(cString);
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/**
+ * Loads the copy embedded in a compiled program through a memfd: Deno would unpack it into the
+ * temporary folder, which need not exist or be writable where molt runs.
+ */
+function openEmbedded(path: string): Library {
+  const libc = Deno.dlopen("libc.so.6", {
+    memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
+    write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+  const MFD_CLOEXEC = 1;
+  const fd = libc.symbols.memfd_create(cString("libmolt.so"), MFD_CLOEXEC);
+  if (fd < 0) throw new Error("Could not create a memfd for the C library");
+  try {
+    const bytes = Deno.readFileSync(path);
+    if (libc.symbols.write(fd, bytes, BigInt(bytes.length)) !== BigInt(bytes.length)) {
+      throw new Error("Could not copy the C library to a memfd");
+    }
+    return Deno.dlopen(`/proc/self/fd/${fd}`, symbols);
+  } finally {
+    libc.symbols.close(fd);
+    libc.close();
+  }
+}
+
+function open(): Library {
+  const path = `${import.meta.dirname}/../../build/libmolt.so`;
+  if (Deno.build.standalone) return openEmbedded(path);
+  try {
+    return Deno.dlopen(path, symbols);
+  } catch (cause) {
+    throw new Error(`Could not load the C library; build it with 'deno task build:ffi'`, { cause });
+  }
+}
+
+/** Compares the C compiler's structure layouts with those written down in TypeScript. */
+function checkAbi(library: Library): void {
+  for (const [name, expected] of Object.entries(expectedAbi)) {
+    const actual = library.symbols.molt_abi(cString(name));
+    if (actual !== expected) {
+      throw new Error(
+        `The C library does not fit this molt: ${name} is ${actual}, expected ${expected}; ` +
+          `rebuild it with 'deno task build:ffi'`,
+      );
+    }
+  }
+}
+
+function load(): Library["symbols"] {
+  const library = open();
+  checkAbi(library);
+  return library.symbols;
+}
+
+/** The loaded and checked entry points. */
+export const native: Library["symbols"] = load();

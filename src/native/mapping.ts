@@ -1,0 +1,80 @@
+/** Memory mapped into this process. */
+import { native } from "./library.ts";
+import { unwrap } from "./errors.ts";
+import type { Fd } from "./descriptor.ts";
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 0x01;
+const MAP_PRIVATE = 0x02;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+
+/** What a mapping shows. */
+export type MappingSource =
+  /** Fresh zeroed memory of this process alone. */
+  | { readonly kind: "anonymous" }
+  /** A file or memfd; with `shared` false, writes stay in this process (copy on write). */
+  | { readonly kind: "file"; readonly fd: Fd; readonly offset: number; readonly shared: boolean };
+
+/** MADV_* advice of madvise(2). */
+export const Advice = {
+  /** Gives pages back; they read as zeros (anonymous) or as the file afterwards. */
+  dontNeed: 4,
+  /** Frees the pages of a shared file mapping: punches a hole. */
+  remove: 9,
+  mergeable: 12,
+  hugePage: 14,
+  dontDump: 16,
+  /** Allocates all pages now (Linux 5.14). */
+  populateWrite: 23,
+} as const;
+
+/** A readable and writable mapping, unmapped when disposed. Its views must not be used after that. */
+export class Mapping implements Disposable {
+  /** Host virtual address. */
+  readonly address: bigint;
+  /** Length in bytes. */
+  readonly size: number;
+  /** The memory itself, not a copy. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  #mapped = true;
+
+  /** Maps `size` bytes. `name` is for the error message. */
+  constructor(source: MappingSource, size: number, name: string) {
+    const anonymous = source.kind === "anonymous";
+    const flags = anonymous
+      ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+      : source.shared
+      ? MAP_SHARED
+      : MAP_PRIVATE | MAP_NORESERVE;
+    const address = unwrap(
+      native.molt_map(
+        BigInt(size),
+        PROT_READ | PROT_WRITE,
+        flags,
+        anonymous ? -1 : source.fd,
+        anonymous ? 0n : BigInt(source.offset),
+      ),
+      `Could not map ${size} bytes of ${name}`,
+    );
+    this.address = BigInt(address);
+    this.size = size;
+    const pointer = Deno.UnsafePointer.create(this.address);
+    this.bytes = new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer!, size));
+  }
+
+  /** Gives the kernel {@linkcode Advice} on a range. */
+  advise(advice: number, offset = 0, length = this.size): void {
+    unwrap(
+      native.molt_advise(this.address + BigInt(offset), BigInt(length), advice),
+      `Could not advise on ${length} bytes of memory`,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#mapped) return;
+    this.#mapped = false;
+    unwrap(native.molt_unmap(this.address, BigInt(this.size)), "Could not unmap memory");
+  }
+}

@@ -1,0 +1,231 @@
+/** Stream sockets: unix and inet, with descriptors as passengers. */
+import { cString, native } from "./library.ts";
+import { Errno, SystemError, unwrap } from "./errors.ts";
+import { Descriptor, type Fd } from "./descriptor.ts";
+
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_ACCEPTCONN = 30;
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+
+/** Where a stream socket listens or connects to. */
+export type SocketAddress =
+  | { readonly kind: "unix"; readonly path: string; readonly abstract?: boolean }
+  | { readonly kind: "inet"; readonly host: string; readonly port: string };
+
+/** A socket's own address as the kernel reports it. */
+export type BoundAddress =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "inet"; readonly host: string; readonly port: number; readonly v6: boolean };
+
+/** The address as people write it: a path, or `host:port`. */
+export function describeAddress(address: SocketAddress): string {
+  return address.kind === "unix" ? address.path : `${address.host}:${address.port}`;
+}
+
+/** struct sockaddr_un. Paths are limited to 107 bytes (unix(7)). */
+function unixAddress(path: string, abstract: boolean): Uint8Array<ArrayBuffer> {
+  const name = new TextEncoder().encode(path);
+  const limit = 107;
+  if (name.length > limit) {
+    throw new Error(`UNIX socket path '${path}' is too long: path must be less than 108 bytes`);
+  }
+  const bytes = new Uint8Array(3 + name.length);
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  bytes.set(name, abstract ? 3 : 2);
+  return bytes;
+}
+
+async function resolve(
+  address: SocketAddress,
+  passive: boolean,
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (address.kind === "unix") return unixAddress(address.path, address.abstract ?? false);
+  const bytes = new Uint8Array(128);
+  const length = await native.molt_resolve(
+    cString(address.host),
+    cString(address.port),
+    passive ? 1 : 0,
+    bytes,
+    bytes.length,
+  );
+  if (length < 0) {
+    throw new Error(
+      `address resolution failed for ${address.host}:${address.port}: Name or service not known`,
+    );
+  }
+  return bytes.subarray(0, length);
+}
+
+function createSocket(address: Uint8Array): Descriptor {
+  const domain = address[0]! | (address[1]! << 8);
+  return new Descriptor(
+    unwrap(native.molt_socket(domain, SOCK_STREAM), "Could not create a socket"),
+  );
+}
+
+function disableNagle(fd: Fd, domain: number): void {
+  if (domain !== AF_UNIX) native.molt_socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+/** A listening socket. A unix path that exists is replaced, as QEMU does. */
+export async function listen(address: SocketAddress, backlog = 1): Promise<Descriptor> {
+  const bytes = await resolve(address, true);
+  const socket = createSocket(bytes);
+  const attempt = `Failed to bind socket to ${describeAddress(address)}`;
+  try {
+    if (address.kind === "inet") {
+      native.molt_socket_option(socket.fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    } else if (!address.abstract) {
+      native.molt_unlink(cString(address.path));
+    }
+    unwrap(native.molt_bind(socket.fd, bytes, bytes.length), attempt);
+    unwrap(native.molt_listen(socket.fd, backlog), attempt);
+    return socket;
+  } catch (error) {
+    socket[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The next connection of a listening socket, `undefined` if none waits. Non-blocking. */
+export function accept(listener: Fd): Descriptor | undefined {
+  const fd = native.molt_accept(listener);
+  if (fd === -Errno.EAGAIN || fd === -Errno.EINTR) return undefined;
+  const connection = new Descriptor(unwrap(fd, "Could not accept a connection"));
+  disableNagle(connection.fd, boundAddress(connection.fd).kind === "unix" ? AF_UNIX : AF_INET);
+  return connection;
+}
+
+const POLLOUT = 4;
+
+/** A connected, non-blocking socket. */
+export async function connect(address: SocketAddress): Promise<Descriptor> {
+  const bytes = await resolve(address, false);
+  const socket = createSocket(bytes);
+  const attempt = `Failed to connect to '${describeAddress(address)}'`;
+  try {
+    const outcome = native.molt_connect(socket.fd, bytes, bytes.length);
+    if (outcome === -Errno.EINPROGRESS) {
+      unwrap(await native.poll_async(socket.fd, POLLOUT, -1), attempt);
+      unwrap(native.molt_socket_error(socket.fd), attempt);
+    } else {
+      unwrap(outcome, attempt);
+    }
+    disableNagle(socket.fd, bytes[0]! | (bytes[1]! << 8));
+    return socket;
+  } catch (error) {
+    socket[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Two connected, non-blocking unix stream sockets. */
+export function socketPair(): [Descriptor, Descriptor] {
+  const ends = new Int32Array(2);
+  unwrap(
+    native.molt_socketpair(SOCK_STREAM, new Uint8Array(ends.buffer)),
+    "Could not create a socket pair",
+  );
+  return [new Descriptor(ends[0]!), new Descriptor(ends[1]!)];
+}
+
+/** True if `fd` is a socket that listens. */
+export function isListening(fd: Fd): boolean {
+  return native.molt_get_socket_option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1;
+}
+
+/** The socket's own address. */
+export function boundAddress(fd: Fd): BoundAddress {
+  const bytes = new Uint8Array(128);
+  const length = unwrap(
+    native.molt_socket_name(fd, 0, bytes, bytes.length),
+    () => `Could not read the address of socket ${fd}`,
+  );
+  const view = new DataView(bytes.buffer);
+  switch (view.getUint16(0, true)) {
+    case AF_INET:
+      return {
+        kind: "inet",
+        host: bytes.subarray(4, 8).join("."),
+        port: view.getUint16(2),
+        v6: false,
+      };
+    case AF_INET6: {
+      const groups = Array.from({ length: 8 }, (_, i) => view.getUint16(8 + 2 * i).toString(16));
+      const host = new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
+      return { kind: "inet", host, port: view.getUint16(2), v6: true };
+    }
+    default:
+      return {
+        kind: "unix",
+        path: new TextDecoder().decode(bytes.subarray(2, length)).replace(/\0$/, ""),
+      };
+  }
+}
+
+const noDescriptors = new Int32Array(0);
+
+/** Sends bytes, with `passengers` attached to the first: the count sent, `undefined` if full. */
+export function send(
+  socket: Fd,
+  bytes: Uint8Array<ArrayBuffer>,
+  passengers: readonly Fd[] = [],
+): number | undefined {
+  const fds = passengers.length > 0 ? Int32Array.from(passengers) : noDescriptors;
+  const result = Number(
+    native.molt_send(socket, bytes, BigInt(bytes.length), new Uint8Array(fds.buffer), fds.length),
+  );
+  if (result === -Errno.EAGAIN || result === -Errno.EINTR) return undefined;
+  return unwrap(result, "Could not send");
+}
+
+/** What {@linkcode receive} found. */
+export interface Received {
+  /** Bytes in the buffer; 0 at the end of the stream. */
+  readonly length: number;
+  /** Descriptors that came with them, now the caller's. */
+  readonly passengers: readonly Descriptor[];
+}
+
+const MSG_PEEK = 2;
+
+/** Receives bytes and descriptors; `undefined` if nothing is there yet. `peek` leaves the bytes. */
+export function receive(
+  socket: Fd,
+  buffer: Uint8Array<ArrayBuffer>,
+  peek = false,
+): Received | undefined {
+  const fds = new Int32Array(16);
+  const count = new Uint32Array(1);
+  const result = Number(
+    native.molt_receive(
+      socket,
+      buffer,
+      BigInt(buffer.length),
+      peek ? MSG_PEEK : 0,
+      new Uint8Array(fds.buffer),
+      new Uint8Array(count.buffer),
+    ),
+  );
+  if (result === -Errno.EAGAIN || result === -Errno.EINTR) return undefined;
+  const passengers = Array.from(fds.subarray(0, count[0]), (fd) => new Descriptor(fd));
+  return { length: unwrap(result, "Could not receive"), passengers };
+}
+
+/** Tells the peer that nothing more will be sent. */
+export function endSending(socket: Fd): void {
+  const SHUT_WR = 1;
+  unwrap(native.molt_shutdown(socket, SHUT_WR), "Could not shut down a socket");
+}
+
+/** True for errors that mean the other side has gone. */
+export function isPeerGone(error: unknown): boolean {
+  return error instanceof SystemError &&
+    (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);
+}

@@ -1,0 +1,128 @@
+/**
+ * The C library's entry points as Deno sees them: the one foreign-function table of the program.
+ * What each function does stands beside its definition in ffi/. The C type of a parameter follows
+ * from its name there; `buffer` is a pointer to bytes that TypeScript owns for the call's duration.
+ */
+
+const i32 = "i32";
+const u32 = "u32";
+const i64 = "i64";
+const u64 = "u64";
+const buffer = "buffer";
+
+/** Every symbol of libmolt.so. Names without the `molt_` prefix are variants of the named symbol. */
+export const symbols = {
+  // abi.c
+  molt_abi: { parameters: [buffer], result: i32 },
+
+  // wait.c
+  molt_doorbell_create: { parameters: [], result: i64 },
+  molt_doorbell_destroy: { parameters: [u64], result: "void" },
+  molt_doorbell_wake: { parameters: [u64], result: "void" },
+  molt_epoll_control: { parameters: [u64, i32, i32, u32, u32], result: i32 },
+  molt_wait: { parameters: [u64, i64, buffer], result: i32 },
+  wait_async: {
+    name: "molt_wait",
+    parameters: [u64, i64, buffer],
+    result: i32,
+    nonblocking: true,
+  },
+
+  // vcpu.c
+  molt_vcpu_create: { parameters: [i32, u64, u32, u64], result: i64 },
+  molt_vcpu_run: { parameters: [u64], result: u64 },
+  molt_vcpu_thread_id: { parameters: [u64], result: i32 },
+  molt_vcpu_resume: { parameters: [u64], result: "void" },
+  molt_vcpu_kick: { parameters: [u64], result: "void" },
+  molt_vcpu_destroy: { parameters: [u64], result: "void" },
+
+  // control.c
+  molt_ioctl: { parameters: [i32, u64, buffer], result: i32 },
+  molt_ioctl_value: { parameters: [i32, u64, u64], result: i32 },
+
+  // file.c
+  molt_open: { parameters: [buffer, i32, u32], result: i32 },
+  molt_close: { parameters: [i32], result: i32 },
+  molt_read: { parameters: [i32, buffer, u64], result: i64 },
+  molt_write: { parameters: [i32, buffer, u64], result: i64 },
+  read_async: { name: "molt_read", parameters: [i32, buffer, u64], result: i64, nonblocking: true },
+  write_async: {
+    name: "molt_write",
+    parameters: [i32, buffer, u64],
+    result: i64,
+    nonblocking: true,
+  },
+  molt_pread: { parameters: [i32, buffer, u64, i64], result: i64 },
+  molt_pwrite: { parameters: [i32, buffer, u64, i64], result: i64 },
+  molt_seek: { parameters: [i32, i64, i32], result: i64 },
+  molt_truncate: { parameters: [i32, i64], result: i32 },
+  molt_allocate: { parameters: [i32, i32, i64, i64], result: i32 },
+  molt_datasync: { parameters: [i32], result: i32 },
+  datasync_async: { name: "molt_datasync", parameters: [i32], result: i32, nonblocking: true },
+  molt_stat: { parameters: [i32, buffer], result: i32 },
+  molt_rename: { parameters: [buffer, buffer], result: i32 },
+  molt_unlink: { parameters: [buffer], result: i32 },
+  molt_link: { parameters: [i32, buffer], result: i32 },
+  molt_readlink: { parameters: [buffer, buffer, u64], result: i64 },
+  molt_get_flags: { parameters: [i32], result: i32 },
+  molt_set_flags: { parameters: [i32, i32], result: i32 },
+  molt_get_cloexec: { parameters: [i32], result: i32 },
+  molt_set_cloexec: { parameters: [i32, i32], result: i32 },
+  molt_duplicate: { parameters: [i32], result: i32 },
+  molt_duplicate_onto: { parameters: [i32, i32], result: i32 },
+  molt_lock: { parameters: [i32, i32, i64, i64], result: i32 },
+  molt_memfd: { parameters: [buffer, u32], result: i32 },
+  molt_add_seals: { parameters: [i32, i32], result: i32 },
+  molt_map: { parameters: [u64, i32, i32, i32, i64], result: i64 },
+  molt_unmap: { parameters: [u64, u64], result: i32 },
+  molt_advise: { parameters: [u64, u64, i32], result: i32 },
+  molt_pipe: { parameters: [buffer, i32], result: i32 },
+  molt_eventfd: { parameters: [], result: i32 },
+  molt_timerfd: { parameters: [], result: i32 },
+  molt_timerfd_set: { parameters: [i32, i64], result: i32 },
+  molt_clock: { parameters: [i32], result: i64 },
+  molt_poll: { parameters: [i32, i32, i32], result: i32 },
+  poll_async: {
+    name: "molt_poll",
+    parameters: [i32, i32, i32],
+    result: i32,
+    nonblocking: true,
+  },
+
+  // socket.c
+  molt_socket: { parameters: [i32, i32], result: i32 },
+  molt_socketpair: { parameters: [i32, buffer], result: i32 },
+  molt_bind: { parameters: [i32, buffer, u32], result: i32 },
+  molt_listen: { parameters: [i32, i32], result: i32 },
+  molt_accept: { parameters: [i32], result: i32 },
+  molt_connect: { parameters: [i32, buffer, u32], result: i32 },
+  molt_socket_error: { parameters: [i32], result: i32 },
+  molt_socket_option: { parameters: [i32, i32, i32, i32], result: i32 },
+  molt_get_socket_option: { parameters: [i32, i32, i32], result: i32 },
+  molt_shutdown: { parameters: [i32, i32], result: i32 },
+  molt_socket_name: { parameters: [i32, i32, buffer, u32], result: i32 },
+  molt_resolve: {
+    parameters: [buffer, buffer, i32, buffer, u32],
+    result: i32,
+    nonblocking: true,
+  },
+  molt_send: { parameters: [i32, buffer, u64, buffer, u32], result: i64 },
+  molt_receive: { parameters: [i32, buffer, u64, i32, buffer, buffer], result: i64 },
+
+  // process.c
+  molt_exec: { parameters: [buffer, buffer, u32, buffer, u32], result: i32 },
+  molt_spawn: { parameters: [buffer, buffer, u32, buffer, u32, buffer, u32, i32], result: i32 },
+  molt_wait_child: { parameters: [i32, buffer, i32], result: i32 },
+  molt_kill: { parameters: [i32, i32], result: i32 },
+  molt_process_id: { parameters: [], result: i32 },
+  molt_parent_id: { parameters: [], result: i32 },
+  molt_parent_death_signal: { parameters: [i32], result: i32 },
+  molt_process_name: { parameters: [buffer], result: i32 },
+  molt_getenv: { parameters: [buffer, buffer, u64], result: i64 },
+  molt_unsetenv: { parameters: [buffer], result: i32 },
+  molt_environment: { parameters: [buffer, u64, buffer], result: i64 },
+  molt_isatty: { parameters: [i32], result: i32 },
+  molt_termios: { parameters: [i32, i32, buffer], result: i32 },
+  molt_termios_raw: { parameters: [buffer, i32], result: "void" },
+  molt_openpty: { parameters: [buffer, buffer, u64], result: i32 },
+} as const satisfies Deno.ForeignLibraryInterface;
