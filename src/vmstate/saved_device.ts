@@ -1,0 +1,16 @@
+/** How a device takes part in saving and loading: its state is data, declared once. */
+import type { StateDescription } from "./description.ts";
+
+/**
+ * One section of the migration stream. `idstr` and `instanceId` name it there; the description says
+ * how its state looks. A device knows nothing of streams.
+ */
+export interface SavedDevice<State = unknown> {
+  readonly idstr: string;
+  readonly instanceId: number;
+  readonly description: StateDescription<State>;
+  /** A copy of the state. Called while the machine is stopped. */
+  save(): State;
+  /** Takes over a state that decoded completely. Throws, without having changed anything, if it cannot be. */
+  load(state: State): void;
+}
