@@ -37,3 +37,18 @@ export interface Resettable {
   /** Returns to the state after power-on. */
   reset(): void;
 }
+
+/**
+ * A device that works on its own, beyond answering the guest's accesses and {@linkcode VirtualTimer}s:
+ * it takes input or retries output. Devices are created stopped. While stopped such a device starts
+ * nothing, so that what was saved stays true.
+ */
+export interface RunStateListener {
+  /** The machine starts (true) or has stopped (false). */
+  runStateChanged(running: boolean): void;
+}
+
+/** A saved state that decoded but contradicts itself or the machine. */
+export class DeviceStateError extends Error {
+  override readonly name = "DeviceStateError";
+}
