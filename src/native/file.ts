@@ -154,11 +154,18 @@ export const MemfdFlags = { allowSealing: 2, hugeTlb: 4 } as const;
 /** F_SEAL_* bits of fcntl(2). */
 export const Seals = { seal: 1, shrink: 2, grow: 4 } as const;
 
-/** An anonymous file in memory. */
-export function createMemfd(name: string, flags = 0): Descriptor {
-  return new Descriptor(
+/** An anonymous file of `size` bytes in memory. `flags`: {@linkcode MemfdFlags}. */
+export function createMemfd(name: string, flags = 0, size = 0): Descriptor {
+  const descriptor = new Descriptor(
     unwrap(native.molt_memfd(cString(name), flags), `Could not create the memfd '${name}'`),
   );
+  try {
+    if (size > 0) truncate(descriptor.fd, size);
+    return descriptor;
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
 }
 
 export function addSeals(fd: Fd, seals: number): void {

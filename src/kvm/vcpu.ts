@@ -1,0 +1,117 @@
+/** A vCPU: its exits, and the ioctls that read and write its registers while it is parked. */
+import { ioctl, ioctlValue } from "../native/control.ts";
+import type { Fd } from "../native/descriptor.ts";
+import type { EventLoop } from "../native/event_loop.ts";
+import { VcpuThread } from "../native/vcpu_thread.ts";
+import { Ioctl } from "./constants.ts";
+import type { CpuidEntry, Kvm } from "./kvm.ts";
+import type { KvmVm } from "./vm.ts";
+
+/** Offsets in struct kvm_run. */
+const EXIT_REASON = 8;
+const EXIT_DATA = 32;
+
+/** MSR values by index. */
+export type MsrValues = Map<number, bigint>;
+
+/** One vCPU and its thread, which starts parked. */
+export class Vcpu implements Disposable {
+  readonly index: number;
+  readonly fd: Fd;
+  /** Runs and parks the vCPU. */
+  readonly thread: VcpuThread;
+
+  constructor(kvm: Kvm, vm: KvmVm, loop: EventLoop, index: number) {
+    this.index = index;
+    using descriptor = vm.createVcpu(index);
+    this.thread = new VcpuThread(descriptor, kvm.runSize, index, loop);
+    this.fd = this.thread.fd;
+  }
+
+  /** Exited: a value of {@linkcode Exit}. */
+  get exitReason(): number {
+    return this.thread.run.getUint32(EXIT_REASON, true);
+  }
+
+  /** Exited: the part of kvm_run that the exit reason gives a meaning. Answers go there too. */
+  readonly exitData = EXIT_DATA;
+
+  setCpuid(entries: readonly CpuidEntry[]): void {
+    const bytes = new Uint8Array(8 + 40 * entries.length);
+    const data = new DataView(bytes.buffer);
+    data.setUint32(0, entries.length, true);
+    entries.forEach((entry, i) => {
+      const words = [
+        entry.function,
+        entry.index,
+        entry.flags,
+        entry.eax,
+        entry.ebx,
+        entry.ecx,
+        entry.edx,
+      ];
+      words.forEach((word, j) => data.setUint32(8 + 40 * i + 4 * j, word, true));
+    });
+    ioctl(this.fd, Ioctl.setCpuid2, bytes, "KVM_SET_CPUID2");
+  }
+
+  /** Reads a structure of `size` bytes with a KVM_GET_* request. */
+  get(request: bigint, size: number, name: string): DataView<ArrayBuffer> {
+    const bytes = new Uint8Array(size);
+    ioctl(this.fd, request, bytes, name);
+    return new DataView(bytes.buffer);
+  }
+
+  /** Writes a structure with a KVM_SET_* request. */
+  set(request: bigint, structure: DataView<ArrayBuffer>, name: string): void {
+    const bytes = new Uint8Array(structure.buffer, structure.byteOffset, structure.byteLength);
+    ioctl(this.fd, request, bytes, name);
+  }
+
+  /** Reads MSRs. Every index must be one that KVM knows. */
+  getMsrs(indices: readonly number[]): MsrValues {
+    const data = msrList(indices.length);
+    indices.forEach((index, i) => data.setUint32(8 + 16 * i, index, true));
+    const bytes = new Uint8Array(data.buffer);
+    const done = ioctl(this.fd, Ioctl.getMsrs, bytes, "KVM_GET_MSRS");
+    if (done < indices.length) {
+      throw new Error(`Could not read MSR 0x${indices[done]!.toString(16)} of vCPU ${this.index}`);
+    }
+    return new Map(indices.map((index, i) => [index, data.getBigUint64(16 + 16 * i, true)]));
+  }
+
+  /** Writes MSRs in order. */
+  setMsrs(values: Iterable<readonly [index: number, value: bigint]>): void {
+    const entries = [...values];
+    const data = msrList(entries.length);
+    entries.forEach(([index, value], i) => {
+      data.setUint32(8 + 16 * i, index, true);
+      data.setBigUint64(16 + 16 * i, value, true);
+    });
+    const done = ioctl(this.fd, Ioctl.setMsrs, new Uint8Array(data.buffer), "KVM_SET_MSRS");
+    const refused = entries[done];
+    if (refused) {
+      throw new Error(
+        `Could not set MSR 0x${refused[0].toString(16)} of vCPU ${this.index} ` +
+          `to 0x${refused[1].toString(16)}`,
+      );
+    }
+  }
+
+  /** Injects a non-maskable interrupt. */
+  nmi(): void {
+    ioctlValue(this.fd, Ioctl.nmi, 0, "KVM_NMI");
+  }
+
+  /** Ends the thread and closes the vCPU. */
+  [Symbol.dispose](): void {
+    this.thread[Symbol.dispose]();
+  }
+}
+
+/** struct kvm_msrs with room for `count` entries. */
+function msrList(count: number): DataView<ArrayBuffer> {
+  const data = new DataView(new ArrayBuffer(8 + 16 * count));
+  data.setUint32(0, count, true);
+  return data;
+}

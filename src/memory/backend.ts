@@ -1,0 +1,217 @@
+/** Memory backends: what -object memory-backend-* asks for, as RAM blocks. */
+import {
+  addSeals,
+  createMemfd,
+  MemfdFlags,
+  openFile,
+  OpenFlags,
+  Seals,
+  status,
+  truncate,
+  unlink,
+} from "../native/file.ts";
+import { processId } from "../native/process.ts";
+import { Descriptor } from "../native/descriptor.ts";
+import { Advice, Mapping } from "../native/mapping.ts";
+import { checkAdoptedSize, PAGE_SIZE, RamBlock } from "./ram_block.ts";
+
+/** What every kind of backend may ask for. */
+interface CommonOptions {
+  /** The object's id: the block's name in streams. */
+  readonly id: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Allocate all pages before the guest starts. */
+  readonly prealloc?: boolean;
+  /** Let the host merge equal pages (KSM). */
+  readonly merge?: boolean;
+  /** Include the memory in the host's core dumps. */
+  readonly dump?: boolean;
+}
+
+/** A memory backend. */
+export type MemoryBackendOptions =
+  /** memory-backend-ram: anonymous memory; shared: an unnamed memfd. */
+  | CommonOptions & { readonly kind: "ram"; readonly share: boolean }
+  /** memory-backend-memfd. */
+  | CommonOptions & {
+    readonly kind: "memfd";
+    readonly share: boolean;
+    readonly seal: boolean;
+    /** Huge page size in bytes; 0 means the host's default. Absent: normal pages. */
+    readonly hugePageSize?: number;
+  }
+  /** memory-backend-file: `path` is a file or a directory for an unnamed one. */
+  | CommonOptions & {
+    readonly kind: "file";
+    readonly share: boolean;
+    readonly path: string;
+    /** Start of the memory in the file. */
+    readonly offset: number;
+    readonly readOnly: boolean;
+    readonly discardData: boolean;
+  }
+  /** memory-backend-shm: unlinked POSIX shared memory. */
+  | CommonOptions & { readonly kind: "shm" };
+
+/** The host's default huge page size on x86-64. */
+const DEFAULT_HUGE_PAGE = 2 << 20;
+
+/**
+ * Creates the memory, or takes over the descriptor `adopted` that a process before this one
+ * created for the same backend.
+ */
+export function createMemoryBackend(
+  options: MemoryBackendOptions,
+  adopted: Descriptor | undefined,
+): RamBlock {
+  const block = create(options, adopted);
+  try {
+    if (options.merge) block.mapping.advise(Advice.mergeable);
+    if (options.dump === false) block.mapping.advise(Advice.dontDump);
+    if (options.prealloc) block.mapping.advise(Advice.populateWrite);
+    return block;
+  } catch (error) {
+    block[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function create(options: MemoryBackendOptions, adopted: Descriptor | undefined): RamBlock {
+  switch (options.kind) {
+    case "ram":
+      if (!options.share) return privateBlock(options);
+      return descriptorBlock(
+        options,
+        adopted ?? createMemfd("memory-backend-ram", 0, options.size),
+      );
+    case "memfd": {
+      const descriptor = adopted ?? createBackendMemfd(options);
+      const pageSize = options.hugePageSize === undefined
+        ? PAGE_SIZE
+        : options.hugePageSize || DEFAULT_HUGE_PAGE;
+      return descriptorBlock(options, descriptor, options.share, pageSize);
+    }
+    case "shm":
+      return descriptorBlock(options, adopted ?? createUnlinkedShm(options));
+    case "file":
+      return fileBlock(options);
+  }
+}
+
+function privateBlock(options: CommonOptions): RamBlock {
+  const mapping = new Mapping({ kind: "anonymous" }, options.size, `RAM '${options.id}'`);
+  return new RamBlock({
+    name: options.id,
+    backendId: options.id,
+    backing: { kind: "private" },
+    mapping,
+  });
+}
+
+function descriptorBlock(
+  options: CommonOptions,
+  descriptor: Descriptor,
+  shared = true,
+  pageSize = PAGE_SIZE,
+): RamBlock {
+  try {
+    checkAdoptedSize(options.id, descriptor, options.size);
+    const mapping = new Mapping(
+      { kind: "file", fd: descriptor.fd, offset: 0, shared },
+      options.size,
+      `RAM '${options.id}'`,
+    );
+    return new RamBlock({
+      name: options.id,
+      backendId: options.id,
+      backing: shared
+        ? { kind: "descriptor", descriptor }
+        : { kind: "private file", path: options.id, descriptor },
+      mapping,
+      pageSize,
+    });
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function createBackendMemfd(options: MemoryBackendOptions & { kind: "memfd" }): Descriptor {
+  let flags = options.seal ? MemfdFlags.allowSealing : 0;
+  if (options.hugePageSize !== undefined) {
+    // Bits 26 and up of the flags hold the logarithm of the page size (MFD_HUGE_SHIFT).
+    flags |= MemfdFlags.hugeTlb | (options.hugePageSize && Math.log2(options.hugePageSize) << 26);
+  }
+  const descriptor = createMemfd("memory-backend-memfd", flags, options.size);
+  if (options.seal) addSeals(descriptor.fd, Seals.seal | Seals.shrink | Seals.grow);
+  return descriptor;
+}
+
+function createUnlinkedShm(options: CommonOptions): Descriptor {
+  const path = `/dev/shm/molt-${processId()}-${options.id}`;
+  const flags = OpenFlags.readWrite | OpenFlags.create | OpenFlags.exclusive;
+  const descriptor = openFile(path, flags);
+  try {
+    unlink(path);
+    truncate(descriptor.fd, options.size);
+    return descriptor;
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function fileBlock(options: MemoryBackendOptions & { kind: "file" }): RamBlock {
+  const { path, size, offset } = options;
+  const descriptor = openBackingFile(options);
+  try {
+    const mapping = new Mapping(
+      { kind: "file", fd: descriptor.fd, offset, shared: options.share },
+      size,
+      `'${path}'`,
+    );
+    return new RamBlock({
+      name: options.id,
+      backendId: options.id,
+      backing: { kind: options.share ? "path" : "private file", path, descriptor },
+      mapping,
+    });
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Opens or creates the file, and makes a new or empty one as long as the backend. */
+function openBackingFile(options: MemoryBackendOptions & { kind: "file" }): Descriptor {
+  const { path, size, offset } = options;
+  const access = options.readOnly ? OpenFlags.readOnly : OpenFlags.readWrite;
+  const descriptor = isDirectory(path)
+    ? openFile(path, OpenFlags.readWrite | OpenFlags.temporary)
+    : openFile(path, access | (options.readOnly ? 0 : OpenFlags.create), 0o644);
+  try {
+    const { kind, size: actual } = status(descriptor.fd);
+    if (kind === "file" && actual === 0) {
+      truncate(descriptor.fd, offset + size);
+    } else if (kind === "file" && actual < offset + size) {
+      throw new Error(
+        `backing store size 0x${actual.toString(16)} of '${path}' does not match ` +
+          `'size' option 0x${(offset + size).toString(16)}`,
+      );
+    }
+    return descriptor;
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    using directory = openFile(path, OpenFlags.readOnly | OpenFlags.directory);
+    return status(directory.fd).kind === "directory";
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,67 @@
+/** The C library's vCPU threads (ffi/vcpu.c). */
+import { native } from "./library.ts";
+import { unwrap } from "./errors.ts";
+import type { Descriptor, Fd } from "./descriptor.ts";
+import type { EventLoop } from "./event_loop.ts";
+
+/** Who owns a vCPU now (ffi/vcpu.h). */
+export const VcpuState = { parked: 0, running: 1, exited: 2 } as const;
+
+/** A thread that runs one vCPU. It starts parked. */
+export class VcpuThread implements Disposable {
+  /** The vCPU's descriptor, for ioctls while it is parked. */
+  readonly fd: Fd;
+  /** struct kvm_run. */
+  readonly run: DataView<ArrayBuffer>;
+  readonly #handle: bigint;
+  readonly #shared: Int32Array<ArrayBuffer>;
+
+  /** Takes over the KVM vCPU `vcpu`, whose kvm_run has `runSize` bytes. */
+  constructor(vcpu: Descriptor, runSize: number, index: number, loop: EventLoop) {
+    this.#handle = BigInt(
+      unwrap(
+        native.molt_vcpu_create(vcpu.fd, BigInt(runSize), index, loop.doorbell),
+        `Could not start vCPU ${index}`,
+      ),
+    );
+    this.fd = vcpu.release();
+    this.run = new DataView(memoryAt(native.molt_vcpu_run(this.#handle), runSize));
+    this.#shared = new Int32Array(memoryAt(this.#handle, 8));
+  }
+
+  /** A value of {@linkcode VcpuState}. */
+  get state(): number {
+    return Atomics.load(this.#shared, 0);
+  }
+
+  /** Exited: 0, or the negative errno of KVM_RUN. */
+  get runError(): number {
+    return this.#shared[1] ?? 0;
+  }
+
+  /** The host's thread id; 0 until the thread has started. */
+  get threadId(): number {
+    return native.molt_vcpu_thread_id(this.#handle);
+  }
+
+  /** Lets a parked or exited vCPU go on. */
+  resume(): void {
+    native.molt_vcpu_resume(this.#handle);
+  }
+
+  /** Asks it to park; it does once its exits are answered. */
+  kick(): void {
+    native.molt_vcpu_kick(this.#handle);
+  }
+
+  /** Ends the thread and closes the vCPU. */
+  [Symbol.dispose](): void {
+    native.molt_vcpu_destroy(this.#handle);
+  }
+}
+
+function memoryAt(address: bigint, size: number): ArrayBuffer {
+  const pointer = Deno.UnsafePointer.create(address);
+  if (pointer === null) throw new Error("The C library returned no memory");
+  return Deno.UnsafePointerView.getArrayBuffer(pointer, size);
+}
