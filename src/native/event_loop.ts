@@ -13,14 +13,13 @@ import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
 
-/** epoll event bits (eventpoll.h). */
+/** epoll event bits (eventpoll.h). Watching is level-triggered; error and hangUp always come. */
 export const Events = {
   readable: 0x001,
   writable: 0x004,
   error: 0x008,
   hangUp: 0x010,
   peerHangUp: 0x2000,
-  edgeTriggered: 1 << 31,
 } as const;
 
 const EPOLL_CTL_ADD = 1;
@@ -128,12 +127,14 @@ export class EventLoop implements Disposable {
   }
 
   /**
-   * Serves what arrives, without ever leaving the isolate, until `condition` holds: for the short
-   * moments when nothing else may happen, as when the vCPUs are being parked.
+   * Serves vCPUs only, without leaving the isolate, until `condition` holds: for the moment in which
+   * they are being parked. Descriptors stay ready until the loop looks at them again.
    */
-  serveUntil(condition: () => boolean): void {
+  serveVcpusUntil(condition: () => boolean): void {
     while (!condition()) {
-      this.#dispatch(native.molt_wait(this.doorbell, -1n, this.#result));
+      unwrap(native.molt_wait(this.doorbell, -1n, this.#result), "Could not wait for vCPUs");
+      const vcpus = this.#resultView.getUint32(0, true);
+      if (vcpus !== 0) this.#vcpuHandler(vcpus);
     }
   }
 
@@ -157,7 +158,7 @@ export class EventLoop implements Disposable {
   #dispatch(found: number): boolean {
     unwrap(found, "Could not wait for events");
     const vcpus = this.#resultView.getUint32(0, true);
-    // Handlers may wait again (serveUntil): take everything out of the shared result first.
+    // Handlers may wait again (serveVcpusUntil): take everything out of the shared result first.
     const ready: [token: number, events: number][] = [];
     for (let i = 0; i < found; i++) {
       const at = RESULT_EVENTS_OFFSET + 8 * i;

@@ -142,9 +142,13 @@ export function isListening(fd: Fd): boolean {
 
 /** The socket's own address. */
 export function boundAddress(fd: Fd): BoundAddress {
+  return socketName(fd, false);
+}
+
+function socketName(fd: Fd, ofPeer: boolean): BoundAddress {
   const bytes = new Uint8Array(128);
   const length = unwrap(
-    native.molt_socket_name(fd, 0, bytes, bytes.length),
+    native.molt_socket_name(fd, ofPeer ? 1 : 0, bytes, bytes.length),
     () => `Could not read the address of socket ${fd}`,
   );
   const view = new DataView(bytes.buffer);
@@ -228,4 +232,20 @@ export function endSending(socket: Fd): void {
 export function isPeerGone(error: unknown): boolean {
   return error instanceof SystemError &&
     (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);
+}
+
+const POLLIN = 1;
+
+/** Waits for the next connection of a listening socket. */
+export async function acceptNext(listener: Fd): Promise<Descriptor> {
+  for (;;) {
+    const connection = accept(listener);
+    if (connection !== undefined) return connection;
+    unwrap(await native.poll_async(listener, POLLIN, -1), "Could not wait for a connection");
+  }
+}
+
+/** The address of a connected socket's other side. */
+export function peerAddress(fd: Fd): BoundAddress {
+  return socketName(fd, true);
 }

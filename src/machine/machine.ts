@@ -1,0 +1,259 @@
+/**
+ * The running machine: vCPUs, clock and run state.
+ *
+ * Stopping has a fixed order. First the vCPUs park (answering what they still ask for, so devices
+ * see a whole access or none), then the clocks stand still, then devices that work on their own
+ * pause. From then on nothing in the machine changes by itself: what is saved is one moment.
+ * Starting goes the other way round.
+ */
+import type { EventLoop } from "../native/event_loop.ts";
+import { VcpuState } from "../native/vcpu_thread.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Resettable, RunStateListener } from "../devices/device.ts";
+import { type Buses, serveExit, type UnusualExit } from "./exits.ts";
+import type { MachineClock } from "./clock.ts";
+import { allowsTransition, type RunState } from "./run_state.ts";
+
+/** Why a machine shuts down or resets: QEMU's ShutdownCause. */
+export type ShutdownReason =
+  | "none"
+  | "host-error"
+  | "host-qmp-quit"
+  | "host-qmp-system-reset"
+  | "host-signal"
+  | "host-ui"
+  | "guest-shutdown"
+  | "guest-reset"
+  | "guest-panic"
+  | "subsystem-reset"
+  | "snapshot-load";
+
+/** What happens to the machine, in the words of QMP's events. */
+export type MachineEvent =
+  | { readonly name: "STOP" }
+  | { readonly name: "RESUME" }
+  | {
+    readonly name: "SHUTDOWN" | "RESET";
+    readonly data: { readonly guest: boolean; readonly reason: ShutdownReason };
+  }
+  | { readonly name: "POWERDOWN" };
+
+/** The parts that a board hands to its machine. */
+export interface MachineParts {
+  readonly loop: EventLoop;
+  readonly vcpus: readonly Vcpu[];
+  readonly buses: Buses;
+  readonly clock: MachineClock;
+  /** In the order in which they start; they pause in the opposite one. */
+  readonly listeners: readonly RunStateListener[];
+  /** In the order of reset. The last one puts the boot CPU at its first instruction. */
+  readonly resettables: readonly Resettable[];
+  /** Presses the power button. */
+  readonly powerButton: () => void;
+  /** Tells a user-space I/O APIC that the guest ended an interrupt. */
+  readonly endOfInterrupt: (vector: number) => void;
+  /** Empties the dirty rings. */
+  readonly collectDirtyRings: () => void;
+}
+
+/** What a machine does at its end. */
+export interface EndPolicy {
+  /** -no-reboot: a reset shuts down. */
+  readonly noReboot: boolean;
+  /** -no-shutdown: a shutdown stops the machine, and the process goes on. */
+  readonly noShutdown: boolean;
+}
+
+/** A command that the machine's run state does not allow. */
+export class RunStateError extends Error {
+  override readonly name = "RunStateError";
+}
+
+/** What handlers asked for while an access was under way. */
+interface Requests {
+  error?: string;
+  shutdown?: ShutdownReason;
+  reset?: ShutdownReason;
+}
+
+const guestReasons: readonly ShutdownReason[] = ["guest-shutdown", "guest-reset", "guest-panic"];
+
+/** The machine. */
+export class Machine {
+  readonly vcpus: readonly Vcpu[];
+  readonly clock: MachineClock;
+  readonly #parts: MachineParts;
+  readonly #policy: EndPolicy;
+  readonly #emit: (event: MachineEvent) => void;
+  readonly #ended = Promise.withResolvers<ShutdownReason>();
+  #runState: RunState;
+  #requests: Requests = {};
+  #parking = false;
+
+  constructor(
+    parts: MachineParts,
+    policy: EndPolicy,
+    runState: "prelaunch" | "inmigrate",
+    emit: (event: MachineEvent) => void,
+  ) {
+    this.#parts = parts;
+    this.#policy = policy;
+    this.#runState = runState;
+    this.#emit = emit;
+    this.vcpus = parts.vcpus;
+    this.clock = parts.clock;
+    parts.loop.onVcpus((vcpus) => this.#serve(vcpus));
+  }
+
+  get runState(): RunState {
+    return this.#runState;
+  }
+
+  get running(): boolean {
+    return this.#runState === "running";
+  }
+
+  /** Resolves when the machine has shut down for good, with the reason. */
+  get ended(): Promise<ShutdownReason> {
+    return this.#ended.promise;
+  }
+
+  /** Changes the run state of a stopped machine. Throws for a change that QEMU does not allow. */
+  setRunState(state: RunState): void {
+    if (state === this.#runState) return;
+    if (!allowsTransition(this.#runState, state)) {
+      throw new RunStateError(`The machine cannot go from '${this.#runState}' to '${state}'`);
+    }
+    this.#runState = state;
+  }
+
+  /** Runs a stopped machine. */
+  start(): void {
+    if (this.running) return;
+    if (this.#runState === "shutdown" || this.#runState === "internal-error") {
+      throw new RunStateError("Resetting the Virtual Machine is required");
+    }
+    this.setRunState("running");
+    this.#emit({ name: "RESUME" });
+    this.#parts.clock.start();
+    for (const listener of this.#parts.listeners) listener.runStateChanged(true);
+    for (const vcpu of this.vcpus) vcpu.thread.resume();
+  }
+
+  /** Stops a running machine; a stopped one only changes its state, where that is allowed. */
+  stop(state: RunState = "paused"): void {
+    if (!this.running) {
+      if (allowsTransition(this.#runState, state)) this.#runState = state;
+      return;
+    }
+    this.#park();
+    this.#parts.clock.stop();
+    for (const listener of this.#parts.listeners.toReversed()) listener.runStateChanged(false);
+    this.#runState = state;
+    this.#emit({ name: "STOP" });
+  }
+
+  /** Resets the machine as soon as no access is under way. */
+  requestReset(reason: ShutdownReason): void {
+    this.#request({ reset: reason });
+  }
+
+  /** Shuts the machine down as soon as no access is under way. */
+  requestShutdown(reason: ShutdownReason): void {
+    this.#request({ shutdown: reason });
+  }
+
+  /** Presses the power button: the guest decides. */
+  powerDown(): void {
+    this.#emit({ name: "POWERDOWN" });
+    this.#parts.powerButton();
+  }
+
+  /** Puts every device into its power-on state. The machine must be stopped. */
+  resetDevices(): void {
+    for (const resettable of this.#parts.resettables) resettable.reset();
+  }
+
+  #request(request: Requests): void {
+    this.#requests = { ...request, ...this.#requests };
+    if (!this.#parking) queueMicrotask(() => this.#serveRequests());
+  }
+
+  #park(): void {
+    this.#parking = true;
+    try {
+      for (const vcpu of this.vcpus) vcpu.thread.kick();
+      this.#parts.loop.serveVcpusUntil(() =>
+        this.vcpus.every((vcpu) => vcpu.thread.state === VcpuState.parked)
+      );
+    } finally {
+      this.#parking = false;
+    }
+  }
+
+  #serve(vcpus: number): void {
+    for (let index = 0, bits = vcpus; bits !== 0; index++, bits >>>= 1) {
+      const vcpu = this.vcpus[index];
+      if ((bits & 1) === 0 || vcpu?.thread.state !== VcpuState.exited) continue;
+      const unusual = serveExit(vcpu, this.#parts.buses);
+      if (unusual !== undefined) this.#serveUnusual(vcpu, unusual);
+      vcpu.thread.resume();
+    }
+    if (!this.#parking) this.#serveRequests();
+  }
+
+  #serveUnusual(vcpu: Vcpu, exit: UnusualExit): void {
+    switch (exit.kind) {
+      case "shutdown":
+        this.#requests.reset ??= "guest-reset";
+        break;
+      case "error":
+        this.#requests.error ??= `vCPU ${vcpu.index}: ${exit.reason}`;
+        break;
+      case "dirty ring full":
+        this.#parts.collectDirtyRings();
+        return;
+      case "end of interrupt":
+        this.#parts.endOfInterrupt(exit.vector);
+        return;
+    }
+    // The vCPU must not run on until the machine has acted.
+    vcpu.thread.kick();
+  }
+
+  #serveRequests(): void {
+    const { error, shutdown, reset } = this.#requests;
+    this.#requests = {};
+    if (error !== undefined) this.#fail(error);
+    else if (shutdown !== undefined) this.#shutDown(shutdown);
+    else if (reset !== undefined) this.#reset(reset);
+  }
+
+  #fail(reason: string): void {
+    console.error(`molt: ${reason}`);
+    this.stop("internal-error");
+  }
+
+  #shutDown(reason: ShutdownReason): void {
+    this.#emit({ name: "SHUTDOWN", data: { guest: guestReasons.includes(reason), reason } });
+    if (this.#policy.noShutdown && reason !== "host-qmp-quit" && reason !== "host-signal") {
+      this.stop("shutdown");
+      return;
+    }
+    if (this.running) this.stop("shutdown");
+    this.#ended.resolve(reason);
+  }
+
+  #reset(reason: ShutdownReason): void {
+    if (this.#policy.noReboot && reason !== "snapshot-load") {
+      this.#shutDown(reason);
+      return;
+    }
+    const wasRunning = this.running;
+    if (wasRunning) this.#park();
+    this.#emit({ name: "RESET", data: { guest: guestReasons.includes(reason), reason } });
+    this.resetDevices();
+    if (wasRunning) { for (const vcpu of this.vcpus) vcpu.thread.resume(); }
+    else if (this.#runState !== "inmigrate") this.setRunState("prelaunch");
+  }
+}
