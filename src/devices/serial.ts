@@ -24,6 +24,7 @@ import {
   type VirtualTimer,
 } from "./device.ts";
 import { Fifo8, type Fifo8State } from "./fifo8.ts";
+import { readBytes, writeBytes } from "./split_access.ts";
 
 const IER_RECEIVED_DATA = 0x01;
 const IER_TRANSMITTER_EMPTY = 0x02;
@@ -178,7 +179,8 @@ export class Serial implements RegisterRegion, CharacterFrontend, Resettable, Ru
     this.#triggerLevel = 1;
   }
 
-  read(offset: number, _size: AccessSize): number {
+  read(offset: number, size: AccessSize): number {
+    if (size !== 1) return readBytes(this, offset, size);
     switch (offset) {
       case 5: {
         const lsr = this.#lsr;
@@ -211,7 +213,8 @@ export class Serial implements RegisterRegion, CharacterFrontend, Resettable, Ru
     }
   }
 
-  write(offset: number, _size: AccessSize, value: number): void {
+  write(offset: number, size: AccessSize, value: number): void {
+    if (size !== 1) return writeBytes(this, offset, size, value);
     const latch = (this.#lcr & LCR_DIVISOR_LATCH) !== 0;
     switch (offset) {
       case 0:
