@@ -1,16 +1,12 @@
-/* The process itself: exec, children, environment, terminal. */
+/* The process itself: exec, children, environment. */
 #include "molt.h"
 
-#include <fcntl.h>
-#include <pty.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -167,58 +163,4 @@ MOLT_EXPORT int64_t molt_environment(char *buffer, uint64_t size, uint32_t *coun
 		buffer += length;
 	}
 	return (int64_t)needed;
-}
-
-MOLT_EXPORT int32_t molt_isatty(int32_t fd)
-{
-	return isatty(fd);
-}
-
-/* Reads (set 0) or sets (set 1) a terminal's struct termios. */
-MOLT_EXPORT int32_t molt_termios(int32_t fd, int32_t set, void *settings)
-{
-	return (int32_t)molt_result(set ? tcsetattr(fd, TCSANOW, settings)
-					: tcgetattr(fd, settings));
-}
-
-/* Changes a struct termios to raw mode; with `signals` 1 the terminal still sends SIGINT and others. */
-MOLT_EXPORT void molt_termios_raw(void *settings, int32_t signals)
-{
-	struct termios *termios = settings;
-
-	termios->c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL |
-					IXON);
-	termios->c_oflag |= OPOST;
-	termios->c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN);
-	if (!signals)
-		termios->c_lflag &= ~(tcflag_t)ISIG;
-	termios->c_cflag &= ~(tcflag_t)(CSIZE | PARENB);
-	termios->c_cflag |= CS8;
-	termios->c_cc[VMIN] = 1;
-	termios->c_cc[VTIME] = 0;
-}
-
-/*
- * Opens a pseudo terminal in raw mode: ends[0] the master (non-blocking), ends[1] the slave; the
- * slave's path goes to `name` (`size` bytes).
- */
-MOLT_EXPORT int32_t molt_openpty(int32_t *ends, char *name, uint64_t size)
-{
-	struct termios termios;
-
-	if (openpty(&ends[0], &ends[1], NULL, NULL, NULL) < 0)
-		return -errno;
-	tcgetattr(ends[1], &termios);
-	cfmakeraw(&termios);
-	tcsetattr(ends[1], TCSANOW, &termios);
-	if (ptsname_r(ends[0], name, size) != 0 ||
-	    fcntl(ends[0], F_SETFL, O_RDWR | O_NONBLOCK) < 0 ||
-	    fcntl(ends[0], F_SETFD, FD_CLOEXEC) < 0 || fcntl(ends[1], F_SETFD, FD_CLOEXEC) < 0) {
-		int32_t error = -errno;
-
-		close(ends[0]);
-		close(ends[1]);
-		return error;
-	}
-	return 0;
 }

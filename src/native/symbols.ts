@@ -121,8 +121,10 @@ export const symbols = {
   molt_getenv: { parameters: [buffer, buffer, u64], result: i64 },
   molt_unsetenv: { parameters: [buffer], result: i32 },
   molt_environment: { parameters: [buffer, u64, buffer], result: i64 },
+
+  // terminal.c
+  molt_terminal_raw: { parameters: [i32, i32], result: i32 },
+  molt_terminal_restore: { parameters: [], result: "void" },
   molt_isatty: { parameters: [i32], result: i32 },
-  molt_termios: { parameters: [i32, i32, buffer], result: i32 },
-  molt_termios_raw: { parameters: [buffer, i32], result: "void" },
   molt_openpty: { parameters: [buffer, buffer, u64], result: i32 },
 } as const satisfies Deno.ForeignLibraryInterface;
