@@ -6,13 +6,13 @@ cd "$(dirname "$0")"
 out=../../build/guests
 mkdir -p "$out"
 
-# newer TARGET SOURCE...: whether TARGET exists and is newer than every source.
+# newer TARGET FILE...: whether TARGET exists and is newer than every FILE.
 newer() {
   target=$1
   shift
   [ -e "$target" ] || return 1
-  for source in "$@"; do
-    [ "$target" -nt "$source" ] || return 1
+  for prerequisite in "$@"; do
+    [ "$target" -nt "$prerequisite" ] || return 1
   done
 }
 
@@ -30,7 +30,7 @@ for source in *.S; do
   as --64 --fatal-warnings -I . -o "$work/object" "$source"
   case $target in
     *.elf) ld -T pvh.ld --build-id=none -z noexecstack -o "$work/image" "$work/object" ;;
-    *) 
+    *)
       ld -T flat.ld --build-id=none -z noexecstack -o "$work/linked" "$work/object"
       objcopy -O binary "$work/linked" "$work/image"
       ;;
