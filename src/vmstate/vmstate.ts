@@ -1,0 +1,31 @@
+/**
+ * Device state declared as data. A structure lists its fields in the order of the wire:
+ *
+ *     export const uartState = struct({
+ *       name: "uart", version: 3, minimumVersion: 2,
+ *       fields: { divider: u16({ since: 2 }), lineStatus: u8({ name: "lsr" }), fcr: u8({ since: 3 }) },
+ *       subsections: {
+ *         timeoutPending: subsection({ name: "uart/timeout", version: 1, field: i32(), absent: 0 }),
+ *       },
+ *     });
+ *     export type UartState = StateOf<typeof uartState>;
+ *
+ * Integers of up to 32 bits are `number`, of 64 bits `bigint`, raw bytes `Uint8Array`.
+ */
+export { array, list, zeroPaddedArray } from "./arrays.ts";
+export { byteArray, bytes, padding, text } from "./bytes.ts";
+export type { StateDescription, StateOf } from "./description.ts";
+export { OutOfDataError, VmStateError } from "./errors.ts";
+export { type Count, Field, type FieldOptions, type Siblings } from "./field.ts";
+export { type FieldTrace, type ReaderOptions, StateReader } from "./reader.ts";
+export { bool, i16, i32, i64, i8, timer, u16, u32, u64, u8, widened } from "./scalars.ts";
+export {
+  conditional,
+  nested,
+  struct,
+  Structure,
+  Subsection,
+  subsection,
+  temporary,
+} from "./structure.ts";
+export { StateWriter } from "./writer.ts";
