@@ -3,8 +3,13 @@
  * UART, a virtio port, a monitor) on the guest's or user's side. The words are QEMU's.
  */
 
-/** Whether somebody is at the other end of a backend. */
-export type CharacterEvent = "opened" | "closed" | "break";
+import type { Descriptor } from "../native/descriptor.ts";
+
+/**
+ * What happens at a backend's other end: somebody came or left, a serial line's break; and at a
+ * multiplexer, that the user's keys go to this frontend now, or to another one.
+ */
+export type CharacterEvent = "opened" | "closed" | "break" | "mux-in" | "mux-out";
 
 /** The side that consumes a backend's input. */
 export interface CharacterFrontend {
@@ -30,4 +35,10 @@ export interface CharacterBackend extends Disposable {
   write(bytes: Uint8Array<ArrayBuffer>, onWritable?: () => void): number;
   /** The frontend has room again: input is delivered as it comes. */
   acceptInput(): void;
+}
+
+/** What {@linkcode CharacterBackend}s of -chardev offer beyond the bytes. */
+export interface CharacterPort extends CharacterBackend {
+  /** Descriptors that came (SCM_RIGHTS) with the bytes received last, now the caller's. */
+  takeDescriptors(): Descriptor[];
 }

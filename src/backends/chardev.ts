@@ -1,0 +1,191 @@
+/**
+ * What all character devices share: the one frontend, the state of the other end, the log of the
+ * output, and who waits to write more.
+ */
+import { Descriptor, type Fd } from "../native/descriptor.ts";
+import { openFile, OpenFlags, write } from "../native/file.ts";
+import { errnoMessage, SystemError } from "../native/errors.ts";
+import type { EventLoop } from "../native/event_loop.ts";
+import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
+import type { ChardevOptions } from "./chardev_options.ts";
+
+/** A character device that could not be made or used as asked. */
+export class ChardevError extends Error {
+  override readonly name = "ChardevError";
+}
+
+/** A descriptor of a device under the name that finds it again in a successor. */
+export interface NamedDescriptor {
+  readonly name: string;
+  readonly id: number;
+  readonly fd: Fd;
+}
+
+/** What a character device needs of the process around it. */
+export interface ChardevEnvironment {
+  readonly loop: EventLoop;
+  /** Takes over a descriptor that a predecessor left under (name, id), if it left one. */
+  adopt(name: string, id: number): Descriptor | undefined;
+  /** A descriptor that a monitor's getfd named, now the caller's. */
+  takeNamedDescriptor(name: string): Descriptor | undefined;
+  /** A line for the user, on stderr. */
+  tell(line: string): void;
+}
+
+/** A file that takes output. What cannot be written, on a full disk say, is lost and told once. */
+export class OutputFile implements Disposable {
+  readonly #path: string;
+  readonly #environment: ChardevEnvironment;
+  readonly #descriptor: Descriptor;
+  #failed = false;
+
+  /** Takes over what a predecessor left as `name`, or opens `path`: emptied unless `append`. */
+  constructor(environment: ChardevEnvironment, path: string, append: boolean, name: string) {
+    const { writeOnly, create, truncate, append: atEnd } = OpenFlags;
+    const flags = writeOnly | create | (append ? atEnd : truncate);
+    this.#path = path;
+    this.#environment = environment;
+    this.#descriptor = environment.adopt(name, 0) ?? openFile(path, flags, 0o666);
+  }
+
+  get fd(): Fd {
+    return this.#descriptor.fd;
+  }
+
+  /** Writes all of `bytes`. */
+  write(bytes: Uint8Array<ArrayBuffer>): void {
+    try {
+      for (let done = 0; done < bytes.length;) done += write(this.fd, bytes.subarray(done)) ?? 0;
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      if (!this.#failed) {
+        this.#environment.tell(`Output to '${this.#path}' is lost: ${errnoMessage(error.errno)}`);
+      }
+      this.#failed = true;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
+
+/** A character device's backend. Subclasses move the bytes. */
+export abstract class Chardev implements CharacterPort {
+  readonly id: string;
+  /** The descriptors survive cpr-exec and cpr-transfer. */
+  readonly cpr: boolean;
+  #frontend: CharacterFrontend | undefined;
+  #open = false;
+  #waiting: (() => void)[] = [];
+  readonly #log: OutputFile | undefined;
+
+  constructor(environment: ChardevEnvironment, options: ChardevOptions) {
+    this.id = options.id;
+    this.cpr = options.cpr;
+    if (options.logfile !== undefined) {
+      const { logfile, logappend } = options;
+      this.#log = new OutputFile(environment, logfile, logappend, `chardev/${this.id}/log`);
+    }
+  }
+
+  /** The device as query-chardev shows it, such as `unix:/run/x.sock,server=on`. */
+  abstract readonly filename: string;
+
+  /** What must stay open for the device to survive its process. */
+  descriptors(): readonly NamedDescriptor[] {
+    return this.#log === undefined ? [] : [this.named("log", this.#log.fd)];
+  }
+
+  /** A descriptor under this device's name: `chardev/serial0/log`. */
+  protected named(role: string, fd: Fd): NamedDescriptor {
+    return { name: `chardev/${this.id}/${role}`, id: 0, fd };
+  }
+
+  /** Outputs what the other end takes now and returns how much that was. */
+  protected abstract output(bytes: Uint8Array<ArrayBuffer>): number;
+
+  /** The frontend has room: deliver input that waits. */
+  protected inputWanted(): void {}
+
+  /** The frontend wants to write more: call {@linkcode writableAgain} when that is possible. */
+  protected outputWanted(): void {}
+
+  /** True if a frontend is attached. */
+  get frontendOpen(): boolean {
+    return this.#frontend !== undefined;
+  }
+
+  /** True if somebody is at the other end. */
+  get open(): boolean {
+    return this.#open;
+  }
+
+  attach(frontend: CharacterFrontend): void {
+    if (this.#frontend !== undefined) {
+      throw new ChardevError(`chardev '${this.id}' is already in use`);
+    }
+    this.#frontend = frontend;
+    if (this.#open) frontend.event("opened");
+    this.inputWanted();
+  }
+
+  detach(): void {
+    this.#frontend = undefined;
+    this.#waiting = [];
+  }
+
+  write(bytes: Uint8Array<ArrayBuffer>, onWritable?: () => void): number {
+    const taken = bytes.length === 0 ? 0 : this.output(bytes);
+    if (taken > 0) this.#log?.write(bytes.subarray(0, taken));
+    if (taken < bytes.length && onWritable !== undefined) {
+      this.#waiting.push(onWritable);
+      this.outputWanted();
+    }
+    return taken;
+  }
+
+  acceptInput(): void {
+    this.inputWanted();
+  }
+
+  takeDescriptors(): Descriptor[] {
+    return [];
+  }
+
+  [Symbol.dispose](): void {
+    this.#log?.[Symbol.dispose]();
+    this.detach();
+  }
+
+  /** How many bytes the frontend takes now. */
+  protected get capacity(): number {
+    return this.#frontend?.canReceive() ?? 0;
+  }
+
+  /** Input for the frontend: no more bytes than {@linkcode capacity}. */
+  protected deliver(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#frontend?.receive(bytes);
+  }
+
+  /** Tells the frontend of something that happened at the other end. */
+  protected emit(event: CharacterEvent): void {
+    this.#frontend?.event(event);
+  }
+
+  /** Somebody came to the other end, or left it. */
+  protected setOpen(open: boolean): void {
+    if (open === this.#open) return;
+    this.#open = open;
+    this.emit(open ? "opened" : "closed");
+    // Who waited for a full connection that is gone can go on: the output is lost.
+    if (!open) this.writableAgain();
+  }
+
+  /** The other end takes output again. */
+  protected writableAgain(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const callback of waiting) callback();
+  }
+}

@@ -1,0 +1,59 @@
+/** The `file` chardev: output to a file, input from another one if there is any. */
+import type { Descriptor } from "../native/descriptor.ts";
+import { openFile, OpenFlags, read } from "../native/file.ts";
+import { Chardev, type ChardevEnvironment, type NamedDescriptor, OutputFile } from "./chardev.ts";
+import type { ChardevBackendOptions, ChardevOptions } from "./chardev_options.ts";
+import { ByteStream } from "./stream.ts";
+
+type FileOptions = Extract<ChardevBackendOptions, { kind: "file" }>;
+
+/** Output is in the file when {@linkcode write} returns. */
+export class FileChardev extends Chardev {
+  readonly filename = "file";
+  readonly #output: OutputFile;
+  readonly #input: Descriptor | undefined;
+  readonly #stream: ByteStream | undefined;
+
+  constructor(environment: ChardevEnvironment, options: ChardevOptions, file: FileOptions) {
+    super(environment, options);
+    const name = `chardev/${this.id}/file`;
+    this.#output = new OutputFile(environment, file.path, file.append, name);
+    if (file.inputPath !== undefined) {
+      const { readOnly, nonBlocking } = OpenFlags;
+      const input = openFile(file.inputPath, readOnly | nonBlocking);
+      this.#input = input;
+      this.#stream = new ByteStream(environment.loop, {
+        input: input.fd,
+        output: undefined,
+        read: (buffer) => read(input.fd, buffer),
+        write: (bytes) => bytes.length,
+      }, {
+        capacity: () => this.capacity,
+        received: (bytes) => this.deliver(bytes),
+        ended: () => {},
+        writable: () => {},
+      });
+    }
+    this.setOpen(true);
+  }
+
+  override descriptors(): readonly NamedDescriptor[] {
+    return [...super.descriptors(), this.named("file", this.#output.fd)];
+  }
+
+  protected override output(bytes: Uint8Array<ArrayBuffer>): number {
+    this.#output.write(bytes);
+    return bytes.length;
+  }
+
+  protected override inputWanted(): void {
+    this.#stream?.resume();
+  }
+
+  override [Symbol.dispose](): void {
+    this.#stream?.[Symbol.dispose]();
+    this.#input?.[Symbol.dispose]();
+    this.#output[Symbol.dispose]();
+    super[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,296 @@
+/**
+ * The `socket` chardev over unix and inet streams.
+ *
+ *   server: listening -> a client comes -> connected -> it leaves -> listening
+ *   client: connecting -> connected -> the server leaves -> (reconnect-ms later) connecting
+ *
+ * One connection at a time: while it lasts, other clients wait in the listener's queue. A client
+ * that hung up while input of it is still unread makes room for the next one.
+ */
+import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
+import { type EventLoop, Events, monotonicTime, type Timer } from "../native/event_loop.ts";
+import {
+  accept,
+  acceptNext,
+  type BoundAddress,
+  boundAddress,
+  connect,
+  isListening,
+  listen,
+  peerAddress,
+  receive,
+  send,
+  type SocketAddress,
+} from "../native/socket.ts";
+import { SystemError } from "../native/errors.ts";
+import { openFile, setNonBlocking, status, unlink } from "../native/file.ts";
+import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
+import type {
+  ChardevAddress,
+  ChardevBackendOptions,
+  ChardevOptions,
+  SocketRole,
+} from "./chardev_options.ts";
+import { ByteStream } from "./stream.ts";
+
+type SocketOptions = Extract<ChardevBackendOptions, { kind: "socket" }>;
+
+function describeInet(address: BoundAddress): string {
+  if (address.kind === "unix") return address.path;
+  const host = address.v6 ? `[${address.host}]` : address.host;
+  return `${host}:${address.port}`;
+}
+
+function describe(address: SocketAddress, listener: Descriptor | undefined): string {
+  if (address.kind === "unix") {
+    return `unix:${address.path}${address.abstract ? ",abstract=on,tight=on" : ""}`;
+  }
+  const bound = listener === undefined ? undefined : boundAddress(listener.fd);
+  return `tcp:${bound === undefined ? `${address.host}:${address.port}` : describeInet(bound)}`;
+}
+
+/** A socket that came as a descriptor, by number or by a getfd name. */
+function takeSocket(environment: ChardevEnvironment, name: string): Descriptor {
+  const named = environment.takeNamedDescriptor(name);
+  if (named === undefined && !/^[0-9]+$/.test(name)) {
+    throw new ChardevError(`File descriptor named '${name}' has not been found`);
+  }
+  const descriptor = named ?? (isOpen(Number(name)) ? new Descriptor(Number(name)) : undefined);
+  if (descriptor === undefined || status(descriptor.fd).kind !== "socket") {
+    throw new ChardevError(`File descriptor '${name}' is not a socket`);
+  }
+  setNonBlocking(descriptor.fd, true);
+  return descriptor;
+}
+
+/** Which file a path names, without opening what is behind it. */
+function identify(path: string): string {
+  const O_PATH = 0o10000000;
+  using file = openFile(path, O_PATH);
+  const { device, inode } = status(file.fd);
+  return `${device}:${inode}`;
+}
+
+/** The address of a socket that came as a descriptor, for query-chardev. */
+function addressOf(fd: number): SocketAddress {
+  const bound = boundAddress(asFd(fd));
+  return bound.kind === "unix" ? bound : { ...bound, port: String(bound.port) };
+}
+
+export class SocketChardev extends Chardev {
+  readonly #environment: ChardevEnvironment;
+  readonly #role: SocketRole;
+  #address: SocketAddress = { kind: "unix", path: "" };
+  #listener: Descriptor | undefined;
+  /** The socket file that this device made, and removes unless somebody replaced it. */
+  #socketFile: { readonly path: string; readonly identity: string } | undefined;
+  #accepting: Disposable | undefined;
+  #connection: Descriptor | undefined;
+  #stream: ByteStream | undefined;
+  #passengers: Descriptor[] = [];
+  #retry: Timer | undefined;
+  #disposed = false;
+
+  private constructor(
+    environment: ChardevEnvironment,
+    options: ChardevOptions,
+    socket: SocketOptions,
+  ) {
+    super(environment, options);
+    this.#environment = environment;
+    this.#role = socket.role;
+  }
+
+  /**
+   * Listens or connects as `socket` says. With `wait`, returns when the first client is there; a
+   * client with `reconnect-ms` does not wait for its server.
+   */
+  static async create(
+    environment: ChardevEnvironment,
+    options: ChardevOptions,
+    socket: SocketOptions,
+  ): Promise<SocketChardev> {
+    const chardev = new SocketChardev(environment, options, socket);
+    try {
+      await chardev.#start(socket.address);
+      return chardev;
+    } catch (error) {
+      chardev[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get filename(): string {
+    const state = this.#connection === undefined ? "disconnected:" : "";
+    const role = this.#role.kind === "server" ? ",server=on" : "";
+    if (this.#connection === undefined || this.#address.kind === "unix") {
+      return `${state}${describe(this.#address, this.#listener)}${role}`;
+    }
+    const { fd } = this.#connection;
+    return `tcp:${describeInet(boundAddress(fd))}${role} <-> ${describeInet(peerAddress(fd))}`;
+  }
+
+  override descriptors(): readonly NamedDescriptor[] {
+    const own = [...super.descriptors()];
+    if (this.#listener !== undefined) own.push(this.named("listener", this.#listener.fd));
+    if (this.#connection !== undefined) own.push(this.named("connection", this.#connection.fd));
+    return own;
+  }
+
+  override takeDescriptors(): Descriptor[] {
+    return this.#passengers.splice(0);
+  }
+
+  /** Ends the connection, as if the other side had. */
+  disconnect(): void {
+    if (this.#connection === undefined) return;
+    this.#stream?.[Symbol.dispose]();
+    this.#stream = undefined;
+    this.#connection[Symbol.dispose]();
+    this.#connection = undefined;
+    this.#dropPassengers();
+    this.setOpen(false);
+    this.#awaitPeer();
+  }
+
+  protected override output(bytes: Uint8Array<ArrayBuffer>): number {
+    return this.#stream?.write(bytes) ?? bytes.length;
+  }
+
+  protected override outputWanted(): void {
+    this.#stream?.awaitWritable();
+  }
+
+  protected override inputWanted(): void {
+    this.#stream?.resume();
+  }
+
+  override [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#accepting?.[Symbol.dispose]();
+    this.#retry?.[Symbol.dispose]();
+    this.disconnect();
+    this.#listener?.[Symbol.dispose]();
+    this.#removeSocketFile();
+    super[Symbol.dispose]();
+  }
+
+  async #start(address: ChardevAddress): Promise<void> {
+    const { adopt } = this.#environment;
+    this.#listener = adopt(`chardev/${this.id}/listener`, 0);
+    const connection = adopt(`chardev/${this.id}/connection`, 0);
+    if (address.kind !== "fd") {
+      this.#address = address;
+      if (this.#role.kind === "server") this.#listener ??= await listen(address);
+      if (this.#role.kind === "server" && address.kind === "unix" && !address.abstract) {
+        this.#socketFile = { path: address.path, identity: identify(address.path) };
+      }
+    } else if (this.#listener === undefined && connection === undefined) {
+      const socket = takeSocket(this.#environment, address.name);
+      this.#address = addressOf(socket.fd);
+      if (this.#role.kind === "client") return this.#connected(socket);
+      this.#listener = socket;
+      if (!isListening(socket.fd)) {
+        throw new ChardevError(`File descriptor '${address.name}' is not a listening socket`);
+      }
+    }
+    if (connection !== undefined) return this.#connected(connection);
+    if (this.#role.kind === "server" && this.#role.wait && this.#listener !== undefined) {
+      this.#environment.tell(`info: QEMU waiting for connection on: ${this.filename}`);
+      return this.#connected(await acceptNext(this.#listener.fd));
+    }
+    if (this.#role.kind === "client" && this.#role.reconnectMs === 0) {
+      return this.#connected(await connect(this.#address));
+    }
+    this.#awaitPeer(0);
+  }
+
+  /** Waits for the next client, or connects again after `delayMs`. */
+  #awaitPeer(delayMs?: number): void {
+    if (this.#disposed) return;
+    const { loop } = this.#environment;
+    if (this.#listener !== undefined) {
+      this.#accepting ??= loop.watch(this.#listener.fd, Events.readable, () => this.#accept());
+    } else if (this.#role.kind === "client" && this.#role.reconnectMs > 0) {
+      this.#retry ??= loop.timer(() => void this.#reconnect());
+      this.#retry.arm(monotonicTime() + BigInt(delayMs ?? this.#role.reconnectMs) * 1_000_000n);
+    }
+  }
+
+  #accept(): void {
+    if (this.#listener === undefined) return;
+    let connection: Descriptor | undefined;
+    try {
+      connection = accept(this.#listener.fd);
+    } catch (error) {
+      // The client has gone again, or there are too many open files: the next one may fare better.
+      if (error instanceof SystemError) return;
+      throw error;
+    }
+    if (connection === undefined) return;
+    this.disconnect();
+    this.#connected(connection);
+  }
+
+  async #reconnect(): Promise<void> {
+    let connection: Descriptor;
+    try {
+      connection = await connect(this.#address);
+    } catch (error) {
+      if (this.#disposed) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#environment.tell(`Unable to connect character device ${this.id}: ${reason}`);
+      return this.#awaitPeer();
+    }
+    if (this.#disposed) return connection[Symbol.dispose]();
+    this.#connected(connection);
+  }
+
+  #connected(connection: Descriptor): void {
+    const { fd } = connection;
+    const loop: EventLoop = this.#environment.loop;
+    this.#accepting?.[Symbol.dispose]();
+    this.#accepting = undefined;
+    this.#connection = connection;
+    this.#stream = new ByteStream(loop, {
+      input: fd,
+      output: fd,
+      read: (buffer) => this.#receive(connection, buffer),
+      write: (bytes) => send(fd, bytes),
+    }, {
+      capacity: () => this.capacity,
+      received: (bytes) => this.deliver(bytes),
+      ended: () => this.disconnect(),
+      hungUp: () => this.#listener === undefined ? this.disconnect() : this.#awaitPeer(),
+      writable: () => this.writableAgain(),
+    });
+    this.setOpen(true);
+    this.#stream?.resume();
+  }
+
+  #receive(connection: Descriptor, buffer: Uint8Array<ArrayBuffer>): number | undefined {
+    const received = receive(connection.fd, buffer);
+    if (received === undefined) return undefined;
+    if (received.passengers.length > 0) {
+      this.#dropPassengers();
+      this.#passengers.push(...received.passengers);
+    }
+    return received.length;
+  }
+
+  #removeSocketFile(): void {
+    if (this.#socketFile === undefined) return;
+    const { path, identity } = this.#socketFile;
+    this.#socketFile = undefined;
+    try {
+      if (identify(path) === identity) unlink(path);
+    } catch (error) {
+      // It was removed already.
+      if (!(error instanceof SystemError)) throw error;
+    }
+  }
+
+  #dropPassengers(): void {
+    for (const passenger of this.#passengers.splice(0)) passenger[Symbol.dispose]();
+  }
+}
