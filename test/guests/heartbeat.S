@@ -76,6 +76,9 @@ main:
     movl $(MAX_CPUS << CPU_BLOCK_SHIFT) / 8, %ecx
     xorl %eax, %eax
     rep stosq
+    movl $cpu_blocks, %r15d
+    call read_tsc
+    movq %rax, CPU_LAST_TSC(%r15)
     call measure_tsc
     call set_up_serial
     call read_command_line
@@ -105,7 +108,7 @@ cpu_main:
     jz 1b
     cmpl %ecx, %edi
     jb 2f
-    int $SERVICE_HALT
+    service service_halt
 2:  movl %edi, CPU_INDEX(%r15)
     movl $LAPIC, %ebx
     movl $0xb, LAPIC_TIMER_DIVIDE - LAPIC(%rbx)
@@ -124,6 +127,7 @@ cpu_main:
     movq %rcx, CPU_SLICE_END(%r15)
     call read_tsc
     movq %rax, CPU_LAST_TSC(%r15)
+    movq $0, CPU_GAP(%r15)
     movq %rax, CPU_NEXT_PAGE(%r15)
     orq $-1, CPU_NEXT_POLL(%r15)
     testl %edi, %edi
@@ -285,7 +289,7 @@ pace:
 2:  cmpl $0, spin
     jne 3f
     movl $1000000, %eax
-    int $SERVICE_SLEEP
+    service service_sleep
     jmp 4f
 3:  pause
 4:  call tick
@@ -304,10 +308,12 @@ poll:
     call read_input
     call check_clocks
     movq CPU_LAST_TSC(%r15), %rax
-    cmpq next_beat, %rax
+    movq next_beat, %rcx
+    cmpq %rcx, %rax
     jb 1f
-    movq period, %rcx
-    addq %rax, %rcx
+    addq period, %rcx
+    cmpq %rcx, %rax              # missed beats are not made up for
+    cmovaq %rax, %rcx
     movq %rcx, next_beat
     call print_beat
 1:  imulq $POLL_MILLISECONDS, tsc_khz, %rax
@@ -485,11 +491,11 @@ print_reports:
 # Obeys every byte that has been received.
 read_input:
     movl $LINE_STATUS, %edx
-    int $SERVICE_IN
+    service service_in
     testb $LINE_STATUS_DATA_READY, %al
     jz 1f
     movl $COM1, %edx
-    int $SERVICE_IN
+    service service_in
     incq received
     call obey
     jmp read_input
@@ -554,15 +560,15 @@ power_off:
     movb $GED_SLEEP_S5, (%rdx)
     movl $1000000, %eax
     call wait_microseconds
-    int $SERVICE_TRIPLE_FAULT
+    service service_triple_fault
 
 reset:
     movl $0x64, %edx
     movb $0xfe, %al
-    int $SERVICE_OUT
+    service service_out
     movl $100000, %eax
     call wait_microseconds
-    int $SERVICE_TRIPLE_FAULT
+    service service_triple_fault
 
 reset_by_event_device:
     movl $GED_RESET, %edx
@@ -574,7 +580,7 @@ set_up_serial:
 .macro set_register register, value
     movl $COM1 + \register, %edx
     movb $\value, %al
-    int $SERVICE_OUT
+    service service_out
 .endm
     set_register 1, 0
     set_register 3, 0x83
@@ -597,12 +603,12 @@ send_text:                       # the same for text at rsi
     movq %rdi, %rbp
 1:  call check_clocks
     movl $LINE_STATUS, %edx
-    int $SERVICE_IN
+    service service_in
     testb $LINE_STATUS_THR_EMPTY, %al
     jz 1b
     movb (%rbx), %al
     movl $COM1, %edx
-    int $SERVICE_OUT
+    service service_out
     incq %rbx
     cmpq %rbp, %rbx
     jb 1b
@@ -613,9 +619,9 @@ send_text:                       # the same for text at rsi
 read_command_line:
     movl $FW_CFG_SELECTOR, %edx
     movl $FW_CFG_NB_CPUS, %eax
-    int $SERVICE_OUT_WORD
+    service service_out_word
     movl $FW_CFG_DATA, %edx
-    int $SERVICE_IN
+    service service_in
     movzbl %al, %eax
     decl %eax
     cmpl $MAX_CPUS, %eax         # no answer reads as 0xff
@@ -698,11 +704,9 @@ report_missing_cpus:
     call put_decimal
     popq %rax
     movl %eax, cpus
-    movl $cpu_blocks, %r15d
     jmp send_line
 
 print_ready:
-    movl $cpu_blocks, %r15d
     movl $line, %edi
 .irp option, cpus, memory, rate
     movl $ready_\option, %esi
