@@ -14,6 +14,8 @@ import {
   type RegisterRegion,
   type Resettable,
 } from "./device.ts";
+import { type FwCfgState, fwCfgState } from "./fw_cfg_state.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
 
 export const FW_CFG_PORT = 0x510;
 export const FW_CFG_PORT_LENGTH = 2;
@@ -74,7 +76,7 @@ const DMA_DESCRIPTOR_SIZE = 16;
 /** Bytes moved at a time. */
 const DMA_CHUNK = 1 << 20;
 
-const PAGE_SIZE = 4096;
+const PAGE_SIZE = 4096n;
 
 /** Names of the blobs that firmware builds the ACPI tables from. Their RAM is migrated on its own. */
 export const ACPI_TABLES_FILE = "etc/acpi/tables";
@@ -87,14 +89,6 @@ export interface DmaMemory {
   write(address: number, bytes: Uint8Array): void;
 }
 
-/** Saved state. `acpiMr` holds the exact sizes of the ACPI blobs, whose RAM blocks are whole pages. */
-export interface FwCfgState {
-  curEntry: number;
-  curOffset: number;
-  dma?: { dmaAddr: bigint } | undefined;
-  acpiMr?: { tableMrSize: bigint; linkerMrSize: bigint; rsdpMrSize: bigint } | undefined;
-}
-
 interface Item {
   /** May be longer than the item; then it can grow into the rest. */
   backing: Uint8Array;
@@ -105,9 +99,10 @@ interface File extends Item {
   name: string;
 }
 
-export class FwCfg implements Resettable {
+export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   readonly idstr = "fw_cfg";
   readonly instanceId = 0;
+  readonly description = fwCfgState;
   /** Selector and data, two ports. */
   readonly portRegion: RegisterRegion;
   /** The DMA address register, eight ports. */
@@ -197,7 +192,6 @@ export class FwCfg implements Resettable {
     this.#select(FwCfgKey.signature);
   }
 
-  /** A copy of the state. */
   save(): FwCfgState {
     const sizes = {
       tableMrSize: this.#fileSize(ACPI_TABLES_FILE),
@@ -207,14 +201,15 @@ export class FwCfg implements Resettable {
     const state: FwCfgState = {
       curEntry: this.#entry,
       curOffset: this.#offset,
-      dma: { dmaAddr: BigInt(this.#dmaAddressHigh) << 32n },
+      dmaAddr: BigInt(this.#dmaAddressHigh) << 32n,
     };
-    if (Object.values(sizes).some((size) => size % BigInt(PAGE_SIZE) !== 0n)) state.acpiMr = sizes;
+    // Whole pages are known from the RAM blocks.
+    if (Object.values(sizes).some((size) => size % PAGE_SIZE !== 0n)) state.acpiSizes = sizes;
     return state;
   }
 
   load(state: FwCfgState): void {
-    const acpi = state.acpiMr;
+    const acpi = state.acpiSizes;
     const resized: [File, number][] = [];
     if (acpi !== undefined) {
       this.#checkSize(ACPI_TABLES_FILE, acpi.tableMrSize, resized);
@@ -225,7 +220,7 @@ export class FwCfg implements Resettable {
     this.#writeDirectory();
     this.#entry = state.curEntry;
     this.#offset = state.curOffset;
-    this.#dmaAddressHigh = Number((state.dma?.dmaAddr ?? 0n) >> 32n);
+    this.#dmaAddressHigh = Number((state.dmaAddr ?? 0n) >> 32n);
   }
 
   #checkSize(name: string, size: bigint, resized: [File, number][]): void {

@@ -11,7 +11,9 @@ import {
   type RegisterRegion,
   type Resettable,
 } from "./device.ts";
+import { type GedState, gedState } from "./ged_state.ts";
 import { writeBytes } from "./split_access.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
 
 /** Where the device lies in guest memory, and its interrupt. */
 export const GED_EVENT_ADDRESS = 0xfea00000;
@@ -40,10 +42,6 @@ const SLEEP_ENABLE = 0x20;
 const SLEEP_TYPE_SHIFT = 2;
 const SLEEP_TYPE_MASK = 7;
 
-export interface GedState {
-  gedState: { sel: number };
-}
-
 /** What surrounds the device. */
 export interface GedSurroundings {
   irq: InterruptLine;
@@ -53,9 +51,10 @@ export interface GedSurroundings {
   reset: () => void;
 }
 
-export class GenericEventDevice implements Resettable {
+export class GenericEventDevice implements SavedDevice<GedState>, Resettable {
   readonly idstr = "acpi-ged";
   readonly instanceId = 0;
+  readonly description = gedState;
   /** The event register: four bytes, read as one. */
   readonly eventRegion: RegisterRegion;
   /** Sleep control, sleep status and reset. */
@@ -85,13 +84,16 @@ export class GenericEventDevice implements Resettable {
   /** Pending events survive a reset, as on QEMU's device. */
   reset(): void {}
 
-  /** A copy of the state. */
   save(): GedState {
-    return { gedState: { sel: this.#pending } };
+    return {
+      ged: { sel: this.#pending },
+      // Part of the section, though this machine has no slots for memory.
+      memoryHotplug: { selector: 0, devs: [] },
+    };
   }
 
   load(state: GedState): void {
-    this.#pending = state.gedState.sel;
+    this.#pending = state.ged.sel;
   }
 
   #takeEvents(): number {

@@ -15,7 +15,6 @@
 import type { CharacterBackend, CharacterEvent, CharacterFrontend } from "../backends/character.ts";
 import {
   type AccessSize,
-  DeviceStateError,
   type InterruptLine,
   type RegisterRegion,
   type Resettable,
@@ -23,8 +22,10 @@ import {
   type VirtualClock,
   type VirtualTimer,
 } from "./device.ts";
-import { Fifo8, type Fifo8State } from "./fifo8.ts";
+import { Fifo8 } from "./fifo8.ts";
+import { type SerialState, serialState } from "./serial_state.ts";
 import { readBytes, writeBytes } from "./split_access.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
 
 const IER_RECEIVED_DATA = 0x01;
 const IER_TRANSMITTER_EMPTY = 0x02;
@@ -82,26 +83,6 @@ const RESET_DIVIDER = 12;
 /** A retry count that QEMU accepts; we retry for as long as it takes and count no further. */
 const MAXIMUM_RETRY_COUNT = 4;
 
-/** The UART's saved state; optional parts are subsections. */
-export interface SerialState {
-  divider: number;
-  rbr: number;
-  ier: number;
-  iir: number;
-  lcr: number;
-  mcr: number;
-  lsr: number;
-  msr: number;
-  scr: number;
-  fcr: number;
-  thrIpending?: { thrIpending: number };
-  tsr?: { tsrRetry: number; thr: number; tsr: number };
-  recvFifo?: { recvFifo: Fifo8State };
-  xmitFifo?: { xmitFifo: Fifo8State };
-  fifoTimeoutTimer?: { fifoTimeoutTimer: bigint };
-  timeoutIpending?: { timeoutIpending: number };
-}
-
 /** What surrounds a UART. */
 export interface SerialSurroundings {
   irq: InterruptLine;
@@ -109,9 +90,16 @@ export interface SerialSurroundings {
   backend: CharacterBackend;
 }
 
-export class Serial implements RegisterRegion, CharacterFrontend, Resettable, RunStateListener {
+export class Serial
+  implements
+    RegisterRegion,
+    CharacterFrontend,
+    SavedDevice<SerialState>,
+    Resettable,
+    RunStateListener {
   readonly idstr = "serial";
   readonly instanceId: number;
+  readonly description = serialState;
   readonly #irq: InterruptLine;
   readonly #clock: VirtualClock;
   readonly #backend: CharacterBackend;
@@ -284,9 +272,8 @@ export class Serial implements RegisterRegion, CharacterFrontend, Resettable, Ru
     this.#backend.acceptInput();
   }
 
-  /** A copy of the state. */
   save(): SerialState {
-    const state: SerialState = {
+    return {
       divider: this.#divider,
       rbr: this.#rbr,
       ier: this.#ier,
@@ -297,27 +284,19 @@ export class Serial implements RegisterRegion, CharacterFrontend, Resettable, Ru
       msr: this.#msr,
       scr: this.#scr,
       fcr: this.#fcr,
+      thrIpending: this.#transmitPending ? 1 : 0,
+      tsr: { tsrRetry: this.#tsrRetry, thr: this.#thr, tsr: this.#tsr },
+      receiveFifo: this.#receiveFifo.save(),
+      transmitFifo: this.#transmitFifo.save(),
+      fifoTimeoutTimer: this.#timeout.expiry,
+      timeoutIpending: this.#timeoutPending ? 1 : 0,
     };
-    // IIR says the same unless a source of higher priority hides it.
-    const derived = (this.#iir & IIR_SOURCE) === IIR_TRANSMITTER_EMPTY;
-    if ((this.#ier & IER_TRANSMITTER_EMPTY) !== 0 && this.#transmitPending !== derived) {
-      state.thrIpending = { thrIpending: this.#transmitPending ? 1 : 0 };
-    }
-    if (this.#tsrRetry > 0) {
-      state.tsr = { tsrRetry: this.#tsrRetry, thr: this.#thr, tsr: this.#tsr };
-    }
-    if (this.#receiveFifo.length > 0) state.recvFifo = { recvFifo: this.#receiveFifo.save() };
-    if (this.#transmitFifo.length > 0) state.xmitFifo = { xmitFifo: this.#transmitFifo.save() };
-    if (this.#timeout.expiry !== undefined) {
-      state.fifoTimeoutTimer = { fifoTimeoutTimer: this.#timeout.expiry };
-    }
-    if (this.#timeoutPending) state.timeoutIpending = { timeoutIpending: 1 };
-    return state;
   }
 
   load(state: SerialState): void {
-    this.#validate(state);
     this.#initialize();
+    if (state.receiveFifo !== undefined) this.#receiveFifo.load(state.receiveFifo);
+    if (state.transmitFifo !== undefined) this.#transmitFifo.load(state.transmitFifo);
     this.#divider = state.divider;
     this.#rbr = state.rbr;
     this.#ier = state.ier & 0x0f;
@@ -330,37 +309,17 @@ export class Serial implements RegisterRegion, CharacterFrontend, Resettable, Ru
     this.#setFifoControl(state.fcr);
     this.#transmitPending = state.thrIpending === undefined
       ? (state.iir & IIR_SOURCE) === IIR_TRANSMITTER_EMPTY
-      : state.thrIpending.thrIpending !== 0;
+      : state.thrIpending !== 0;
     if (state.tsr !== undefined) {
       this.#tsrRetry = Math.min(state.tsr.tsrRetry, MAXIMUM_RETRY_COUNT);
       this.#thr = state.tsr.thr;
       this.#tsr = state.tsr.tsr;
     }
-    if (state.recvFifo !== undefined) this.#receiveFifo.load(state.recvFifo.recvFifo);
-    if (state.xmitFifo !== undefined) this.#transmitFifo.load(state.xmitFifo.xmitFifo);
-    const expiry = state.fifoTimeoutTimer?.fifoTimeoutTimer;
-    if (expiry !== undefined && expiry >= 0n) this.#timeout.arm(expiry);
-    this.#timeoutPending = (state.timeoutIpending?.timeoutIpending ?? 0) !== 0;
+    if (state.fifoTimeoutTimer !== undefined) this.#timeout.arm(state.fifoTimeoutTimer);
+    this.#timeoutPending = state.timeoutIpending !== 0;
     this.#updateCharacterTime();
     // The interrupt controller brings the line's level with its own state.
     this.#level = (this.#iir & IIR_PENDING) !== IIR_NONE;
-  }
-
-  #validate(state: SerialState): void {
-    const retry = state.tsr?.tsrRetry ?? 0;
-    const empty = (state.lsr & LSR_TRANSMITTER_EMPTY) !== 0;
-    if (retry > 0 && empty) {
-      throw new DeviceStateError(
-        `inconsistent state in serial device (tsr empty, tsr_retry=${retry})`,
-      );
-    }
-    if (retry === 0 && !empty) {
-      throw new DeviceStateError(
-        "inconsistent state in serial device (tsr not empty, tsr_retry=0)",
-      );
-    }
-    if (state.recvFifo !== undefined) this.#receiveFifo.validate(state.recvFifo.recvFifo);
-    if (state.xmitFifo !== undefined) this.#transmitFifo.validate(state.xmitFifo.xmitFifo);
   }
 
   #readReceived(): number {
