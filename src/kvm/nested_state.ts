@@ -1,5 +1,5 @@
 /** Saved state of a vCPU that runs a hypervisor itself (struct kvm_nested_state of linux/kvm.h). */
-import { byteArray, nested, struct, subsection, u16, u32, u64 } from "../vmstate/vmstate.ts";
+import { byteArray, struct, subsection, u16, u32, u64 } from "../vmstate/vmstate.ts";
 
 /** Size of the header, which `size` counts. */
 const headerSize = 128;

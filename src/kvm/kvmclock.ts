@@ -1,0 +1,59 @@
+/** KVM's paravirtual clock. It stands still while the machine is stopped. */
+import type { RunStateListener } from "../devices/device.ts";
+import { type KvmclockState, kvmclockState } from "../devices/kvmclock_state.ts";
+import { ioctlValue } from "../native/control.ts";
+import { SystemError } from "../native/errors.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
+import { Ioctl } from "./constants.ts";
+import type { Vcpu } from "./vcpu.ts";
+import type { KvmVm } from "./vm.ts";
+
+/** The guest's kvmclock. */
+export class KvmClock implements SavedDevice<KvmclockState>, RunStateListener {
+  readonly idstr = "kvmclock";
+  readonly instanceId = 0;
+  readonly description = kvmclockState;
+  readonly #vm: KvmVm;
+  readonly #vcpus: readonly Vcpu[];
+  /** Set while the machine is stopped; `undefined` before it first runs. */
+  #stopped: KvmclockState | undefined;
+
+  constructor(vm: KvmVm, vcpus: readonly Vcpu[]) {
+    this.#vm = vm;
+    this.#vcpus = vcpus;
+  }
+
+  runStateChanged(running: boolean): void {
+    if (!running) {
+      this.#stopped = this.#read();
+      return;
+    }
+    if (this.#stopped === undefined) return;
+    this.#vm.setClock(this.#stopped.clock);
+    this.#stopped = undefined;
+    for (const vcpu of this.#vcpus) tellPaused(vcpu);
+  }
+
+  save(): KvmclockState {
+    return { ...(this.#stopped ?? this.#read()) };
+  }
+
+  load(state: KvmclockState): void {
+    this.#stopped = { ...state };
+  }
+
+  #read(): KvmclockState {
+    return { clock: this.#vm.getClock().clock, clockIsReliable: true };
+  }
+}
+
+/** Tells the guest's watchdogs that the host had paused it. */
+function tellPaused(vcpu: Vcpu): void {
+  const EINVAL = 22;
+  try {
+    ioctlValue(vcpu.fd, Ioctl.kvmclockControl, 0, "KVM_KVMCLOCK_CTRL");
+  } catch (error) {
+    // KVM says EINVAL for a guest that does not use the clock: nobody to tell.
+    if (!(error instanceof SystemError && error.errno === EINVAL)) throw error;
+  }
+}
