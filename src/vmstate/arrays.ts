@@ -1,6 +1,13 @@
 /** Fields that hold several values of one type. */
 import { VmStateError } from "./errors.ts";
-import { type Count, Field, type FieldOptions, readCount, type Siblings } from "./field.ts";
+import {
+  type Count,
+  countOf,
+  Field,
+  type FieldOptions,
+  readCount,
+  type Siblings,
+} from "./field.ts";
 import type { StateReader } from "./reader.ts";
 import type { StateWriter } from "./writer.ts";
 
@@ -81,7 +88,7 @@ class ArrayField<Element> extends ElementsField<Element> {
   }
 
   write(writer: StateWriter, values: Element[], siblings: Siblings): void {
-    const count = typeof this.#count === "number" ? this.#count : Number(siblings[this.#count.key]);
+    const count = countOf(this.#count, siblings);
     if (values.length !== count) {
       throw new VmStateError(`${values.length} elements where ${count} are expected`);
     }
@@ -152,6 +159,38 @@ class ZeroPaddedArrayField<Element> extends ElementsField<Element> {
   }
 }
 
+/** A u32 count, then that many elements. */
+class CountedArrayField<Element> extends ElementsField<Element> {
+  readonly fixedSize = undefined;
+  readonly #maximum: number;
+
+  constructor(element: Field<Element>, maximum: number, options?: FieldOptions<Element[]>) {
+    super(element, options);
+    this.#maximum = maximum;
+  }
+
+  read(reader: StateReader, siblings: Siblings, version: number): Element[] {
+    const count = reader.count(this.#maximum);
+    const values: Element[] = [];
+    for (let index = 0; index < count; index++) {
+      values.push(this.readElement(reader, siblings, version, index));
+    }
+    return values;
+  }
+
+  write(writer: StateWriter, values: Element[], siblings: Siblings): void {
+    if (values.length > this.#maximum) {
+      throw new VmStateError(`${values.length} elements, at most ${this.#maximum} can be saved`);
+    }
+    writer.u32(values.length);
+    this.writeElements(writer, values, siblings);
+  }
+
+  override size(values: Element[], siblings: Siblings): number {
+    return 4 + super.size(values, siblings);
+  }
+}
+
 /** Elements each preceded by a byte 1, ended by a byte 0. */
 class ListField<Element> extends ElementsField<Element> {
   override readonly type = "qtailq";
@@ -218,6 +257,15 @@ export function zeroPaddedArray<Element>(
   options?: FieldOptions<Element[]>,
 ): Field<Element[]> {
   return new ZeroPaddedArrayField(element, count, options);
+}
+
+/** A u32 count of up to `maximum`, then that many elements. */
+export function countedArray<Element>(
+  element: Field<Element>,
+  maximum: number,
+  options?: FieldOptions<Element[]>,
+): Field<Element[]> {
+  return new CountedArrayField(element, maximum, options);
 }
 
 /** Any number of elements, up to `maximum`: a byte 1 precedes each and a byte 0 ends them. */

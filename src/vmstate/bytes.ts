@@ -1,6 +1,13 @@
 /** Fields that hold raw bytes, text or nothing. */
 import { VmStateError } from "./errors.ts";
-import { type Count, Field, type FieldOptions, readCount, type Siblings } from "./field.ts";
+import {
+  type Count,
+  countOf,
+  Field,
+  type FieldOptions,
+  readCount,
+  type Siblings,
+} from "./field.ts";
 import type { StateReader } from "./reader.ts";
 import type { StateWriter } from "./writer.ts";
 
@@ -21,9 +28,7 @@ class BytesField extends Field<Uint8Array> {
   }
 
   write(writer: StateWriter, value: Uint8Array, siblings: Siblings): void {
-    const length = typeof this.#length === "number"
-      ? this.#length
-      : Number(siblings[this.#length.key]);
+    const length = countOf(this.#length, siblings);
     if (value.length !== length) {
       throw new VmStateError(`${value.length} bytes where ${length} are expected`);
     }
@@ -47,7 +52,7 @@ class BytesField extends Field<Uint8Array> {
 class ByteArrayField extends BytesField {
   override readonly type = "uint8";
 
-  override describe(name: string, value: Uint8Array, siblings: Siblings): string {
+  override describe(name: string, value: Uint8Array): string {
     const place = value.length > 1 ? `"array_len": ${value.length}, ` : "";
     return value.length === 0 ? "" : this.describeElement(name, place);
   }
@@ -55,6 +60,43 @@ class ByteArrayField extends BytesField {
   /** The description gives the size of one element. */
   override describeElement(name: string, place: string): string {
     return `{"name": "${name}", ${place}"type": "uint8", "size": 1}`;
+  }
+}
+
+/** A u32 count of units, then the units' bytes. */
+class CountedBytesField extends Field<Uint8Array> {
+  readonly type = "buffer";
+  readonly fixedSize = undefined;
+  readonly #unit: number;
+  readonly #maximum: number;
+
+  constructor(unit: number, maximum: number, options?: FieldOptions<Uint8Array>) {
+    super(options);
+    this.#unit = unit;
+    this.#maximum = maximum;
+  }
+
+  read(reader: StateReader): Uint8Array {
+    return reader.copy(reader.count(this.#maximum) * this.#unit);
+  }
+
+  write(writer: StateWriter, value: Uint8Array): void {
+    const count = value.length / this.#unit;
+    if (!Number.isInteger(count) || count > this.#maximum) {
+      throw new VmStateError(
+        `${value.length} bytes are not up to ${this.#maximum} units of ${this.#unit}`,
+      );
+    }
+    writer.u32(count);
+    writer.raw(value);
+  }
+
+  override size(value: Uint8Array): number {
+    return 4 + value.length;
+  }
+
+  zero(): Uint8Array {
+    return new Uint8Array(0);
   }
 }
 
@@ -123,6 +165,15 @@ export function bytes(length: Count, options?: FieldOptions<Uint8Array>): Field<
 /** `length` raw bytes that QEMU declares as an array of `uint8`. */
 export function byteArray(length: Count, options?: FieldOptions<Uint8Array>): Field<Uint8Array> {
   return new ByteArrayField(length, options);
+}
+
+/** A u32 count of up to `maximum` units of `unit` bytes, then those bytes. */
+export function countedBytes(
+  unit: number,
+  maximum: number,
+  options?: FieldOptions<Uint8Array>,
+): Field<Uint8Array> {
+  return new CountedBytesField(unit, maximum, options);
 }
 
 /** Text of `length` bytes on the wire, padded with NULs; the state holds it up to the first NUL. */

@@ -69,15 +69,31 @@ export abstract class Field<Value> {
   }
 }
 
-/** A length or count: a number, or the key of a sibling that holds it, with the largest one accepted. */
-export type Count = number | { readonly key: string; readonly maximum: number };
+/**
+ * A length or count: a number, or the key of a sibling that says it. In the latter case `maximum` is the
+ * largest value of the sibling that is accepted; `less` is subtracted from it, and with `unit` it counts
+ * parts of an element, of which `unit` make one.
+ */
+export type Count = number | {
+  readonly key: string;
+  readonly maximum: number;
+  readonly less?: number;
+  readonly unit?: number;
+};
+
+/** The value of a {@linkcode Count}. */
+export function countOf(count: Count, siblings: Siblings): number {
+  if (typeof count === "number") return count;
+  return Math.ceil((Number(siblings[count.key]) - (count.less ?? 0)) / (count.unit ?? 1));
+}
 
 /** The value of a {@linkcode Count} when reading. Checks the maximum before anything is allocated. */
 export function readCount(count: Count, reader: StateReader, siblings: Siblings): number {
-  if (typeof count === "number") return count;
-  const value = Number(siblings[count.key]);
-  if (!(value >= 0 && value <= count.maximum)) {
-    throw reader.error(`${count.key} is ${value}, at most ${count.maximum} is accepted`);
+  const value = countOf(count, siblings);
+  if (typeof count === "number") return value;
+  const given = Number(siblings[count.key]);
+  if (!(value >= 0 && given <= count.maximum)) {
+    throw reader.error(`${count.key} is ${given}, at most ${count.maximum} is accepted`);
   }
   return value;
 }

@@ -120,6 +120,15 @@ export class StateReader {
     return high * 0x1_0000_0000 + this.#view.getUint32(offset + 4);
   }
 
+  /** A u32 that counts what follows. Throws if it is more than `maximum`. */
+  count(maximum: number): number {
+    const count = this.u32();
+    if (count > maximum) {
+      throw this.error(`${count} items, at most ${maximum} are accepted`, this.offset - 4);
+    }
+    return count;
+  }
+
   /** A copy of the next `size` bytes. */
   copy(size: number): Uint8Array<ArrayBuffer> {
     const offset = this.skip(size);

@@ -476,6 +476,30 @@ class TemporaryField<State> extends NestedField<State> {
   }
 }
 
+/** A structure that QEMU's description knows by its type and size only. */
+class OpaqueField<State> extends NestedField<State> {
+  override readonly type: string;
+  override readonly uniform = true;
+
+  constructor(type: string, structure: Structure<State>, options?: FieldOptions<State>) {
+    super(structure, options);
+    this.type = type;
+  }
+
+  override details(): string {
+    return "";
+  }
+}
+
+/** A structure that the description calls `type` and does not look into. */
+export function opaque<State>(
+  type: string,
+  structure: Structure<State>,
+  options?: FieldOptions<State>,
+): Field<State> {
+  return new OpaqueField(type, structure, options);
+}
+
 /** A structure as a field of another. */
 export function nested<State>(
   structure: Structure<State>,
@@ -538,6 +562,50 @@ class ConditionalField<Value> extends Field<Value | undefined> {
   zero(): undefined {
     return undefined;
   }
+}
+
+/** A field of which the fields before it say how it looks. */
+class VariantField<Value> extends Field<Value> {
+  readonly type: string;
+  readonly fixedSize = undefined;
+  override readonly composite: boolean;
+  override readonly uniform = false;
+  readonly #choose: (siblings: never) => Field<Value>;
+
+  constructor(usual: Field<Value>, choose: (siblings: never) => Field<Value>) {
+    super(usual.name === undefined ? {} : { name: usual.name });
+    this.type = usual.type;
+    this.composite = usual.composite;
+    this.#choose = choose;
+  }
+
+  read(reader: StateReader, siblings: Siblings, version: number): Value {
+    return this.#choose(siblings as never).read(reader, siblings, version);
+  }
+
+  write(writer: StateWriter, value: Value, siblings: Siblings): void {
+    this.#choose(siblings as never).write(writer, value, siblings);
+  }
+
+  override size(value: Value, siblings: Siblings): number {
+    return this.#choose(siblings as never).size(value, siblings);
+  }
+
+  override describe(name: string, value: Value, siblings: Siblings): string {
+    return this.#choose(siblings as never).describe(name, value, siblings);
+  }
+
+  zero(): Value {
+    return this.#choose({} as never).zero();
+  }
+}
+
+/** One of several fields with the same kind of value, chosen by the fields before it. */
+export function variant<Value, Parent>(
+  usual: Field<Value>,
+  choose: (siblings: Parent) => Field<Value>,
+): Field<Value> {
+  return new VariantField(usual, choose as (siblings: never) => Field<Value>);
 }
 
 /** A field that is there only if `condition` holds for the fields before it; else its value is undefined. */

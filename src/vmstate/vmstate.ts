@@ -12,8 +12,8 @@
  *
  * Integers of up to 32 bits are `number`, of 64 bits `bigint`, raw bytes `Uint8Array`.
  */
-export { array, list, zeroPaddedArray } from "./arrays.ts";
-export { byteArray, bytes, padding, text } from "./bytes.ts";
+export { array, countedArray, list, zeroPaddedArray } from "./arrays.ts";
+export { byteArray, bytes, countedBytes, padding, text } from "./bytes.ts";
 export type { StateDescription, StateOf } from "./description.ts";
 export { OutOfDataError, VmStateError } from "./errors.ts";
 export { type Count, Field, type FieldOptions, type Siblings } from "./field.ts";
@@ -22,10 +22,12 @@ export { bool, i16, i32, i64, i8, timer, u16, u32, u64, u8, widened } from "./sc
 export {
   conditional,
   nested,
+  opaque,
   struct,
   Structure,
   Subsection,
   subsection,
   temporary,
+  variant,
 } from "./structure.ts";
 export { StateWriter } from "./writer.ts";
