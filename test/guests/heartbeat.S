@@ -38,6 +38,7 @@
 .include "text.inc"
 .include "clock.inc"
 .include "smp.inc"
+.include "serial.inc"
 
 .set MEMORY_START, 0x1000000
 .set POLL_MILLISECONDS, 10
@@ -225,6 +226,7 @@ tick:
     jae poll
     ret
 
+while_waiting:                   # of serial.inc
 check_clocks:
     call read_tsc
     movq CPU_LAST_TSC(%r15), %rcx
@@ -575,47 +577,6 @@ reset_by_event_device:
     movb $GED_RESET_VALUE, (%rdx)
     ret
 
-# 115200 baud, 8 bits, FIFO on, no interrupts.
-set_up_serial:
-.macro set_register register, value
-    movl $COM1 + \register, %edx
-    movb $\value, %al
-    service service_out
-.endm
-    set_register 1, 0
-    set_register 3, 0x83
-    set_register 0, 1
-    set_register 1, 0
-    set_register 3, 0x03
-    set_register 2, 0x07
-    set_register 4, 0x03
-    ret
-
-# Sends `line`, which ends at rdi, and a newline.
-send_line:
-    movl $line, %esi
-send_text:                       # the same for text at rsi
-    movb $'\n', (%rdi)
-    incq %rdi
-    pushq %rbx
-    pushq %rbp
-    movq %rsi, %rbx
-    movq %rdi, %rbp
-1:  call check_clocks
-    movl $LINE_STATUS, %edx
-    service service_in
-    testb $LINE_STATUS_THR_EMPTY, %al
-    jz 1b
-    movb (%rbx), %al
-    movl $COM1, %edx
-    service service_out
-    incq %rbx
-    cmpq %rbp, %rbx
-    jb 1b
-    popq %rbp
-    popq %rbx
-    ret
-
 read_command_line:
     movl $FW_CFG_SELECTOR, %edx
     movl $FW_CFG_NB_CPUS, %eax
@@ -788,5 +749,4 @@ shared_clock: .quad 0            # the latest kvmclock that any CPU has seen
 .bss
 .balign 64
 cpu_blocks: .space MAX_CPUS << CPU_BLOCK_SHIFT
-line: .space 1024
 echo_line: .space ECHO_LIMIT + 16
