@@ -31,8 +31,10 @@ const B_BINARY = 0x04;
 /** Register B: hours 0 to 23 instead of 1 to 12 and PM. */
 const B_24_HOURS = 0x02;
 const PM = 0x80;
-/** An alarm byte with both bits set matches everything. */
-const ALARM_WILDCARD = 0xc0;
+/** An alarm byte with both bits set matches everything. No valid time has them. */
+const WILDCARD = 0xc0;
+/** What such a byte counts for elsewhere. */
+const WILDCARD_VALUE = -1;
 
 const SECONDS_PER_MINUTE = 60;
 const SECONDS_PER_HOUR = 3600;
@@ -76,7 +78,7 @@ export function writeCalendar(cmos: Uint8Array, seconds: number): void {
 export function secondsToAlarm(cmos: Uint8Array): number | undefined {
   const alarm = (index: number, convert: (cmos: Uint8Array, value: number) => number) => {
     const value = cmos[index] ?? 0;
-    return (value & ALARM_WILDCARD) === ALARM_WILDCARD ? undefined : convert(cmos, value);
+    return (value & WILDCARD) === WILDCARD ? undefined : convert(cmos, value);
   };
   const hour = alarm(Cmos.hoursAlarm, decodeHours);
   const minute = alarm(Cmos.minutesAlarm, decode);
@@ -114,6 +116,7 @@ function is24Hours(cmos: Uint8Array): boolean {
 }
 
 function decode(cmos: Uint8Array, value: number): number {
+  if ((value & WILDCARD) === WILDCARD) return WILDCARD_VALUE;
   return isBinary(cmos) ? value : (value >> 4) * 10 + (value & 0x0f);
 }
 

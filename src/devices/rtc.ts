@@ -326,7 +326,8 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   /** Brings the calendar registers up to date. */
   #refreshCalendar(): void {
     if ((this.#b & B_SET) !== 0) return;
-    writeCalendar(this.#cmos, Number(this.#time() / SECOND));
+    const time = this.#time();
+    writeCalendar(this.#cmos, Number((time - modulo(time, SECOND)) / SECOND));
   }
 
   #setTimeFromCalendar(): void {

@@ -136,7 +136,7 @@ export class Serial
     this.#clock = surroundings.clock;
     this.#backend = surroundings.backend;
     this.#timeout = this.#clock.timer(() => this.#characterTimeout());
-    this.reset();
+    this.#initialize();
     this.#backend.attach(this);
   }
 
@@ -144,6 +144,7 @@ export class Serial
     this.#initialize();
     this.#level = false;
     this.#irq.set(false);
+    this.#backend.acceptInput();
   }
 
   #initialize(): void {
@@ -236,10 +237,10 @@ export class Serial
     if (!this.#running) return 0;
     if ((this.#fcr & FCR_ENABLE) === 0) return (this.#lsr & LSR_DATA_READY) === 0 ? 1 : 0;
     if (this.#receiveFifo.isFull) return 0;
-    // Up to the trigger level in one go, then byte by byte, so that the guest gets its interrupt
-    // before the FIFO fills.
+    // Up to the trigger level and no further before the guest has read, so that the level it chose
+    // decides how often it is interrupted. Lowering the level below the fill lets single bytes in.
     const room = this.#triggerLevel - this.#receiveFifo.length;
-    return room > 0 ? room : 1;
+    return room >= 0 ? room : 1;
   }
 
   receive(bytes: Uint8Array<ArrayBuffer>): void {
@@ -334,7 +335,7 @@ export class Serial
       this.#lsr &= ~(LSR_DATA_READY | LSR_BREAK);
     }
     this.#updateInterrupt();
-    if ((this.#mcr & MCR_LOOPBACK) === 0) this.#backend.acceptInput();
+    this.#backend.acceptInput();
     return byte;
   }
 
@@ -393,6 +394,7 @@ export class Serial
     }
     this.#setFifoControl(value & FCR_STORED);
     this.#updateInterrupt();
+    this.#backend.acceptInput();
   }
 
   #setFifoControl(fcr: number): void {
