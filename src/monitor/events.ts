@@ -1,0 +1,139 @@
+/**
+ * QMP events: from whoever has something to tell to every session that listens. Events that could
+ * flood clients are limited to one a second, the latest one of a second being told at its end.
+ */
+import { type EventLoop, monotonicTime, realTime, type Timer } from "../native/event_loop.ts";
+import type { JsonObject } from "./qmp/json_value.ts";
+
+/** Why a machine shut down or was reset (qapi/run-state.json: ShutdownCause). */
+export type ShutdownCause =
+  | "none"
+  | "host-error"
+  | "host-qmp-quit"
+  | "host-qmp-system-reset"
+  | "host-signal"
+  | "host-ui"
+  | "guest-shutdown"
+  | "guest-reset"
+  | "guest-panic"
+  | "subsystem-reset"
+  | "snapshot-load";
+
+interface EventDataByName {
+  STOP: undefined;
+  RESUME: undefined;
+  POWERDOWN: undefined;
+  SUSPEND: undefined;
+  WAKEUP: undefined;
+  SHUTDOWN: { guest: boolean; reason: ShutdownCause };
+  RESET: { guest: boolean; reason: ShutdownCause };
+  MIGRATION: { status: string };
+  MIGRATION_PASS: { pass: number };
+  VSERPORT_CHANGE: { id: string; open: boolean };
+  BALLOON_CHANGE: { actual: number };
+  RTC_CHANGE: { offset: number; "qom-path": string };
+  NIC_RX_FILTER_CHANGED: { name?: string; path: string };
+  DEVICE_DELETED: { device?: string; path: string };
+  GUEST_PANICKED: { action: "pause" | "poweroff" | "run"; info?: JsonObject };
+  BLOCK_IO_ERROR: {
+    "qom-path": string;
+    device: string;
+    "node-name"?: string;
+    operation: "read" | "write";
+    action: "ignore" | "report" | "stop";
+    nospace?: boolean;
+    reason: string;
+  };
+  JOB_STATUS_CHANGE: { id: string; status: string };
+}
+
+/** The name of an event. */
+export type EventName = keyof EventDataByName;
+
+/** An event as a subsystem tells it. */
+export type QmpEvent = {
+  [Name in EventName]: EventDataByName[Name] extends undefined ? { readonly name: Name }
+    : { readonly name: Name; readonly data: EventDataByName[Name] };
+}[EventName];
+
+/** How many ms must pass between two events of a kind, and what tells kinds of one name apart. */
+const rateLimits: { readonly [Name in EventName]?: { ms: number; key?: string } } = {
+  RTC_CHANGE: { ms: 1000 },
+  BALLOON_CHANGE: { ms: 1000 },
+  VSERPORT_CHANGE: { ms: 1000, key: "id" },
+  BLOCK_IO_ERROR: { ms: 1000, key: "qom-path" },
+};
+
+/** An event as it goes over the wire. */
+export type TimedEvent = JsonObject & { readonly event: EventName };
+
+interface Throttle {
+  readonly timer: Timer;
+  /** What came while the limit lasted. */
+  latest: TimedEvent | undefined;
+}
+
+function timed(event: QmpEvent): TimedEvent {
+  const now = realTime() / 1000n;
+  const timestamp = { seconds: Number(now / 1_000_000n), microseconds: Number(now % 1_000_000n) };
+  const data: JsonObject | undefined = "data" in event ? { ...event.data } : undefined;
+  return { timestamp, event: event.name, data };
+}
+
+/** Where events come in and go out. */
+export class EventHub implements Disposable {
+  readonly #loop: EventLoop;
+  readonly #listeners = new Set<(event: TimedEvent) => void>();
+  readonly #throttles = new Map<string, Throttle>();
+
+  constructor(loop: EventLoop) {
+    this.#loop = loop;
+  }
+
+  /** Tells all sessions, now or when the event's rate limit allows. */
+  emit(event: QmpEvent): void {
+    const limit = rateLimits[event.name];
+    if (limit === undefined) return this.#send(timed(event));
+    const data: JsonObject = "data" in event ? { ...event.data } : {};
+    const key = limit.key === undefined ? event.name : `${event.name} ${data[limit.key]}`;
+    const throttle = this.#throttles.get(key);
+    if (throttle !== undefined) {
+      throttle.latest = timed(event);
+      return;
+    }
+    this.#send(timed(event));
+    const timer = this.#loop.timer(() => this.#endOfLimit(key, limit.ms));
+    this.#throttles.set(key, { timer, latest: undefined });
+    timer.arm(monotonicTime() + BigInt(limit.ms) * 1_000_000n);
+  }
+
+  /** Has `listener` called for every event, until the subscription is disposed. */
+  subscribe(listener: (event: TimedEvent) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  [Symbol.dispose](): void {
+    for (const { timer } of this.#throttles.values()) timer[Symbol.dispose]();
+    this.#throttles.clear();
+    this.#listeners.clear();
+  }
+
+  #endOfLimit(key: string, ms: number): void {
+    const throttle = this.#throttles.get(key);
+    if (throttle === undefined) return;
+    const { latest, timer } = throttle;
+    throttle.latest = undefined;
+    if (latest === undefined) {
+      timer[Symbol.dispose]();
+      this.#throttles.delete(key);
+      return;
+    }
+    timer.arm(monotonicTime() + BigInt(ms) * 1_000_000n);
+    this.#send(latest);
+  }
+
+  #send(event: TimedEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}

@@ -1,0 +1,69 @@
+/** Text for a character device: what the other end does not take yet is kept, in order. */
+import type { CharacterPort } from "../backends/character.ts";
+
+const encoder = new TextEncoder();
+
+/** Writes without ever losing or blocking. */
+export class PortWriter {
+  readonly #port: CharacterPort;
+  readonly #onDrained: () => void;
+  readonly #queue: Uint8Array<ArrayBuffer>[] = [];
+  #pending = 0;
+  #waiting = false;
+  #drained = Promise.withResolvers<void>();
+
+  /** `onDrained` is called whenever output that had to wait has been taken. */
+  constructor(port: CharacterPort, onDrained: () => void) {
+    this.#port = port;
+    this.#onDrained = onDrained;
+    this.#drained.resolve();
+  }
+
+  /** Bytes that the other end has not taken. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  write(text: string): void {
+    if (text === "") return;
+    const bytes = encoder.encode(text);
+    this.#queue.push(bytes);
+    this.#pending += bytes.length;
+    if (!this.#waiting) this.#flush();
+  }
+
+  /** Forgets what has not been taken. */
+  clear(): void {
+    this.#queue.length = 0;
+    this.#pending = 0;
+    this.#waiting = false;
+    this.#drained.resolve();
+  }
+
+  /** Resolves when nothing is pending. */
+  drained(): Promise<void> {
+    return this.#drained.promise;
+  }
+
+  #flush(): void {
+    this.#waiting = false;
+    for (let bytes = this.#queue[0]; bytes !== undefined; bytes = this.#queue[0]) {
+      const taken = this.#port.write(bytes, () => this.#resume());
+      this.#pending -= taken;
+      if (taken < bytes.length) {
+        this.#queue[0] = bytes.subarray(taken);
+        this.#waiting = true;
+        this.#drained = Promise.withResolvers<void>();
+        return;
+      }
+      this.#queue.shift();
+    }
+    this.#drained.resolve();
+  }
+
+  #resume(): void {
+    if (!this.#waiting) return;
+    this.#flush();
+    if (!this.#waiting) this.#onDrained();
+  }
+}

@@ -1,0 +1,58 @@
+/** The types of QMP's schema as zod schemas, which check, document and describe arguments and results. */
+import { z } from "zod";
+
+/** QAPI's names of built-in and sized integer types with their ranges. */
+const integerRanges = {
+  int: [-(1n << 63n), (1n << 63n) - 1n],
+  int8: [-128n, 127n],
+  int16: [-32768n, 32767n],
+  int32: [-(1n << 31n), (1n << 31n) - 1n],
+  uint8: [0n, 255n],
+  uint16: [0n, 65535n],
+  uint32: [0n, (1n << 32n) - 1n],
+  uint64: [0n, (1n << 64n) - 1n],
+  size: [0n, (1n << 64n) - 1n],
+} as const;
+
+type IntegerName = keyof typeof integerRanges;
+
+/** What QEMU says a parameter expects that is no integer, or one out of range. */
+const expectations: Readonly<Record<IntegerName, string>> = {
+  int: "integer",
+  int8: "int8_t",
+  int16: "int16_t",
+  int32: "int32_t",
+  uint8: "uint8_t",
+  uint16: "uint16_t",
+  uint32: "uint32_t",
+  uint64: "uint64",
+  size: "uint64",
+};
+
+function isWhole(value: unknown): value is number | bigint {
+  return typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value));
+}
+
+/** An integer that a number holds exactly: every sized type but the 64-bit ones, and counts. */
+export function integer(name: IntegerName = "int"): z.ZodType<number> {
+  const [lowest, highest] = integerRanges[name];
+  return z.custom<number>(
+    (value) => Number.isSafeInteger(value) && Number(value) >= lowest && Number(value) <= highest,
+    { params: { expects: expectations[name] } },
+  ).meta({ qapi: "int" });
+}
+
+/** A 64-bit integer: a bigint where a number does not hold it. */
+export function wideInteger(name: "int" | "uint64" | "size"): z.ZodType<number | bigint> {
+  const [lowest, highest] = integerRanges[name];
+  return z.custom<number | bigint>(
+    (value) => isWhole(value) && value >= lowest && value <= highest,
+    { params: { expects: expectations[name] } },
+  ).meta({ qapi: "int" });
+}
+
+/** Arguments or results with these members and no other. */
+export const struct = z.strictObject;
+
+/** No arguments, or nothing to return. */
+export const empty = struct({});
