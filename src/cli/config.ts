@@ -22,6 +22,8 @@ export interface MicrovmConfig {
   /** Announce virtio-mmio devices on the kernel's command line. */
   readonly autoKernelCommandLine: boolean;
   readonly optionRoms: boolean;
+  /** Firmware is told that there is a display; off with -nographic. */
+  readonly graphics: boolean;
   /** The id of the memory backend that is the main RAM. Absent: the board makes its own. */
   readonly memoryBackend?: string;
   /** Auxiliary RAM (firmware, tables) is shared memory, which cpr-exec and cpr-transfer need. */
@@ -44,7 +46,7 @@ export type AcceleratorConfig =
 
 export interface KvmConfig {
   readonly kind: "kvm";
-  readonly kernelIrqchip: "on" | "off" | "split";
+  readonly kernelIrqchip: "on" | "split";
   /** Entries in each vCPU's dirty ring, a power of two; 0: the dirty log is used. */
   readonly dirtyRingSize: number;
   /** Path of the KVM device. */
@@ -307,8 +309,7 @@ export interface ClockConfig {
 
 /** Where the guest's state comes from, if it does not start afresh. */
 export interface IncomingConfig {
-  /** Absent only with a `cpr` channel: the stream follows there. */
-  readonly main?:
+  readonly main:
     /** A monitor will say. */
     | { readonly kind: "defer" }
     | { readonly kind: "uri"; readonly uri: string }
@@ -386,6 +387,8 @@ export interface LogConfig {
   readonly items: readonly string[];
   /** Patterns of trace events, in order; a leading `-` turns off. */
   readonly tracePatterns: readonly string[];
+  /** Files with a pattern on each line. */
+  readonly traceFiles: readonly string[];
 }
 
 /** -add-fd: a descriptor that this process inherited, put into a set. */

@@ -174,7 +174,9 @@ class JsonReader {
       const plain = escapes[letter];
       return plain ?? this.#fail("invalid escape sequence in string", token);
     });
-    const lone = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.exec(text);
+    const lone = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.exec(
+      text,
+    );
     if (lone !== null) {
       const code = lone[0].charCodeAt(0).toString(16);
       this.#fail(`\\u${code} is not a valid Unicode character`, token);

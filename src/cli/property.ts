@@ -7,7 +7,7 @@
  */
 import { OptionError } from "./errors.ts";
 import { isIdentifier, parseBoolean, parseInteger, parseSize } from "./values.ts";
-import { identifierHint, isObject, type Tree } from "./syntax.ts";
+import { identifierHint, isList, isObject, type Tree, type TreeObject } from "./syntax.ts";
 
 /** Limits of the integer types. 64-bit values are held to what a number holds exactly. */
 const integerRanges = {
@@ -129,6 +129,11 @@ export function defaulting<Value>(
   return { ...property, always: true, fallback: value };
 }
 
+/** QEMU has the property, molt has not; `instead` says what to do. */
+export function refused(instead: string): Property<never, false> {
+  return { type: { kind: "tree" }, help: "", always: false, limit: { accepted: [], instead } };
+}
+
 /** molt takes only the `accepted` values of the property; `instead` says what to do. */
 export function limited<Value, Always extends boolean>(
   property: Property<Value, Always>,
@@ -144,6 +149,17 @@ export function limited<Value, Always extends boolean>(
  * `string` single property texts, `json` JSON.
  */
 export type Dialect = "options" | "visitor" | "keyval" | "string" | "json";
+
+/** What values are read from, for messages. */
+export interface Source {
+  readonly dialect: Dialect;
+  /** Stands before every complaint: `-object ram,id=a: `, or empty where QEMU names no option. */
+  readonly where: string;
+  /** The class whose properties they are, if QEMU names it: `microvm-machine`. */
+  readonly owner?: string;
+  /** Stands before what only molt refuses, if `where` is empty. */
+  readonly option?: string;
+}
 
 /** What an integer is called in a complaint. */
 function integerName(dialect: Dialect, integer: IntegerType): string {
@@ -162,151 +178,190 @@ function integerName(dialect: Dialect, integer: IntegerType): string {
   }
 }
 
-function expects(where: string, name: string, what: string, hint?: string): never {
-  throw new OptionError(`${where}Parameter '${name}' expects ${what}`, hint);
+function expects(source: Source, name: string, what: string, hint?: string): never {
+  throw new OptionError(`${source.where}Parameter '${name}' expects ${what}`, hint);
 }
 
-function wrongType(where: string, name: string, what: string): never {
-  throw new OptionError(`${where}Invalid parameter type for '${name}', expected: ${what}`);
+function wrongType(source: Source, name: string, what: string): never {
+  throw new OptionError(`${source.where}Invalid parameter type for '${name}', expected: ${what}`);
 }
 
-function readInteger(
-  kind: IntegerType,
-  value: Tree,
-  name: string,
-  dialect: Dialect,
-  where: string,
-): number {
-  const number = typeof value === "string" && dialect !== "json"
+/** A value as a user would write it. */
+function display(value: Tree): string {
+  if (typeof value === "boolean") return value ? "on" : "off";
+  return typeof value === "object" && value !== null ? "..." : String(value);
+}
+
+function readInteger(type: IntegerType, value: Tree, name: string, source: Source): number {
+  const number = typeof value === "string" && source.dialect !== "json"
     ? parseInteger(value)
     : typeof value === "number" && Number.isInteger(value) || typeof value === "bigint"
     ? BigInt(value)
     : undefined;
-  if (number === undefined) return expects(where, name, integerName(dialect, kind));
-  const [low, high] = integerRanges[kind];
+  if (number === undefined) return expects(source, name, integerName(source.dialect, type));
+  const [low, high] = integerRanges[type];
   if (number >= BigInt(low) && number <= BigInt(high)) return Number(number);
-  if (dialect === "options") {
-    throw new OptionError(`${where}Value '${value}' is too large for parameter '${name}'`);
+  if (source.dialect === "options") {
+    throw new OptionError(
+      `${source.where}Value '${display(value)}' is too large for parameter '${name}'`,
+    );
   }
-  return expects(where, name, kind.endsWith("64") ? integerName(dialect, kind) : `${kind}_t`);
+  const wide = type.endsWith("64");
+  return expects(source, name, wide ? integerName(source.dialect, type) : `${type}_t`);
 }
 
 const sizeHint =
   "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.";
 
-function readSize(value: Tree, name: string, dialect: Dialect, where: string): number {
-  if (dialect === "json") return readInteger("uint64", value, name, dialect, where);
-  const result = parseSize(String(value));
+/** Reads a size; `unit` is the suffix of a text without one. */
+export function readSize(value: Tree, name: string, source: Source, unit: "B" | "M" = "B"): number {
+  if (source.dialect === "json") return readInteger("uint64", value, name, source);
+  const result = parseSize(String(value), unit);
   if (result.kind === "size") return result.bytes;
-  if (dialect !== "options") {
-    return expects(where, name, dialect === "visitor" ? "a size value" : "size");
+  if (source.dialect !== "options") {
+    return expects(source, name, source.dialect === "visitor" ? "a size value" : "size");
   }
   if (result.kind === "out of range") {
-    throw new OptionError(`${where}Value '${value}' is out of range for parameter '${name}'`);
+    throw new OptionError(
+      `${source.where}Value '${display(value)}' is out of range for parameter '${name}'`,
+    );
   }
-  return expects(where, name, "a non-negative number below 2^64", sizeHint);
+  return expects(source, name, "a non-negative number below 2^64", sizeHint);
 }
 
-function readBoolean(value: Tree, name: string, dialect: Dialect, where: string): boolean {
-  if (dialect === "json") {
-    return typeof value === "boolean" ? value : wrongType(where, name, "boolean");
+function readBoolean(value: Tree, name: string, source: Source): boolean {
+  if (source.dialect === "json") {
+    return typeof value === "boolean" ? value : wrongType(source, name, "boolean");
   }
   const flag = typeof value === "string" ? parseBoolean(value) : undefined;
-  return flag ?? expects(where, name, "'on' or 'off'");
+  return flag ?? expects(source, name, "'on' or 'off'");
 }
 
 /** Reads one value. `name` is its full dotted name. */
 export function readProperty<Value>(
-  property: Property<Value, boolean>,
+  property: Property<Value>,
   value: Tree,
   name: string,
-  dialect: Dialect,
-  where: string,
+  source: Source,
 ): Value {
-  const result = readAny(property.type, value, name, dialect, where);
+  const result = readValue(property.type, value, name, source);
   if (property.limit !== undefined && !property.limit.accepted.includes(result)) {
     throw new OptionError(
-      `${where}Parameter '${name}' does not accept value '${value}' in molt: ${property.limit.instead}`,
+      `${source.where || source.option || ""}'${name}=${display(value)}' is not available: ` +
+        property.limit.instead,
     );
   }
-  // The constructors above pair each type with what readAny gives for it.
+  // The constructors above pair each type with what readValue gives for it.
   return result as Value;
 }
 
-function readAny(
-  type: PropertyType,
-  value: Tree,
-  name: string,
-  dialect: Dialect,
-  where: string,
-): unknown {
+function readValue(type: PropertyType, value: Tree, name: string, source: Source): unknown {
   if (type.kind === "tree") return value;
   if (type.kind === "record") {
-    if (!isObject(value)) return wrongType(where, name, "object");
-    return readProperties(type.properties, dialect, value, where, `${name}.`);
+    if (!isObject(value)) return wrongType(source, name, "object");
+    return readProperties(type.properties, source, value, `${name}.`);
   }
   if (type.kind === "list") {
-    if (!Array.isArray(value)) return wrongType(where, name, "array");
-    return value.map((item, index) =>
-      readProperty(type.item, item, `${name}[${index}]`, dialect, where)
-    );
-  }
-  if (typeof value === "object" && value !== null) {
-    const expected = type.kind === "integer" || type.kind === "size" ? "integer" : type.kind;
-    return wrongType(where, name, expected === "boolean" ? expected : "string");
+    if (!isList(value)) return wrongType(source, name, "array");
+    return value.map((item, index) => readProperty(type.item, item, `${name}[${index}]`, source));
   }
   switch (type.kind) {
     case "boolean":
-      return readBoolean(value, name, dialect, where);
+      return readBoolean(value, name, source);
     case "integer":
-      return readInteger(type.integer, value, name, dialect, where);
+      return readInteger(type.integer, value, name, source);
     case "size":
-      return readSize(value, name, dialect, where);
+      return readSize(value, name, source);
   }
-  if (typeof value !== "string") return wrongType(where, name, "string");
+  if (typeof value !== "string") return wrongType(source, name, "string");
   if (type.kind === "identifier" && !isIdentifier(value)) {
-    expects(where, name, "an identifier", identifierHint);
+    return expects(source, name, "an identifier", identifierHint);
   }
   if (type.kind === "choice" && !type.values.includes(value)) {
-    throw new OptionError(`${where}Parameter '${name}' does not accept value '${value}'`);
+    // QEMU names the last part only.
+    const last = name.slice(name.lastIndexOf(".") + 1);
+    throw new OptionError(`${source.where}Parameter '${last}' does not accept value '${value}'`);
   }
   return value;
 }
 
 /** What QEMU says of a name that is not in the table. */
-function unknownProperty(name: string, dialect: Dialect, where: string): never {
+function unknownProperty(name: string, prefix: string, { dialect, where, owner }: Source): never {
+  if (owner !== undefined && prefix === "") {
+    throw new OptionError(`${where}Property '${owner}.${name}' not found`);
+  }
   throw new OptionError(
     dialect === "options" || dialect === "visitor"
-      ? `${where}Invalid parameter '${name}'`
-      : `${where}Parameter '${name}' is unexpected`,
+      ? `${where}Invalid parameter '${prefix}${name}'`
+      : `${where}Parameter '${prefix}${name}' is unexpected`,
   );
 }
 
-/**
- * Reads the members of `source` by their declarations. `where` (`-object ...: `, or empty) stands before
- * errors, `prefix` (`boot.`) before names.
- */
+/** Reads the members of `values` by their declarations. `prefix` (`boot.`) stands before names. */
 export function readProperties<Table extends PropertyTable>(
   table: Table,
-  dialect: Dialect,
-  source: { readonly [name: string]: Tree },
-  where: string,
+  source: Source,
+  values: TreeObject,
   prefix = "",
 ): PropertiesOf<Table> {
   const result: Record<string, unknown> = {};
-  const unknown = Object.keys(source).find((name) => !Object.hasOwn(table, name));
-  if (dialect === "options" && unknown !== undefined) unknownProperty(unknown, dialect, where);
+  const unknown = Object.keys(values).find((name) => !Object.hasOwn(table, name));
+  if (unknown !== undefined && (source.dialect === "options" || source.owner !== undefined)) {
+    unknownProperty(unknown, prefix, source);
+  }
   for (const [name, property] of Object.entries(table)) {
-    const value = Object.hasOwn(source, name) ? source[name] : undefined;
+    const value = Object.hasOwn(values, name) ? values[name] : undefined;
     if (value !== undefined) {
-      result[name] = readProperty(property, value, prefix + name, dialect, where);
+      result[name] = readProperty(property, value, prefix + name, source);
     } else if (property.fallback !== undefined) {
       result[name] = property.fallback;
     } else if (property.always) {
-      throw new OptionError(`${where}Parameter '${prefix}${name}' is missing`);
+      throw new OptionError(`${source.where}Parameter '${prefix}${name}' is missing`);
     }
   }
-  if (unknown !== undefined) unknownProperty(prefix + unknown, dialect, where);
+  if (unknown !== undefined) unknownProperty(unknown, prefix, source);
   // Built from the table, member by member.
   return result as PropertiesOf<Table>;
+}
+
+/** A type as help texts show it. */
+function typeName(type: PropertyType): string {
+  switch (type.kind) {
+    case "boolean":
+      return "bool";
+    case "integer":
+      return type.integer;
+    case "choice":
+      return type.values.join("|");
+    case "identifier":
+      return "string";
+    case "record":
+      return "object";
+    default:
+      return type.kind;
+  }
+}
+
+/** One line for each property, as `-object TYPE,help` prints them. */
+export function describeProperties(table: PropertyTable): string {
+  return Object.keys(table).sort().map((name) => {
+    const property = table[name];
+    const head = `  ${name}=<${property === undefined ? "" : typeName(property.type)}>`;
+    const fallback = property?.fallback;
+    const given = fallback === undefined || typeof fallback === "object"
+      ? ""
+      : ` (default: ${typeof fallback === "boolean" ? (fallback ? "on" : "off") : fallback})`;
+    const help = `${property?.help ?? ""}${given}`.trim();
+    return help === "" ? head : `${head.padEnd(24)} - ${help}`;
+  }).join("\n");
+}
+
+/** An object without the members that are undefined. */
+export function given<Members extends object>(
+  members: Members,
+): { readonly [Key in keyof Members]?: Exclude<Members[Key], undefined> } {
+  const result: Partial<Record<keyof Members, Members[keyof Members]>> = {};
+  for (const key in members) if (members[key] !== undefined) result[key] = members[key];
+  // Only members without a value are left out.
+  return result as { [Key in keyof Members]?: Exclude<Members[Key], undefined> };
 }

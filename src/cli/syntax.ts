@@ -234,6 +234,11 @@ export function isObject(tree: Tree | undefined): tree is TreeObject {
   return typeof tree === "object" && tree !== null && !Array.isArray(tree);
 }
 
+/** Whether a part of a tree is a list. */
+export function isList(tree: Tree | undefined): tree is readonly Tree[] {
+  return Array.isArray(tree);
+}
+
 /** `later` laid over `earlier`, member by member: what giving an option twice means. */
 export function mergeTrees(earlier: TreeObject, later: TreeObject, where: string): TreeObject {
   const merged: Record<string, Tree> = { ...earlier };

@@ -1,0 +1,328 @@
+/** The board: -machine, and the options that are short for its properties. */
+import { InformationRequest, OptionError } from "../errors.ts";
+import {
+  describeProperties,
+  given,
+  integer,
+  type PropertiesOf,
+  type PropertyTable,
+  readProperties,
+  readSize,
+  size,
+  text,
+} from "../property.ts";
+import { mergeTrees, parseKeyValues, type TreeObject } from "../syntax.ts";
+import {
+  type Occurrence,
+  type Option,
+  type OptionGroup,
+  readCheckedList,
+  readTree,
+  without,
+} from "../option.ts";
+import type { BootConfig, MachineConfig, MemoryConfig, MicrovmConfig } from "../config.ts";
+import {
+  acceleratorProperties,
+  bootProperties,
+  commonProperties,
+  machineTypes,
+  microvmProperties,
+} from "./machine_properties.ts";
+import { completeTopology, topologyProperties } from "./topology.ts";
+import type { CpuTopology } from "../config.ts";
+
+/** The guest's RAM if nothing says otherwise. */
+const defaultMemorySize = 128 * 1024 ** 2;
+/** RAM sizes are rounded up to this. */
+const memoryGranularity = 8192;
+/** ACPI allows no more slots for memory. */
+const mostSlots = 256;
+
+const memoryOptionProperties = {
+  size: text("Memory at start; a number without suffix is in MiB"),
+  slots: integer("uint64", "Slots for more memory"),
+  maxmem: size("Maximum size"),
+};
+
+type CommonValues = PropertiesOf<typeof commonProperties>;
+
+/** What the machine's options say once all are read. */
+export interface MachineParts {
+  readonly machine: MachineConfig;
+  readonly boot: BootConfig;
+  readonly memory: MemoryConfig;
+  readonly topology: CpuTopology;
+}
+
+/** What the machine's options say of accelerators. */
+export interface MachineAccelerators {
+  /** `kvm:tcg`. */
+  readonly names?: string;
+  readonly kernelIrqchip?: string;
+}
+
+export class MachineOptions implements OptionGroup {
+  readonly title = "Machine options";
+  #tree: TreeObject = {};
+  #option = "";
+
+  readonly options: readonly Option[] = [
+    {
+      names: ["machine", "M"],
+      argument: "[type=]name[,prop=value[,...]]",
+      help: ["select the machine ('-machine help' for a list, '-machine NAME,help' for more)"],
+      apply: (occurrence) => this.#machine(occurrence),
+    },
+    {
+      names: ["smp"],
+      argument: "[[cpus=]n][,maxcpus=maxcpus][,sockets=sockets][,cores=cores][,threads=threads]",
+      help: ["set the number of CPUs to 'n' [default=1] and how they are arranged"],
+      apply: (occurrence) => this.#nested("smp", topologyProperties, occurrence, "cpus"),
+    },
+    {
+      names: ["m"],
+      argument: "[size=]megs[,slots=n,maxmem=size]",
+      help: ["set the size of guest RAM, in MiB or with a suffix [default=128]"],
+      apply: (occurrence) => this.#memory(occurrence),
+    },
+    {
+      names: ["boot"],
+      argument: "[order=drives][,once=drives][,menu=on|off][,splash=sp_name]" +
+        "[,splash-time=sp_time][,reboot-timeout=rb_time][,strict=on|off]",
+      help: ["what firmware boots from: 'drives' are letters, hard disk (c), network (n), ..."],
+      apply: (occurrence) => this.#nested("boot", bootProperties, occurrence, "order"),
+    },
+    this.#shorthand("kernel", "bzImage", "use 'bzImage' (or an ELF image with PVH) as kernel"),
+    this.#shorthand("append", "cmdline", "use 'cmdline' as kernel command line"),
+    this.#shorthand("initrd", "file", "use 'file' as initial ram disk"),
+    this.#shorthand("bios", "file", "set the file of the firmware", "firmware"),
+    this.#shorthand("dtb", "file"),
+    this.#shorthand("shim", "file"),
+    { names: ["usb"], help: [], apply: ({ where }) => this.#merge(where, { usb: "on" }) },
+  ];
+
+  /** An option that is short for a property. */
+  #shorthand(name: string, argument: string, help?: string, property = name): Option {
+    return {
+      names: [name],
+      argument,
+      help: help === undefined ? [] : [help],
+      apply: ({ argument, where }) => this.#merge(where, { [property]: argument }),
+    };
+  }
+
+  #merge(where: string, tree: TreeObject): void {
+    this.#option = where;
+    this.#tree = mergeTrees(this.#tree, tree, where);
+  }
+
+  #machine({ argument, where }: Occurrence): void {
+    const { tree, help } = parseKeyValues(argument, where, "type");
+    this.#merge(where, tree);
+    const type = this.#tree["type"];
+    if (help && type === undefined || type === "help" || type === "?") {
+      throw new InformationRequest(
+        [
+          "Supported machines are:",
+          ...machineTypes.map(({ name, description }) => `${name.padEnd(20)} ${description}`),
+        ].join("\n"),
+      );
+    }
+    if (help) {
+      const table = this.#type() === "none" ? commonProperties : microvmProperties;
+      throw new InformationRequest(
+        `${this.#type()}-machine options:\n${describeProperties(table)}`,
+      );
+    }
+  }
+
+  #nested(
+    name: "smp" | "boot",
+    table: PropertyTable,
+    occurrence: Occurrence,
+    impliedKey: string,
+  ): void {
+    const tree = readTree(table, occurrence, { title: `${name}-opts`, impliedKey });
+    this.#merge(occurrence.where, { [name]: tree });
+  }
+
+  #memory(occurrence: Occurrence): void {
+    const { where } = occurrence;
+    const options = readCheckedList(memoryOptionProperties, occurrence, {
+      title: "memory",
+      impliedKey: "size",
+    });
+    const bytes = options.size === undefined
+      ? undefined
+      : readSize(options.size, "size", { dialect: "options", where }, "M");
+    this.#merge(where, {
+      memory: given({
+        size: bytes?.toString(),
+        slots: options.slots?.toString(),
+        "max-size": options.maxmem?.toString(),
+      }),
+    });
+  }
+
+  #type(): "microvm" | "none" {
+    const type = this.#tree["type"] ?? "microvm";
+    for (const { name } of machineTypes) if (name === type) return name;
+    throw new OptionError(
+      `unsupported machine type: "${type}"`,
+      "Use -machine help to list supported machines",
+    );
+  }
+
+  /** What the machine's properties say of accelerators. */
+  accelerators(): MachineAccelerators {
+    const { accel, "kernel-irqchip": kernelIrqchip } = this.#tree;
+    return given({
+      names: typeof accel === "string" ? accel : undefined,
+      kernelIrqchip: typeof kernelIrqchip === "string" ? kernelIrqchip : undefined,
+    });
+  }
+
+  /**
+   * What all the options together say. `headless`: firmware is told that there is no display.
+   * `backendSize` gives a memory backend's size in bytes.
+   */
+  finish(headless: boolean, backendSize: (id: string) => number | undefined): MachineParts {
+    const type = this.#type();
+    const values = without(
+      headless ? { ...this.#tree, graphics: "off" } : this.#tree,
+      "type",
+      ...acceleratorProperties,
+    );
+    const source = {
+      dialect: "keyval",
+      where: "",
+      owner: `${type}-machine`,
+      option: this.#option,
+    } as const;
+    if (type === "none") {
+      const common = readProperties(commonProperties, source, values);
+      if (common.kernel !== undefined) {
+        throw new OptionError("The -kernel parameter is not supported by machine 'none'");
+      }
+      return { machine: { type }, ...this.#parts(common, type, backendSize) };
+    }
+    const properties = readProperties(microvmProperties, source, values);
+    return { machine: microvm(properties), ...this.#parts(properties, type, backendSize) };
+  }
+
+  #parts(
+    common: CommonValues,
+    type: "microvm" | "none",
+    backendSize: (id: string) => number | undefined,
+  ): Omit<MachineParts, "machine"> {
+    return {
+      boot: boot(common),
+      memory: memory(common, backendSize),
+      topology: completeTopology(common.smp ?? {}, type),
+    };
+  }
+}
+
+function microvm(properties: PropertiesOf<typeof microvmProperties>): MicrovmConfig {
+  const oem = [["x-oem-id", 6], ["x-oem-table-id", 8]] as const;
+  for (const [name, limit] of oem) {
+    if ((properties[name] ?? "").length > limit) {
+      throw new OptionError(`User specified ${name} value is bigger than ${limit} bytes in size`);
+    }
+  }
+  const oemId = properties["x-oem-id"];
+  const oemTableId = properties["x-oem-table-id"];
+  return {
+    type: "microvm",
+    acpi: properties.acpi,
+    pit: properties.pit,
+    pic: properties.pic,
+    rtc: properties.rtc,
+    ioapic2: properties.ioapic2,
+    isaSerial: properties["isa-serial"],
+    autoKernelCommandLine: properties["auto-kernel-cmdline"],
+    optionRoms: properties["x-option-roms"],
+    graphics: properties.graphics,
+    auxRamShare: properties["aux-ram-share"],
+    dumpGuestCore: properties["dump-guest-core"],
+    memoryMerge: properties["mem-merge"],
+    suppressVmdesc: properties["suppress-vmdesc"],
+    ...given({ memoryBackend: properties["memory-backend"], oemId, oemTableId }),
+  };
+}
+
+function memory(
+  common: CommonValues,
+  backendSize: (id: string) => number | undefined,
+): MemoryConfig {
+  const { size: wanted, slots = 0, "max-size": maximum } = common.memory ?? {};
+  const asked = Math.ceil((wanted ?? 0) / memoryGranularity) * memoryGranularity;
+  let bytes = asked || defaultMemorySize;
+  const backend = common["memory-backend"];
+  if (backend !== undefined) {
+    const available = backendSize(backend);
+    if (available === undefined) throw new OptionError(`Memory backend '${backend}' not found`);
+    if (asked !== 0 && asked !== available) {
+      throw new OptionError(
+        "Machine memory size does not match the size of the memory backend",
+      );
+    }
+    bytes = available;
+  }
+  if (maximum === undefined && slots > 0) {
+    throw new OptionError("slots specified but no max-size");
+  }
+  if (maximum !== undefined && maximum < bytes) {
+    throw new OptionError(
+      `invalid value of maxmem: maximum memory size (0x${maximum.toString(16)}) ` +
+        `must be at least the initial memory size (0x${bytes.toString(16)})`,
+    );
+  }
+  if (slots > mostSlots) throw new OptionError(`unsupported amount of memory slots: ${slots}`);
+  return { size: bytes, slots, maximumSize: maximum ?? bytes };
+}
+
+/** Checks a list of boot drives: letters from a to p, each once. */
+function checkBootOrder(order: string): void {
+  for (const [index, letter] of [...order].entries()) {
+    if (letter < "a" || letter > "p") throw new OptionError(`Invalid boot device '${letter}'`);
+    if (order.indexOf(letter) < index) {
+      throw new OptionError(`Boot device '${letter}' was given twice`);
+    }
+  }
+}
+
+function boot(common: CommonValues): BootConfig {
+  const { kernel, initrd, append, firmware } = common;
+  if (kernel === undefined) {
+    if (append !== undefined && append !== "") {
+      throw new OptionError("-append only allowed with -kernel option");
+    }
+    if (initrd !== undefined) throw new OptionError("-initrd only allowed with -kernel option");
+  }
+  const options = common.boot ?? {};
+  checkBootOrder(options.order ?? "");
+  checkBootOrder(options.once ?? "");
+  const splashTime = options["splash-time"];
+  if (splashTime !== undefined && (splashTime < 0 || splashTime > 0xffff)) {
+    throw new OptionError("splash-time is invalid,it should be a value between 0 and 65535");
+  }
+  const rebootTimeout = options["reboot-timeout"];
+  if (rebootTimeout !== undefined && (rebootTimeout < -1 || rebootTimeout > 0xffff)) {
+    throw new OptionError("reboot timeout is invalid,it should be a value between -1 and 65535");
+  }
+  const { order, once, menu, splash, strict } = options;
+  return given({
+    kernel,
+    initrd,
+    append,
+    firmware,
+    order,
+    once,
+    menu,
+    splash,
+    splashTime,
+    rebootTimeout,
+    strict,
+  });
+}
