@@ -1,0 +1,137 @@
+/**
+ * Writing a migration stream into a buffer, which the caller sends on. The order is up to the caller:
+ *
+ *     begin, { command | device | beginRam ... endRam }, finish
+ */
+import { type StateDescription, StateWriter } from "../../vmstate/vmstate.ts";
+import { type Command, writeCommand } from "./commands.ts";
+import {
+  describeConfiguration,
+  type StreamConfiguration,
+  writeConfiguration,
+} from "./configuration.ts";
+import {
+  fileMagic,
+  fileVersion,
+  pageSize,
+  ramSectionName,
+  ramSectionVersion,
+  SectionType,
+} from "./constants.ts";
+import { RamRecordWriter } from "./ram_writer.ts";
+
+/** A device and its state, ready to be written. */
+export interface DeviceSection {
+  readonly sectionId: number;
+  readonly idstr: string;
+  readonly instanceId: number;
+  readonly description: StateDescription<unknown>;
+  readonly state: unknown;
+}
+
+/** Writes one stream. */
+export class StreamWriter {
+  /** What was written and not yet taken. */
+  readonly buffer: StateWriter;
+  /** For the records between `beginRam` and `endRam`. */
+  readonly ram: RamRecordWriter;
+  #taken: number;
+  #configuration: StreamConfiguration | undefined;
+  readonly #devices: string[] = [];
+
+  /** `offset`: where the stream begins in its file. */
+  constructor(offset = 0, buffer: StateWriter = new StateWriter()) {
+    this.buffer = buffer;
+    this.ram = new RamRecordWriter(buffer);
+    this.#taken = offset;
+  }
+
+  /** Stream offset of the next byte. */
+  get offset(): number {
+    return this.#taken + this.buffer.length;
+  }
+
+  /** The bytes written since the last call, and forgets them. They are valid until the next write. */
+  take(): Uint8Array<ArrayBuffer> {
+    const bytes = this.buffer.bytes;
+    this.#taken += bytes.length;
+    this.buffer.clear();
+    return bytes;
+  }
+
+  /** Goes on at a later offset (mapped-ram). Everything written must have been taken. */
+  seek(offset: number): void {
+    if (this.buffer.length > 0 || offset < this.#taken) {
+      throw new RangeError(`stream cannot go on at ${offset} from ${this.offset}`);
+    }
+    this.#taken = offset;
+  }
+
+  /** File header and configuration. */
+  begin(configuration: StreamConfiguration): void {
+    this.buffer.u32(fileMagic);
+    this.buffer.u32(fileVersion);
+    this.buffer.u8(SectionType.configuration);
+    writeConfiguration(this.buffer, configuration);
+    this.#configuration = configuration;
+  }
+
+  command(command: Command): void {
+    this.buffer.u8(SectionType.command);
+    writeCommand(this.buffer, command);
+  }
+
+  /** Begins a part of the `ram` section: `start` the first time, `part` or `end` later. */
+  beginRam(part: "start" | "part" | "end", sectionId: number): void {
+    this.buffer.u8(SectionType[part]);
+    this.buffer.u32(sectionId);
+    if (part !== "start") return;
+    this.buffer.string8(ramSectionName);
+    this.buffer.u32(0);
+    this.buffer.u32(ramSectionVersion);
+  }
+
+  /** Ends a part of the `ram` section. */
+  endRam(sectionId: number): void {
+    this.ram.end();
+    this.#footer(sectionId);
+  }
+
+  /** A FULL section. Throws VmStateError naming the field if the state cannot be encoded. */
+  device(section: DeviceSection): void {
+    const { sectionId, idstr, instanceId, description, state } = section;
+    this.buffer.u8(SectionType.full);
+    this.buffer.u32(sectionId);
+    this.buffer.string8(idstr);
+    this.buffer.u32(instanceId);
+    this.buffer.u32(description.version);
+    description.encode(this.buffer, state);
+    this.#footer(sectionId);
+    this.#devices.push(
+      `{"name": "${idstr}", "instance_id": ${instanceId}, ${description.describe(state)}}`,
+    );
+  }
+
+  /** End of the stream, and the description of what was written unless it is to be left out. */
+  finish(withDescription = true): void {
+    this.buffer.u8(SectionType.eof);
+    if (!withDescription) return;
+    const text = this.description();
+    this.buffer.u8(SectionType.description);
+    this.buffer.u32(text.length);
+    this.buffer.latin1(text);
+  }
+
+  /** QEMU's JSON description of what was written. */
+  description(): string {
+    const configuration = this.#configuration === undefined
+      ? ""
+      : `"configuration": {${describeConfiguration(this.#configuration)}}, `;
+    return `{${configuration}"page_size": ${pageSize}, "devices": [${this.#devices.join(", ")}]}`;
+  }
+
+  #footer(sectionId: number): void {
+    this.buffer.u8(SectionType.footer);
+    this.buffer.u32(sectionId);
+  }
+}
