@@ -12,6 +12,9 @@ const conventionalMemoryEnd = 0xa0000;
 /** System BIOS area, where guests search for tables. */
 const biosAreaStart = 0xf0000;
 const oneMebibyte = 0x100000;
+/** Pages that KVM uses for itself (identity map and TSS), where QEMU places them too. */
+const kvmPages = { start: 0xfeffc000, length: 0x4000 };
+const pageSize = 4096;
 
 /** Where RAM lies, as `[start, length]` in bytes: one piece, or two if `size` exceeds 3 GiB. */
 export function ramLayout(size: number): readonly { start: number; length: number }[] {
@@ -39,6 +42,7 @@ export function microvmMemoryMap(
   }
   map.push({ start: biosAreaStart, length: oneMebibyte - biosAreaStart, kind: "reserved" });
   for (const { start, length } of ramLayout(size)) {
+    if (start >= highRamStart) map.push({ ...kvmPages, kind: "reserved" });
     const end = start + length;
     const from = Math.max(start, oneMebibyte);
     if (end <= from) continue;
@@ -51,7 +55,20 @@ export function microvmMemoryMap(
       map.push({ start: from, length: end - from, kind: "ram" });
     }
   }
+  if (size <= lowRamEnd) map.push({ ...kvmPages, kind: "reserved" });
   return map;
+}
+
+/**
+ * Where ACPI tables of `length` bytes go when no firmware places them: whole pages at the end of
+ * the RAM below 4 GiB, to be given to {@linkcode microvmMemoryMap}.
+ */
+export function acpiArea(size: number, length: number): { start: number; length: number } {
+  const area = Math.ceil(length / pageSize) * pageSize;
+  return {
+    start: Math.floor(Math.min(size, lowRamEnd) / pageSize) * pageSize - area,
+    length: area,
+  };
 }
 
 /** The type numbers of E820 and of PVH's memory map, which agree. */
