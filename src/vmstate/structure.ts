@@ -337,11 +337,14 @@ function subsectionName(reader: StateReader, parent: string): string | undefined
 /** `spuriousVec` as `spurious_vec`. */
 function snakeCase(key: string): string {
   let name = "";
-  for (const character of key) {
-    const lower = character.toLowerCase();
-    name += lower === character ? character : `_${lower}`;
+  let start = 0;
+  for (let index = 0; index < key.length; index++) {
+    const code = key.charCodeAt(index);
+    if (code < 0x41 || code > 0x5a) continue;
+    name += `${key.slice(start, index)}_${String.fromCharCode(code + 0x20)}`;
+    start = index + 1;
   }
-  return name;
+  return name + key.slice(start);
 }
 
 /** Whether a state always has a subsection's property, or only when the subsection is present. */

@@ -83,7 +83,7 @@ export class RamRecordWriter {
     this.#writer.u64Number(RamFlag.eos);
   }
 
-  /** Makes the next page record name its block. */
+  /** Makes the next page record name its block, as QEMU does where postcopy begins. */
   forgetBlock(): void {
     this.#current = undefined;
   }

@@ -41,7 +41,7 @@ import {
   SectionType,
 } from "./constants.ts";
 import { StreamErrno, StreamError } from "./errors.ts";
-import { type RamRecord, RamRecordReader } from "./ram_records.ts";
+import { type RamFormat, type RamRecord, RamRecordReader } from "./ram_records.ts";
 
 /** Largest item that is buffered as a whole: the state of a device with many requests in flight. */
 const itemMaximum = 64 * 1024 * 1024;
@@ -144,15 +144,17 @@ type State =
 /** Reads one stream. After an error it cannot be used any more. */
 export class StreamReader {
   readonly #options: StreamReaderOptions;
-  readonly #ramFormat = {
+  readonly #ramFormat: RamFormat = {
     ignoreShared: false,
     mappedRam: false,
     postcopy: false,
-    hostPageSize: (block: string) => this.#options.hostPageSize?.(block) ?? pageSize,
+    hostPageSize: (block) => this.#options.hostPageSize?.(block) ?? pageSize,
   };
   readonly #ram = new RamRecordReader(this.#ramFormat);
   readonly #sections = new Map<number, SectionHeader>();
   #state: State = { at: "header" };
+  /** Where the package ends that is being read (PACKAGED). */
+  #packageEnd: number | undefined;
   /** Memory for the bytes, of which those from the reader's offset to `#filled` are not consumed. */
   #buffer: Uint8Array<ArrayBuffer>;
   #filled: number;
@@ -172,6 +174,11 @@ export class StreamReader {
   /** The bytes that `data` of a page record is an index in. Valid until bytes are added. */
   get bytes(): Uint8Array {
     return this.#reader.bytes;
+  }
+
+  /** Which optional parts the records of the `ram` section have, as far as the stream has told. */
+  get ramFormat(): Readonly<RamFormat> {
+    return this.#ramFormat;
   }
 
   /** Stream offset of the next item. */
@@ -235,6 +242,7 @@ export class StreamReader {
       try {
         const item = this.#step(reader);
         this.#awaited = 0;
+        if (this.#packageEnd !== undefined) this.#checkPackage(reader.base + start);
         if (item !== undefined) return item;
         // A skip over mapped pages makes a new reader.
         if (reader !== this.#reader) return this.next();
@@ -252,6 +260,15 @@ export class StreamReader {
         return undefined;
       }
     }
+  }
+
+  /** A package has to end where an item ends. `start` is where the latest item began. */
+  #checkPackage(start: number): void {
+    const end = this.#packageEnd ?? 0;
+    if (this.offset > end) {
+      throw new StreamError(`package ends at 0x${end.toString(16)}, inside an item`, start);
+    }
+    if (this.offset === end) this.#packageEnd = undefined;
   }
 
   #newReader(offset: number, base: number): StateReader {
@@ -341,6 +358,10 @@ export class StreamReader {
       case SectionType.command: {
         const command = readCommand(reader);
         if (command.name === "POSTCOPY_ADVISE") this.#ramFormat.postcopy = true;
+        if (command.name === "PACKAGED") {
+          if (this.#packageEnd !== undefined) throw new StreamError("package in a package", offset);
+          this.#packageEnd = reader.streamOffset + command.length;
+        }
         return { kind: "command", offset, size: reader.streamOffset - offset, command };
       }
       case SectionType.start:

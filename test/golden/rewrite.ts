@@ -1,0 +1,102 @@
+/** Parsing a whole stream, and writing again what was read. */
+import {
+  type StreamItem,
+  StreamReader,
+  type StreamReaderOptions,
+} from "../../src/migration/stream/stream_reader.ts";
+import { knownSection } from "../../src/migration/stream/known_sections.ts";
+import { StreamWriter } from "../../src/migration/stream/stream_writer.ts";
+
+/** A reader for a stream that is in memory. */
+export function readerOf(
+  bytes: Uint8Array<ArrayBuffer>,
+  options: Partial<StreamReaderOptions> = {},
+): StreamReader {
+  const offset = options.offset ?? 0;
+  return new StreamReader({ devices: knownSection, ...options, bytes: bytes.subarray(offset) });
+}
+
+/** All items of a stream that is in memory. */
+export function* itemsOf(reader: StreamReader): Generator<StreamItem> {
+  for (;;) {
+    const item = reader.next();
+    if (item === undefined) throw new Error("a complete stream wants more bytes");
+    yield item;
+    if (item.kind === "end") return;
+  }
+}
+
+/**
+ * Writes what a reader gives into a copy of the original's size, in which everything that is not
+ * written stays zero (the bitmaps and pages of mapped-ram).
+ */
+export function rewrite(
+  reader: StreamReader,
+  options: { offset?: number; size: number },
+): Uint8Array {
+  const out = new Uint8Array(options.size);
+  const writer = new StreamWriter(options.offset);
+  const flush = () => {
+    const offset = writer.offset - writer.buffer.length;
+    out.set(writer.take(), offset);
+  };
+  for (const item of itemsOf(reader)) {
+    switch (item.kind) {
+      case "configuration":
+        writer.begin(item.configuration);
+        break;
+      case "command":
+        writer.command(item.command);
+        if (item.command.name === "POSTCOPY_RUN") writer.ram.forgetBlock();
+        break;
+      case "device":
+        writer.device({
+          ...item.section,
+          description: item.description,
+          state: item.state,
+        });
+        break;
+      case "ram begins":
+        if (item.part === "full") throw new Error("RAM in a FULL section");
+        writer.beginRam(item.part, item.section.sectionId);
+        break;
+      case "ram": {
+        const { record } = item;
+        const ram = writer.ram;
+        if (record.kind === "page") {
+          const content = reader.bytes.subarray(record.data, record.data + 4096);
+          ram.page(record.block.name, record.offset, content);
+        } else if (record.kind === "zero page") {
+          ram.zeroPage(record.block.name, record.offset);
+        } else if (record.kind === "xbzrle page") {
+          const encoded = reader.bytes.subarray(record.data, record.data + record.size);
+          ram.xbzrlePage(record.block.name, record.offset, encoded);
+        } else if (record.kind === "multifd flush") ram.multifdFlush();
+        else if (record.kind === "blocks") {
+          ram.beginBlocks(record.total);
+          for (const block of record.blocks) {
+            if (!reader.ramFormat.mappedRam) ram.block(block);
+            else ram.mappedBlock(block, block.mapped);
+            if (block.mapped === undefined) continue;
+            flush();
+            writer.seek(block.mapped.pagesOffset + block.length);
+          }
+        }
+        break;
+      }
+      case "ram ends":
+        writer.endRam(item.section.sectionId);
+        break;
+      case "end of stream":
+        writer.finish(false);
+        break;
+      case "description":
+        writer.buffer.u8(6);
+        writer.buffer.u32(writer.description().length);
+        writer.buffer.latin1(writer.description());
+        break;
+    }
+    flush();
+  }
+  return out;
+}
