@@ -130,3 +130,26 @@ export class MemoryBackend implements CharacterBackend {
     this.detach();
   }
 }
+
+/** Guest memory from address 0 on. */
+export class BytesMemory {
+  readonly bytes: Uint8Array;
+
+  constructor(readonly size: number) {
+    this.bytes = new Uint8Array(size);
+  }
+
+  read(address: number, length: number): Uint8Array {
+    this.#check(address, length);
+    return this.bytes.slice(address, address + length);
+  }
+
+  write(address: number, bytes: Uint8Array): void {
+    this.#check(address, bytes.length);
+    this.bytes.set(bytes, address);
+  }
+
+  #check(address: number, length: number): void {
+    if (address + length > this.size) throw new RangeError(`0x${address.toString(16)} is not RAM`);
+  }
+}
