@@ -17,8 +17,11 @@
 #include "vcpu.h"
 #include "wait.h"
 
-/* Ends KVM_RUN from outside. Its handler does nothing: the signal's arrival is the message. */
-#define KICK_SIGNAL SIGUSR1
+/*
+ * Ends KVM_RUN from outside. Its handler does nothing: the signal's arrival is the message.
+ * A real-time signal, because Deno gives meanings to the others (SIGUSR1 starts its debugger).
+ */
+#define KICK_SIGNAL (SIGRTMIN + 1)
 
 struct molt_vcpu {
 	struct molt_vcpu_shared shared; /* first: TypeScript maps it through the handle */

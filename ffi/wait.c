@@ -1,16 +1,21 @@
 /*
  * The machine's one waiting place: vCPU exits and ready descriptors arrive here.
  *
- * A vCPU sets its bit and, only if somebody sleeps, writes the doorbell's eventfd, which is part of
- * the epoll set (edge-triggered, so it is never read). A busy machine therefore costs one epoll_wait
- * an exit and no read.
+ * A vCPU sets its bit in `vcpus` and wakes whoever sleeps: through the eventfd, which is part of the
+ * epoll set (edge-triggered, so it is never read), or through the futex that `vcpus` is. A busy
+ * machine therefore costs one epoll_wait an exit and no read.
+ *
+ * Only the isolate's thread takes things out. The idle wait runs on another thread and only looks, so
+ * the isolate may collect vCPUs while one is under way.
  */
 #include "molt.h"
 
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,8 +24,9 @@
 struct molt_doorbell {
 	int epoll;
 	int event;
-	_Atomic uint32_t sleeping;
-	_Atomic uint64_t vcpus;
+	_Atomic uint32_t vcpus; /* bit i: vCPU i wants attention; also a futex */
+	_Atomic uint32_t sleeping; /* somebody sleeps in epoll_wait */
+	_Atomic uint32_t collecting; /* somebody sleeps on the futex */
 };
 
 #define DOORBELL_TOKEN UINT32_MAX
@@ -81,22 +87,17 @@ MOLT_EXPORT void molt_doorbell_wake(uint64_t handle)
 
 void molt_doorbell_ring(struct molt_doorbell *doorbell, unsigned int index)
 {
-	atomic_fetch_or(&doorbell->vcpus, UINT64_C(1) << index);
+	atomic_fetch_or(&doorbell->vcpus, UINT32_C(1) << index);
 	if (atomic_exchange(&doorbell->sleeping, 0))
 		eventfd_write(doorbell->event, 1);
+	if (atomic_load(&doorbell->collecting))
+		syscall(SYS_futex, &doorbell->vcpus, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-/*
- * Waits until a vCPU wants attention, a descriptor is ready, somebody wakes it, or `timeout_us`
- * microseconds have passed (-1: no limit, 0: only look). Fills `result` and returns the number of
- * entries in result->events, or -errno. A signal ends the wait early with 0.
- */
-MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_wait_result *result)
+/* Sleeps in epoll_wait unless a vCPU has rung already. Returns what epoll_wait does. */
+static int sleep_in_epoll(struct molt_doorbell *doorbell, int64_t timeout_us,
+			  struct epoll_event *ready, int count)
 {
-	struct molt_doorbell *doorbell = (void *)(uintptr_t)handle;
-	struct epoll_event ready[MOLT_WAIT_EVENTS];
-	int32_t count = 0;
-
 	if (timeout_us != 0) {
 		atomic_store(&doorbell->sleeping, 1);
 		if (atomic_load(&doorbell->vcpus))
@@ -104,16 +105,29 @@ MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_w
 	}
 
 	struct timespec timeout = { timeout_us / 1000000, timeout_us % 1000000 * 1000 };
-	int found = epoll_pwait2(doorbell->epoll, ready, MOLT_WAIT_EVENTS,
-				 timeout_us < 0 ? NULL : &timeout, NULL);
+	int found = epoll_pwait2(doorbell->epoll, ready, count, timeout_us < 0 ? NULL : &timeout,
+				 NULL);
+	int error = errno;
 
-	if (found < 0 && errno != EINTR) {
-		int32_t error = -errno;
-
-		atomic_store(&doorbell->sleeping, 0);
-		return error;
-	}
 	atomic_store(&doorbell->sleeping, 0);
+	errno = error;
+	return found;
+}
+
+/*
+ * Waits until a vCPU wants attention, a descriptor is ready, somebody wakes it, or `timeout_us`
+ * microseconds have passed (0: only look). Fills `result` and returns the number of entries in
+ * result->events, or -errno. A signal ends the wait early with 0.
+ */
+MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_wait_result *result)
+{
+	struct molt_doorbell *doorbell = (void *)(uintptr_t)handle;
+	struct epoll_event ready[MOLT_WAIT_EVENTS];
+	int32_t count = 0;
+	int found = sleep_in_epoll(doorbell, timeout_us, ready, MOLT_WAIT_EVENTS);
+
+	if (found < 0 && errno != EINTR)
+		return -errno;
 	result->vcpus = atomic_exchange(&doorbell->vcpus, 0);
 	for (int i = 0; i < found; i++) {
 		if (ready[i].data.u64 == DOORBELL_TOKEN)
@@ -123,4 +137,29 @@ MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_w
 		count++;
 	}
 	return count;
+}
+
+/*
+ * Sleeps until molt_wait would find something or somebody wakes it, at most `timeout_us`
+ * microseconds (-1: no limit). Takes nothing. For threads other than the isolate's.
+ */
+MOLT_EXPORT int32_t molt_wait_idle(uint64_t handle, int64_t timeout_us)
+{
+	struct epoll_event ready;
+
+	return (int32_t)molt_result(
+		sleep_in_epoll((void *)(uintptr_t)handle, timeout_us, &ready, 1));
+}
+
+/* Waits until a vCPU wants attention and returns their bits. */
+MOLT_EXPORT uint32_t molt_wait_vcpus(uint64_t handle)
+{
+	struct molt_doorbell *doorbell = (void *)(uintptr_t)handle;
+	uint32_t vcpus;
+
+	atomic_store(&doorbell->collecting, 1);
+	while ((vcpus = atomic_exchange(&doorbell->vcpus, 0)) == 0)
+		syscall(SYS_futex, &doorbell->vcpus, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	atomic_store(&doorbell->collecting, 0);
+	return vcpus;
 }

@@ -13,7 +13,7 @@ struct molt_wait_event {
 
 /* What molt_wait found. */
 struct molt_wait_result {
-	uint64_t vcpus; /* bit i: vCPU i has parked or exited since the last call */
+	uint32_t vcpus; /* bit i: vCPU i has parked or exited since the last call */
 	struct molt_wait_event events[MOLT_WAIT_EVENTS];
 };
 

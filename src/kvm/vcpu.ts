@@ -98,6 +98,11 @@ export class Vcpu implements Disposable {
     }
   }
 
+  /** The frequency of the vCPU's TSC in kHz. */
+  tscKhz(): number {
+    return ioctlValue(this.fd, Ioctl.getTscKhz, 0, "KVM_GET_TSC_KHZ");
+  }
+
   /** Injects a non-maskable interrupt. */
   nmi(): void {
     ioctlValue(this.fd, Ioctl.nmi, 0, "KVM_NMI");

@@ -61,7 +61,7 @@ export const expectedAbi = {
   "sizeof molt_vcpu_shared": 8,
   "molt_vcpu_shared.state": 0,
   "molt_vcpu_shared.error": 4,
-  "sizeof molt_wait_result": 520,
+  "sizeof molt_wait_result": 516,
   "sizeof molt_wait_event": 8,
   "sizeof termios": 60,
   "sizeof stat": 144,

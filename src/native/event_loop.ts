@@ -30,8 +30,8 @@ const BUSY_WAIT_US = 50n;
 const YIELD_MS = 1;
 
 /** struct molt_wait_result in ffi/wait.h. */
-const RESULT_SIZE = 520;
-const RESULT_EVENTS_OFFSET = 8;
+const RESULT_SIZE = 516;
+const RESULT_EVENTS_OFFSET = 4;
 
 type Handler = (events: number) => void;
 
@@ -110,8 +110,7 @@ export class EventLoop implements Disposable {
     while (!this.#stopped) {
       const idle = this.#serveWhileBusy();
       if (this.#stopped) break;
-      const found = await native.wait_async(this.doorbell, idle ? -1n : 0n, this.#result);
-      this.#dispatch(found);
+      await native.molt_wait_idle(this.doorbell, idle ? -1n : 0n);
     }
   }
 
@@ -131,11 +130,7 @@ export class EventLoop implements Disposable {
    * they are being parked. Descriptors stay ready until the loop looks at them again.
    */
   serveVcpusUntil(condition: () => boolean): void {
-    while (!condition()) {
-      unwrap(native.molt_wait(this.doorbell, -1n, this.#result), "Could not wait for vCPUs");
-      const vcpus = this.#resultView.getUint32(0, true);
-      if (vcpus !== 0) this.#vcpuHandler(vcpus);
-    }
+    while (!condition()) this.#vcpuHandler(native.molt_wait_vcpus(this.doorbell));
   }
 
   [Symbol.dispose](): void {

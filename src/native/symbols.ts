@@ -21,12 +21,8 @@ export const symbols = {
   molt_doorbell_wake: { parameters: [u64], result: "void" },
   molt_epoll_control: { parameters: [u64, i32, i32, u32, u32], result: i32 },
   molt_wait: { parameters: [u64, i64, buffer], result: i32 },
-  wait_async: {
-    name: "molt_wait",
-    parameters: [u64, i64, buffer],
-    result: i32,
-    nonblocking: true,
-  },
+  molt_wait_idle: { parameters: [u64, i64], result: i32, nonblocking: true },
+  molt_wait_vcpus: { parameters: [u64], result: u32 },
 
   // vcpu.c
   molt_vcpu_create: { parameters: [i32, u64, u32, u64], result: i64 },

@@ -1,0 +1,287 @@
+/**
+ * The microvm board, laid out as QEMU 11.1's `-M microvm` with KVM:
+ *
+ *   RAM        from 0, split at 3 GiB; firmware below 1 MiB and below 4 GiB
+ *   interrupts in-kernel PICs, I/O APIC (GSI 0-23), local APICs, PIT; with ACPI a second I/O APIC
+ *              in user space at 0xfec10000 (GSI 24-47)
+ *   devices    serial port 0x3f8 (IRQ 4), RTC 0x70 (IRQ 8), fw_cfg 0x510, generic event device
+ *              0xfea00000 (IRQ 9), virtio-mmio transports from 0xfeb00000, 0x200 apart
+ */
+import { type EventLoop, realTime } from "../native/event_loop.ts";
+import type { CharacterBackend } from "../backends/character.ts";
+import type { InitialCpu } from "../boot/boot.ts";
+import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
+import {
+  FW_CFG_DMA_PORT,
+  FW_CFG_DMA_PORT_LENGTH,
+  FW_CFG_PORT,
+  FW_CFG_PORT_LENGTH,
+  FwCfg,
+  FwCfgKey,
+} from "../devices/fw_cfg.ts";
+import {
+  GED_EVENT_ADDRESS,
+  GED_EVENT_LENGTH,
+  GED_IRQ,
+  GED_REGISTERS_ADDRESS,
+  GED_REGISTERS_LENGTH,
+  GenericEventDevice,
+} from "../devices/ged.ts";
+import { HostClock } from "../devices/host_clock.ts";
+import { Ioapic, IOAPIC2_ADDRESS, IOAPIC2_FIRST_GSI, IOAPIC_LENGTH } from "../devices/ioapic.ts";
+import { Rtc, RTC_IRQ, RTC_PORT, RTC_PORT_LENGTH, setCmosMemorySize } from "../devices/rtc.ts";
+import { Serial } from "../devices/serial.ts";
+import { Capability } from "../kvm/constants.ts";
+import { Cpu, CpuCommon } from "../kvm/cpu.ts";
+import { type CpuidOptions, guestCpuid } from "../kvm/cpuid.ts";
+import { KernelIoapic, Pic } from "../kvm/irqchip.ts";
+import { KvmClock } from "../kvm/kvmclock.ts";
+import type { Kvm } from "../kvm/kvm.ts";
+import { LocalApic } from "../kvm/lapic.ts";
+import { MsrTable } from "../kvm/msrs.ts";
+import { Pit } from "../kvm/pit.ts";
+import { Vcpu } from "../kvm/vcpu.ts";
+import { KvmVm } from "../kvm/vm.ts";
+import { xsaveLayout } from "../kvm/xsave.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
+import { lowRamEnd } from "../boot/memory_map.ts";
+import { Bus } from "./bus.ts";
+import { MachineClock } from "./clock.ts";
+import { ClockSection } from "./clock_section.ts";
+import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
+import { type MachineRam, MemorySlots } from "./ram.ts";
+import { TprOptimization } from "./tpr_opt.ts";
+
+const SERIAL_PORT = 0x3f8;
+const SERIAL_PORT_LENGTH = 8;
+const SERIAL_IRQ = 4;
+/** Machine checks: 10 banks besides what KVM supports. */
+const MACHINE_CHECK_BANKS = 10n;
+const DEFAULT_PHYSICAL_BITS = 46;
+
+/** What the board is built from. */
+export interface MicrovmOptions {
+  readonly cpus: number;
+  /** -cpu's flags. */
+  readonly cpuFlags: ReadonlyMap<string, boolean>;
+  readonly acpi: boolean;
+  readonly pit: boolean;
+  readonly pic: boolean;
+  readonly rtc: boolean;
+  readonly ioapic2: boolean;
+  /** What the serial port is connected to; absent: there is no serial port. */
+  readonly serial?: CharacterBackend;
+  /** Seconds since 1970 that the RTC starts with. */
+  readonly rtcStart: number;
+  /** What the RTC runs on: the host's clock or the virtual one. */
+  readonly rtcClock: "host" | "vm";
+  /** The 16 bytes of -uuid. */
+  readonly uuid?: Uint8Array;
+  /** Loads what the boot CPU starts with. Called at each reset, after RAM and devices. */
+  readonly boot: () => InitialCpu;
+}
+
+/** The built board: the machine, and what a migration saves of it. */
+export class Microvm implements Disposable {
+  readonly machine: Machine;
+  readonly ram: MachineRam;
+  readonly slots: MemorySlots;
+  readonly vm: KvmVm;
+  readonly kvm: Kvm;
+  readonly fwCfg: FwCfg;
+  readonly ports = new Bus();
+  readonly memory = new Bus();
+  /** Sections of the stream, in its order. */
+  readonly sections: readonly SavedDevice<never>[];
+  readonly #resources: DisposableStack;
+
+  /** Takes over `kvm` and `ram`. */
+  constructor(
+    loop: EventLoop,
+    kvm: Kvm,
+    ram: MachineRam,
+    options: MicrovmOptions,
+    policy: EndPolicy,
+    runState: "prelaunch" | "inmigrate",
+    emit: (event: MachineEvent) => void,
+  ) {
+    using undo = new DisposableStack();
+    this.kvm = undo.use(kvm);
+    this.ram = undo.use(ram);
+    this.vm = undo.use(new KvmVm(kvm));
+    this.slots = new MemorySlots(this.vm, ram.memory);
+    this.vm.createIrqchip();
+    if (options.pit) this.vm.createPit();
+
+    const clock = undo.use(new MachineClock(loop));
+    const cpuid = kvm.supportedCpuid();
+    const vcpus = createVcpus(kvm, this.vm, loop, cpuid, options, undo);
+    const addressSizes = cpuid.find((entry) => entry.function === 0x80000008);
+    const physicalBits = addressSizes ? addressSizes.eax & 0xff : DEFAULT_PHYSICAL_BITS;
+    const surroundings = {
+      msrs: new MsrTable(
+        kvm.msrIndexList(),
+        physicalBits,
+        kvm.supportedMachineCheck() | MACHINE_CHECK_BANKS,
+      ),
+      xsave: xsaveLayout(cpuid),
+      tscKhz: vcpus[0]?.tscKhz() ?? 0,
+    };
+    const cpus = vcpus.map((vcpu) => new Cpu(vcpu, surroundings));
+    const apics = vcpus.map((vcpu) => new LocalApic(vcpu, clock));
+
+    const request = {
+      powerOff: () => this.machine.requestShutdown("guest-shutdown"),
+      reset: () => this.machine.requestReset("guest-reset"),
+    };
+    const ioapic2 = options.ioapic2
+      ? new Ioapic(1, ({ address, data }) => this.vm.signalMsi(address, data))
+      : undefined;
+    const line = (gsi: number) => interruptLine(this.vm, ioapic2, gsi);
+    const kernelIoapic = new KernelIoapic(this.vm);
+    const pics = [new Pic(this.vm, 0), new Pic(this.vm, 1)];
+    const pit = options.pit ? new Pit(this.vm, clock) : undefined;
+    const kvmClock = new KvmClock(this.vm, vcpus);
+    this.fwCfg = new FwCfg(ram.memory);
+    fillFwCfg(this.fwCfg, ram, options);
+    const ged = options.acpi
+      ? new GenericEventDevice({ irq: line(GED_IRQ), ...request })
+      : undefined;
+    const hostClock = options.rtc && options.rtcClock === "host"
+      ? new HostClock(clock, realTime)
+      : undefined;
+    const rtc = options.rtc
+      ? createRtc(options, ram, line(RTC_IRQ), hostClock ?? clock)
+      : undefined;
+    const serial = options.serial
+      ? new Serial({ irq: line(SERIAL_IRQ), clock, backend: options.serial })
+      : undefined;
+
+    this.ports.map("fwcfg", FW_CFG_PORT, FW_CFG_PORT_LENGTH, this.fwCfg.portRegion);
+    this.ports.map("fwcfg.dma", FW_CFG_DMA_PORT, FW_CFG_DMA_PORT_LENGTH, this.fwCfg.dmaRegion);
+    if (serial) this.ports.map("serial", SERIAL_PORT, SERIAL_PORT_LENGTH, serial);
+    if (rtc) this.ports.map("rtc", RTC_PORT, RTC_PORT_LENGTH, rtc);
+    if (ged) {
+      this.memory.map("acpi-ged", GED_EVENT_ADDRESS, GED_EVENT_LENGTH, ged.eventRegion);
+      this.memory.map(
+        "acpi-ged-regs",
+        GED_REGISTERS_ADDRESS,
+        GED_REGISTERS_LENGTH,
+        ged.registerRegion,
+      );
+    }
+    if (ioapic2) this.memory.map("ioapic", IOAPIC2_ADDRESS, IOAPIC_LENGTH, ioapic2);
+
+    for (const part of [...cpus, ...apics]) part.rememberPowerOn();
+    const bootCpu: Resettable = { reset: () => cpus[0]?.start(options.boot()) };
+    const listeners: RunStateListener[] = [kvmClock, pit, hostClock, serial]
+      .filter((listener) => listener !== undefined);
+    this.machine = new Machine(
+      {
+        loop,
+        vcpus,
+        buses: { ports: this.ports, memory: this.memory },
+        clock,
+        listeners,
+        resettables: [
+          ...pics,
+          kernelIoapic,
+          ...[ioapic2, pit, this.fwCfg, ged, rtc, serial].filter((device) => device !== undefined),
+          ...apics,
+          ...cpus,
+          bootCpu,
+        ],
+        powerButton: () => ged?.powerButton(),
+        endOfInterrupt: (vector) => ioapic2?.endOfInterrupt(vector),
+        collectDirtyRings: () => {},
+      },
+      policy,
+      runState,
+      emit,
+    );
+    const [bootCpuCommon, ...otherCpus] = cpus.flatMap((cpu) => [[new CpuCommon(cpu), cpu]]);
+    this.sections = [
+      ...apics,
+      new ClockSection(clock),
+      this.fwCfg,
+      ...(bootCpuCommon ?? []),
+      new TprOptimization(),
+      ...otherCpus.flat(),
+      kernelIoapic,
+      ioapic2,
+      kvmClock,
+      ged,
+      ...(options.pic ? pics : []),
+      pit,
+      rtc,
+      serial,
+    ].filter((section) => section !== undefined) as unknown as SavedDevice<never>[];
+    this.#resources = undo.move();
+  }
+
+  /** Ends the vCPUs and frees everything. The machine must be stopped. */
+  [Symbol.dispose](): void {
+    this.#resources[Symbol.dispose]();
+  }
+}
+
+function createVcpus(
+  kvm: Kvm,
+  vm: KvmVm,
+  loop: EventLoop,
+  supported: ReturnType<Kvm["supportedCpuid"]>,
+  options: MicrovmOptions,
+  owner: DisposableStack,
+): Vcpu[] {
+  const cpuid: CpuidOptions = {
+    cpus: options.cpus,
+    flags: options.cpuFlags,
+    tscDeadline: kvm.capability(Capability.tscDeadlineTimer) > 0,
+  };
+  return Array.from({ length: options.cpus }, (_, index) => {
+    const vcpu = owner.use(new Vcpu(kvm, vm, loop, index));
+    vcpu.setCpuid(guestCpuid(supported, cpuid, index));
+    return vcpu;
+  });
+}
+
+/** An input of the interrupt controllers by its global system interrupt number. */
+function interruptLine(vm: KvmVm, ioapic2: Ioapic | undefined, gsi: number): InterruptLine {
+  if (gsi >= IOAPIC2_FIRST_GSI) {
+    if (ioapic2 === undefined) throw new RangeError(`there is no interrupt ${gsi}`);
+    return ioapic2.line(gsi - IOAPIC2_FIRST_GSI);
+  }
+  let current: boolean | undefined;
+  return {
+    set(level) {
+      if (level === current) return;
+      current = level;
+      vm.setIrqLine(gsi, level);
+    },
+  };
+}
+
+function createRtc(
+  options: MicrovmOptions,
+  ram: MachineRam,
+  irq: InterruptLine,
+  clock: HostClock | MachineClock,
+): Rtc {
+  const rtc = new Rtc({
+    irq,
+    clock,
+    clockSurvivesMigration: true,
+    startTime: options.rtcStart,
+  });
+  const size = ram.main.usedLength;
+  setCmosMemorySize(rtc, Math.min(size, lowRamEnd), Math.max(0, size - lowRamEnd));
+  return rtc;
+}
+
+function fillFwCfg(fwCfg: FwCfg, ram: MachineRam, options: MicrovmOptions): void {
+  fwCfg.addU16(FwCfgKey.cpuCount, options.cpus);
+  fwCfg.addU16(FwCfgKey.maximumCpus, options.cpus);
+  fwCfg.addU64(FwCfgKey.ramSize, BigInt(ram.main.usedLength));
+  fwCfg.addU32(FwCfgKey.irq0Override, 1);
+  if (options.uuid) fwCfg.add(FwCfgKey.uuid, options.uuid);
+}
