@@ -11,5 +11,7 @@ export function encode<State>(device: SavedDevice<State>): Uint8Array<ArrayBuffe
 
 /** Moves the state of one device into another, through its encoding. */
 export function migrate<State>(from: SavedDevice<State>, to: SavedDevice<State>): void {
-  to.load(to.description.decode(new StateReader(encode(from)), to.description.version));
+  // In a stream something follows; a reader looks at its first byte.
+  const section = Uint8Array.of(...encode(from), 0);
+  to.load(to.description.decode(new StateReader(section), to.description.version));
 }

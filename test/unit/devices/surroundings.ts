@@ -122,6 +122,13 @@ export class MemoryBackend implements CharacterBackend {
     }
   }
 
+  /** This end takes over what the other one has seen and still has. */
+  takeOver(other: MemoryBackend): void {
+    this.output.push(...other.output);
+    this.room = other.room;
+    this.input(...other.pending);
+  }
+
   get text(): string {
     return String.fromCharCode(...this.output);
   }
