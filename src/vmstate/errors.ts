@@ -2,7 +2,7 @@
 
 /**
  * Saved state could not be decoded, or a state could not be encoded. `message` is
- * `section 'serial': field 'state.lsr' at offset 0x63b2: reason`, as far as those are known.
+ * `section 'serial/0': field 'state.lsr' at offset 0x63b2: reason`, as far as those are known.
  */
 export class VmStateError extends Error {
   override readonly name: string = "VmStateError";
@@ -50,7 +50,8 @@ export class VmStateError extends Error {
       place += `${place === "" ? "" : " "}at offset 0x${this.offset.toString(16)}`;
     }
     this.message = (this.section === undefined ? "" : `section '${this.section}': `) +
-      (place === "" ? "" : `${place}: `) + this.reason;
+      (place === "" ? "" : `${place}: `) + this.reason +
+      (this.cause instanceof VmStateError ? ` (${this.cause.reason})` : "");
   }
 }
 

@@ -151,7 +151,7 @@ export class StateReader {
     const offset = this.offset + ahead;
     if (offset < this.end) return this.bytes[offset];
     if (this.final && ahead === 0) return undefined;
-    throw new OutOfDataError(offset + 1 - this.end, this.base + offset);
+    throw new OutOfDataError(offset + 1 - this.end, this.streamOffset);
   }
 }
 

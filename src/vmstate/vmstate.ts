@@ -16,7 +16,14 @@ export { array, countedArray, list, zeroPaddedArray } from "./arrays.ts";
 export { byteArray, bytes, countedBytes, padding, text } from "./bytes.ts";
 export type { StateDescription, StateOf } from "./description.ts";
 export { OutOfDataError, VmStateError } from "./errors.ts";
-export { type Count, countOf, Field, type FieldOptions, readCount, type Siblings } from "./field.ts";
+export {
+  type Count,
+  countOf,
+  Field,
+  type FieldOptions,
+  readCount,
+  type Siblings,
+} from "./field.ts";
 export { type FieldTrace, type ReaderOptions, StateReader } from "./reader.ts";
 export { bool, i16, i32, i64, i8, timer, u16, u32, u64, u8, widened } from "./scalars.ts";
 export {

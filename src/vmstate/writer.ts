@@ -28,7 +28,10 @@ export class StateWriter {
     this.#length = 0;
   }
 
-  /** Makes room for `size` bytes, whose content the caller sets, and returns the index of the first. */
+  /**
+   * Makes room for `size` bytes, whose content the caller sets, and returns the index of the first. May
+   * replace the buffer and its view.
+   */
   reserve(size: number): number {
     const offset = this.#length;
     const end = offset + size;
@@ -43,19 +46,23 @@ export class StateWriter {
   }
 
   u8(value: number): void {
-    this.#view.setUint8(this.reserve(1), value);
+    const offset = this.reserve(1);
+    this.#view.setUint8(offset, value);
   }
 
   u16(value: number): void {
-    this.#view.setUint16(this.reserve(2), value);
+    const offset = this.reserve(2);
+    this.#view.setUint16(offset, value);
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.reserve(4), value);
+    const offset = this.reserve(4);
+    this.#view.setUint32(offset, value);
   }
 
   u64(value: bigint): void {
-    this.#view.setBigUint64(this.reserve(8), value);
+    const offset = this.reserve(8);
+    this.#view.setBigUint64(offset, value);
   }
 
   /** A u64 that is an offset or a length, less than 2^53. */

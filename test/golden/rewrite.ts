@@ -27,17 +27,22 @@ export function* itemsOf(reader: StreamReader): Generator<StreamItem> {
 }
 
 /**
- * Writes what a reader gives into a copy of the original's size, in which everything that is not
- * written stays zero (the bitmaps and pages of mapped-ram).
+ * Writes what a reader gives into `size` bytes (more if it takes more), of which those that are not
+ * written stay zero (the bitmaps and pages of mapped-ram).
  */
 export function rewrite(
   reader: StreamReader,
   options: { offset?: number; size: number },
-): Uint8Array {
-  const out = new Uint8Array(options.size);
+): Uint8Array<ArrayBuffer> {
+  let out = new Uint8Array(options.size);
   const writer = new StreamWriter(options.offset);
   const flush = () => {
     const offset = writer.offset - writer.buffer.length;
+    if (writer.offset > out.length) {
+      const grown = new Uint8Array(writer.offset);
+      grown.set(out);
+      out = grown;
+    }
     out.set(writer.take(), offset);
   };
   for (const item of itemsOf(reader)) {

@@ -171,5 +171,7 @@ export function decodeCprState<State>(
   if (foundVersion !== version) {
     throw reader.error(`Unsupported migration stream version ${foundVersion}`, 4);
   }
-  return description.decode(reader, version);
+  const state = description.decode(reader, version);
+  if (final && reader.remaining > 0) throw reader.error("something else follows the CPR state");
+  return state;
 }

@@ -521,9 +521,11 @@ function unsupportedVersion(section: SectionHeader, own: number, offset: number)
 function inSection(error: VmStateError, section: SectionHeader, final: boolean): VmStateError {
   error.inSection(section.idstr, section.instanceId);
   if (!final || !(error instanceof OutOfDataError)) return error;
-  return new StreamError(
+  const failure = new StreamError(
     `Failed to load vmstate version_id: ${section.version}, ret: -${StreamErrno.EIO}`,
     error.offset ?? 0,
     { errno: StreamErrno.EIO, cause: error },
-  ).inSection(section.idstr, section.instanceId);
+  );
+  failure.path = error.path;
+  return failure.inSection(section.idstr, section.instanceId);
 }
