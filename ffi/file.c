@@ -93,6 +93,12 @@ MOLT_EXPORT int32_t molt_link(int32_t fd, const char *path)
 	return (int32_t)molt_result(linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
 }
 
+/* Makes `path` a symbolic link to `target`. */
+MOLT_EXPORT int32_t molt_symlink(const char *target, const char *path)
+{
+	return (int32_t)molt_result(symlink(target, path));
+}
+
 /* The target of a symbolic link, NUL-terminated in `buffer`. Returns its length. */
 MOLT_EXPORT int64_t molt_readlink(const char *path, char *buffer, uint64_t size)
 {

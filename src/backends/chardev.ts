@@ -30,6 +30,10 @@ export interface ChardevEnvironment {
   takeNamedDescriptor(name: string): Descriptor | undefined;
   /** A line for the user, on stderr. */
   tell(line: string): void;
+  /** The user asked to end the machine (Ctrl-a x). */
+  quit(): void;
+  /** The user asked to write disk changes back (Ctrl-a s). */
+  commitDisks(): void;
 }
 
 /** A file that takes output. What cannot be written, on a full disk say, is lost and told once. */
@@ -59,7 +63,8 @@ export class OutputFile implements Disposable {
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       if (!this.#failed) {
-        this.#environment.tell(`Output to '${this.#path}' is lost: ${errnoMessage(error.errno)}`);
+        const reason = errnoMessage(error.errno);
+        this.#environment.tell(`molt: output to '${this.#path}' is lost: ${reason}`);
       }
       this.#failed = true;
     }
@@ -78,15 +83,16 @@ export abstract class Chardev implements CharacterPort {
   #frontend: CharacterFrontend | undefined;
   #open = false;
   #waiting: (() => void)[] = [];
-  readonly #log: OutputFile | undefined;
+  #log: OutputFile | undefined;
 
-  constructor(environment: ChardevEnvironment, options: ChardevOptions) {
+  constructor(options: ChardevOptions) {
     this.id = options.id;
     this.cpr = options.cpr;
-    if (options.logfile !== undefined) {
-      const { logfile, logappend } = options;
-      this.#log = new OutputFile(environment, logfile, logappend, `chardev/${this.id}/log`);
-    }
+  }
+
+  /** Copies all output to `log` from now on, and owns it. */
+  logTo(log: OutputFile): void {
+    this.#log = log;
   }
 
   /** The device as query-chardev shows it, such as `unix:/run/x.sock,server=on`. */
@@ -132,7 +138,7 @@ export abstract class Chardev implements CharacterPort {
 
   detach(): void {
     this.#frontend = undefined;
-    this.#waiting = [];
+    this.writableAgain();
   }
 
   write(bytes: Uint8Array<ArrayBuffer>, onWritable?: () => void): number {
@@ -155,6 +161,7 @@ export abstract class Chardev implements CharacterPort {
 
   [Symbol.dispose](): void {
     this.#log?.[Symbol.dispose]();
+    this.#log = undefined;
     this.detach();
   }
 

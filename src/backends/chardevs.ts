@@ -1,9 +1,20 @@
 /** All character devices of the machine, by id. */
-import type { CharacterPort } from "./character.ts";
-import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
+import type { CharacterFrontend, CharacterPort } from "./character.ts";
+import type { Descriptor } from "../native/descriptor.ts";
+import {
+  type Chardev,
+  type ChardevEnvironment,
+  ChardevError,
+  type NamedDescriptor,
+  OutputFile,
+} from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
+import { createFdChardev, createPipeChardev } from "./duplex.ts";
 import { FileChardev } from "./file.ts";
+import { MuxChardev } from "./mux.ts";
 import { NullChardev } from "./null.ts";
+import { PtyChardev } from "./pty.ts";
+import { RingbufChardev } from "./ringbuf.ts";
 import { SocketChardev } from "./socket.ts";
 import { StdioChardev } from "./stdio.ts";
 
@@ -14,10 +25,61 @@ export interface ChardevInfo {
   readonly frontendOpen: boolean;
 }
 
+/** An id's place in the machine: a frontend stays attached while chardev-change puts another device there. */
+class Slot implements CharacterPort {
+  readonly id: string;
+  #chardev: Chardev;
+  #frontend: CharacterFrontend | undefined;
+
+  constructor(chardev: Chardev) {
+    this.id = chardev.id;
+    this.#chardev = chardev;
+  }
+
+  get chardev(): Chardev {
+    return this.#chardev;
+  }
+
+  attach(frontend: CharacterFrontend): void {
+    this.#chardev.attach(frontend);
+    this.#frontend = frontend;
+  }
+
+  detach(): void {
+    this.#chardev.detach();
+    this.#frontend = undefined;
+  }
+
+  write(bytes: Uint8Array<ArrayBuffer>, onWritable?: () => void): number {
+    return this.#chardev.write(bytes, onWritable);
+  }
+
+  acceptInput(): void {
+    this.#chardev.acceptInput();
+  }
+
+  takeDescriptors(): Descriptor[] {
+    return this.#chardev.takeDescriptors();
+  }
+
+  /** Puts another device in this place and closes the one that was there. */
+  replace(chardev: Chardev): void {
+    const old = this.#chardev;
+    this.#chardev = chardev;
+    if (old.open) this.#frontend?.event("closed");
+    old[Symbol.dispose]();
+    if (this.#frontend !== undefined) chardev.attach(this.#frontend);
+  }
+
+  [Symbol.dispose](): void {
+    this.detach();
+  }
+}
+
 /** Makes, finds and closes character devices. */
 export class Chardevs implements Disposable {
   readonly #environment: ChardevEnvironment;
-  readonly #chardevs = new Map<string, Chardev>();
+  readonly #slots = new Map<string, Slot>();
 
   constructor(environment: ChardevEnvironment) {
     this.#environment = environment;
@@ -29,76 +91,145 @@ export class Chardevs implements Disposable {
    */
   async create(options: ChardevOptions): Promise<Chardev> {
     this.#refuseDuplicate(options.id);
-    const chardev = await this.#make(options);
-    try {
-      this.#refuseDuplicate(options.id);
-    } catch (error) {
-      chardev[Symbol.dispose]();
-      throw error;
-    }
-    this.#chardevs.set(options.id, chardev);
-    return chardev;
+    if (!options.mux) return this.#add(await this.#make(options));
+    const base = await this.create({ ...options, id: `${options.id}-base`, mux: false });
+    const { logfile: _, ...muxOptions } = options;
+    return this.#add(new MuxChardev(this.#environment, muxOptions, base));
   }
 
   /** The device `id`, `undefined` if there is none. */
   find(id: string): Chardev | undefined {
-    return this.#chardevs.get(id);
+    return this.#slots.get(id)?.chardev;
   }
 
   /** Something a frontend can attach to: the device itself, or a place at a multiplexer. */
   port(id: string): CharacterPort {
-    const chardev = this.#chardevs.get(id);
-    if (chardev === undefined) throw new ChardevError(`chardev "${id}" not found`);
-    return chardev;
+    const slot = this.#slots.get(id);
+    if (slot === undefined) throw new ChardevError(`chardev "${id}" not found`);
+    return slot.chardev instanceof MuxChardev ? slot.chardev.port() : slot;
   }
 
   /** All devices, in the order in which they were made. */
   list(): ChardevInfo[] {
-    return Array.from(this.#chardevs.values(), (chardev) => ({
+    return Array.from(this.#slots.values(), ({ chardev }) => ({
       label: chardev.id,
       filename: chardev.filename,
       frontendOpen: chardev.frontendOpen,
     }));
   }
 
+  /** Puts a new device in the place of `options.id`; its frontend stays. */
+  async change(options: ChardevOptions): Promise<Chardev> {
+    const slot = this.#slots.get(options.id);
+    if (slot === undefined) throw new ChardevError(`Chardev '${options.id}' does not exist`);
+    if (slot.chardev instanceof MuxChardev || options.mux || options.backend.kind === "mux") {
+      throw new ChardevError("For mux or hub device hotswap is not supported yet");
+    }
+    const chardev = await this.#make(options);
+    if (this.#slots.get(options.id) !== slot) {
+      chardev[Symbol.dispose]();
+      throw new ChardevError(`Chardev '${options.id}' does not exist`);
+    }
+    slot.replace(chardev);
+    return chardev;
+  }
+
   /** Closes and forgets a device that no frontend uses. */
   remove(id: string): void {
-    const chardev = this.#chardevs.get(id);
-    if (chardev === undefined) throw new ChardevError(`Chardev '${id}' not found`);
-    if (chardev.frontendOpen) throw new ChardevError(`Chardev '${id}' is busy`);
-    this.#chardevs.delete(id);
+    const slot = this.#slots.get(id);
+    if (slot === undefined) throw new ChardevError(`Chardev '${id}' not found`);
+    const { chardev } = slot;
+    if (chardev.frontendOpen || chardev instanceof MuxChardev) {
+      throw new ChardevError(`Chardev '${id}' is busy`);
+    }
+    this.#slots.delete(id);
     chardev[Symbol.dispose]();
   }
 
   /** The descriptors of all devices whose connections survive this process. */
   descriptors(): NamedDescriptor[] {
-    return [...this.#chardevs.values()].flatMap((chardev) =>
-      chardev.cpr ? chardev.descriptors() : []
+    return Array.from(this.#slots.values()).flatMap(({ chardev }) =>
+      chardev.cpr ? [...chardev.descriptors()] : []
     );
   }
 
+  /** Gives the user's terminal back until {@linkcode takeTerminal}: an execve would leave it raw. */
+  releaseTerminal(): void {
+    for (const { chardev } of this.#slots.values()) {
+      if (chardev instanceof StdioChardev) chardev.leaveRawMode();
+    }
+  }
+
+  /** Takes the terminal again, after an execve that failed. */
+  takeTerminal(): void {
+    for (const { chardev } of this.#slots.values()) {
+      if (chardev instanceof StdioChardev) chardev.enterRawMode();
+    }
+  }
+
+  /** Closes all, multiplexers before the devices under them. */
   [Symbol.dispose](): void {
-    for (const chardev of this.#chardevs.values()) chardev[Symbol.dispose]();
-    this.#chardevs.clear();
+    for (const slot of [...this.#slots.values()].reverse()) slot.chardev[Symbol.dispose]();
+    this.#slots.clear();
+  }
+
+  #add(chardev: Chardev): Chardev {
+    try {
+      // Another one may have come while this one was being made.
+      this.#refuseDuplicate(chardev.id);
+    } catch (error) {
+      chardev[Symbol.dispose]();
+      throw error;
+    }
+    this.#slots.set(chardev.id, new Slot(chardev));
+    return chardev;
   }
 
   #refuseDuplicate(id: string): void {
-    if (this.#chardevs.has(id)) throw new ChardevError(`Chardev with id '${id}' already exists`);
+    if (this.#slots.has(id)) throw new ChardevError(`Chardev with id '${id}' already exists`);
   }
 
   async #make(options: ChardevOptions): Promise<Chardev> {
+    const chardev = await this.#makeBackend(options);
+    if (options.logfile === undefined) return chardev;
+    try {
+      const { id, logfile, logappend } = options;
+      const name = `chardev/${id}/log`;
+      chardev.logTo(new OutputFile(this.#environment, logfile, logappend, name));
+    } catch (error) {
+      chardev[Symbol.dispose]();
+      throw error;
+    }
+    return chardev;
+  }
+
+  async #makeBackend(options: ChardevOptions): Promise<Chardev> {
     const { backend } = options;
+    const environment = this.#environment;
     switch (backend.kind) {
       case "null":
-        return new NullChardev(this.#environment, options);
+        return new NullChardev(options);
       case "file":
-        return new FileChardev(this.#environment, options, backend);
+        return new FileChardev(environment, options, backend);
       case "stdio":
-        return new StdioChardev(this.#environment, options, backend);
+        return new StdioChardev(environment, options, backend);
       case "socket":
-        return await SocketChardev.create(this.#environment, options, backend);
-      default:
-        throw new ChardevError(`'${backend.kind}' is not a valid char driver name`);
+        return await SocketChardev.create(environment, options, backend);
+      case "pty":
+        return new PtyChardev(environment, options, backend.path);
+      case "pipe":
+        return createPipeChardev(environment, options, backend.path);
+      case "fd":
+        return createFdChardev(environment, options, backend.fd);
+      case "ringbuf":
+        return new RingbufChardev(options, backend.size);
+      case "mux": {
+        const base = this.find(backend.chardev);
+        if (base === undefined) {
+          throw new ChardevError(`mux: base chardev ${backend.chardev} not found`);
+        }
+        return new MuxChardev(environment, options, base);
+      }
     }
   }
 }

@@ -15,12 +15,18 @@ export class FileChardev extends Chardev {
   readonly #stream: ByteStream | undefined;
 
   constructor(environment: ChardevEnvironment, options: ChardevOptions, file: FileOptions) {
-    super(environment, options);
-    const name = `chardev/${this.id}/file`;
-    this.#output = new OutputFile(environment, file.path, file.append, name);
-    if (file.inputPath !== undefined) {
-      const { readOnly, nonBlocking } = OpenFlags;
-      const input = openFile(file.inputPath, readOnly | nonBlocking);
+    super(options);
+    const { readOnly, nonBlocking } = OpenFlags;
+    const input = file.inputPath === undefined
+      ? undefined
+      : openFile(file.inputPath, readOnly | nonBlocking);
+    try {
+      this.#output = new OutputFile(environment, file.path, file.append, `chardev/${this.id}/file`);
+    } catch (error) {
+      input?.[Symbol.dispose]();
+      throw error;
+    }
+    if (input !== undefined) {
       this.#input = input;
       this.#stream = new ByteStream(environment.loop, {
         input: input.fd,

@@ -96,7 +96,7 @@ export class SocketChardev extends Chardev {
     options: ChardevOptions,
     socket: SocketOptions,
   ) {
-    super(environment, options);
+    super(options);
     this.#environment = environment;
     this.#role = socket.role;
   }
@@ -196,7 +196,7 @@ export class SocketChardev extends Chardev {
     }
     if (connection !== undefined) return this.#connected(connection);
     if (this.#role.kind === "server" && this.#role.wait && this.#listener !== undefined) {
-      this.#environment.tell(`info: QEMU waiting for connection on: ${this.filename}`);
+      this.#environment.tell(`molt: info: QEMU waiting for connection on: ${this.filename}`);
       return this.#connected(await acceptNext(this.#listener.fd));
     }
     if (this.#role.kind === "client" && this.#role.reconnectMs === 0) {
@@ -239,7 +239,7 @@ export class SocketChardev extends Chardev {
     } catch (error) {
       if (this.#disposed) return;
       const reason = error instanceof Error ? error.message : String(error);
-      this.#environment.tell(`Unable to connect character device ${this.id}: ${reason}`);
+      this.#environment.tell(`molt: Unable to connect character device ${this.id}: ${reason}`);
       return this.#awaitPeer();
     }
     if (this.#disposed) return connection[Symbol.dispose]();

@@ -58,7 +58,7 @@ export class StdioChardev extends Chardev {
     if (StdioChardev.#inUse) {
       throw new ChardevError("cannot use stdio by multiple character devices");
     }
-    super(environment, options);
+    super(options);
     this.#signals = stdio.signal;
     const output = new NonBlockingOutput(STDOUT);
     this.#output = output;
@@ -74,7 +74,12 @@ export class StdioChardev extends Chardev {
       writable: () => this.writableAgain(),
     });
     StdioChardev.#inUse = true;
-    this.enterRawMode();
+    try {
+      this.enterRawMode();
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
     this.setOpen(true);
   }
 

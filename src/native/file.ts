@@ -138,6 +138,11 @@ export function link(fd: Fd, path: string): void {
   unwrap(native.molt_link(fd, cString(path)), `Could not create '${path}'`);
 }
 
+/** Makes `path` a symbolic link to `target`. */
+export function symbolicLink(target: string, path: string): void {
+  unwrap(native.molt_symlink(cString(target), cString(path)), `Could not create '${path}'`);
+}
+
 /** The target of a symbolic link. */
 export function readLink(path: string): string {
   const buffer = new Uint8Array(4096);
@@ -199,4 +204,9 @@ export function setNonBlocking(fd: Fd, on: boolean): void {
 /** Waits off the isolate until the file's data is on stable storage. */
 export async function dataSync(fd: Fd): Promise<void> {
   unwrap(await native.datasync_async(fd), "Could not flush to stable storage");
+}
+
+/** Which of `events` (epoll's bits) hold for `fd` now; error and hang-up are always among them. */
+export function pollNow(fd: Fd, events: number): number {
+  return unwrap(native.molt_poll(fd, events, 0), () => `Could not inspect descriptor ${fd}`);
 }

@@ -59,6 +59,7 @@ export const symbols = {
   molt_rename: { parameters: [buffer, buffer], result: i32 },
   molt_unlink: { parameters: [buffer], result: i32 },
   molt_link: { parameters: [i32, buffer], result: i32 },
+  molt_symlink: { parameters: [buffer, buffer], result: i32 },
   molt_readlink: { parameters: [buffer, buffer, u64], result: i64 },
   molt_get_flags: { parameters: [i32], result: i32 },
   molt_set_flags: { parameters: [i32, i32], result: i32 },

@@ -33,3 +33,16 @@ export function openPseudoTerminal(): { master: Descriptor; slave: Descriptor; p
   const path = new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
   return { master: new Descriptor(ends[0]!), slave: new Descriptor(ends[1]!), path };
 }
+
+/** Request of ioctl_tty(2): the number of a pseudo terminal, from its master. */
+const TIOCGPTN = 0x80045430n;
+
+/** The slave's path of the pseudo terminal whose master is `fd`. */
+export function pseudoTerminalPath(fd: Fd): string {
+  const number = new Uint32Array(1);
+  unwrap(
+    native.molt_ioctl(fd, TIOCGPTN, new Uint8Array(number.buffer)),
+    () => `Descriptor ${fd} is not a pseudo terminal`,
+  );
+  return `/dev/pts/${number[0]}`;
+}

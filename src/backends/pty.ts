@@ -1,0 +1,115 @@
+/**
+ * The `pty` chardev: a pseudo terminal for another program to open.
+ *
+ *   closed -> somebody opens the terminal, noticed within a second or by the next output -> open
+ *          -> the last one closes it -> closed
+ */
+import type { Descriptor } from "../native/descriptor.ts";
+import { type EventLoop, Events, monotonicTime, type Timer } from "../native/event_loop.ts";
+import { pollNow, read, symbolicLink, unlink, write } from "../native/file.ts";
+import { openPseudoTerminal, pseudoTerminalPath } from "../native/terminal.ts";
+import { Chardev, type ChardevEnvironment, type NamedDescriptor } from "./chardev.ts";
+import type { ChardevOptions } from "./chardev_options.ts";
+import { ByteStream } from "./stream.ts";
+
+const LOOK_AGAIN_NS = 1_000_000_000n;
+
+export class PtyChardev extends Chardev {
+  /** The terminal's path, such as /dev/pts/3. */
+  readonly path: string;
+  readonly #loop: EventLoop;
+  readonly #master: Descriptor;
+  readonly #link: string | undefined;
+  readonly #timer: Timer;
+  #stream: ByteStream | undefined;
+
+  /** With `link`, that path leads to the terminal. */
+  constructor(environment: ChardevEnvironment, options: ChardevOptions, link: string | undefined) {
+    super(options);
+    this.#loop = environment.loop;
+    const adopted = environment.adopt(`chardev/${this.id}/pty`, 0);
+    this.#master = adopted ?? this.#open();
+    this.path = pseudoTerminalPath(this.#master.fd);
+    this.#timer = this.#loop.timer(() => this.#look());
+    if (link !== undefined) {
+      try {
+        if (adopted === undefined) symbolicLink(this.path, link);
+      } catch (error) {
+        this[Symbol.dispose]();
+        throw error;
+      }
+      this.#link = link;
+    }
+    if (adopted === undefined) {
+      environment.tell(`char device redirected to ${this.path} (label ${this.id})`);
+    }
+    this.#look();
+  }
+
+  get filename(): string {
+    return `pty:${this.path}`;
+  }
+
+  override descriptors(): readonly NamedDescriptor[] {
+    return [...super.descriptors(), this.named("pty", this.#master.fd)];
+  }
+
+  protected override output(bytes: Uint8Array<ArrayBuffer>): number {
+    this.#look();
+    return this.#stream?.write(bytes) ?? bytes.length;
+  }
+
+  protected override outputWanted(): void {
+    this.#stream?.awaitWritable();
+  }
+
+  protected override inputWanted(): void {
+    this.#stream?.resume();
+  }
+
+  override [Symbol.dispose](): void {
+    this.#timer[Symbol.dispose]();
+    this.#stream?.[Symbol.dispose]();
+    if (this.#link !== undefined) unlink(this.#link);
+    this.#master[Symbol.dispose]();
+    super[Symbol.dispose]();
+  }
+
+  /** The slave side is not kept open: that nobody has it shows that nobody is there. */
+  #open(): Descriptor {
+    const { master, slave } = openPseudoTerminal();
+    slave[Symbol.dispose]();
+    return master;
+  }
+
+  /** Looks whether somebody has opened the terminal. */
+  #look(): void {
+    if (this.#stream !== undefined) return;
+    if (pollNow(this.#master.fd, Events.readable) & Events.hangUp) {
+      this.#timer.arm(monotonicTime() + LOOK_AGAIN_NS);
+      return;
+    }
+    const { fd } = this.#master;
+    this.#stream = new ByteStream(this.#loop, {
+      input: fd,
+      output: fd,
+      read: (buffer) => read(fd, buffer),
+      write: (bytes) => write(fd, bytes),
+    }, {
+      capacity: () => this.capacity,
+      received: (bytes) => this.deliver(bytes),
+      ended: () => this.#left(),
+      hungUp: () => this.#left(),
+      writable: () => this.writableAgain(),
+    });
+    this.setOpen(true);
+    this.#stream.resume();
+  }
+
+  #left(): void {
+    this.#stream?.[Symbol.dispose]();
+    this.#stream = undefined;
+    this.setOpen(false);
+    this.#timer.arm(monotonicTime() + LOOK_AGAIN_NS);
+  }
+}

@@ -1,0 +1,105 @@
+/** What chardev tests share: a running loop, a registry, and frontends that record. */
+import { Chardevs } from "../../../src/backends/chardevs.ts";
+import { chardevFromProperties } from "../../../src/backends/chardev_options.ts";
+import type {
+  CharacterBackend,
+  CharacterEvent,
+  CharacterFrontend,
+} from "../../../src/backends/character.ts";
+import type { Chardev } from "../../../src/backends/chardev.ts";
+import { Descriptor } from "../../../src/native/descriptor.ts";
+import { EventLoop } from "../../../src/native/event_loop.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(text);
+}
+
+/** Waits until `condition` holds; fails the test if that takes half a minute. */
+export async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`Waited in vain for ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** A frontend that keeps what comes. */
+export class Recorder implements CharacterFrontend {
+  text = "";
+  readonly events: CharacterEvent[] = [];
+  /** How many bytes it takes: set it, and call acceptInput when it grows. */
+  capacity = Infinity;
+
+  canReceive(): number {
+    return this.capacity;
+  }
+
+  receive(bytes: Uint8Array<ArrayBuffer>): void {
+    this.capacity -= bytes.length;
+    this.text += decoder.decode(bytes);
+  }
+
+  event(event: CharacterEvent): void {
+    this.events.push(event);
+  }
+}
+
+/** Attaches a new recorder. */
+export function record(backend: CharacterBackend): Recorder {
+  const recorder = new Recorder();
+  backend.attach(recorder);
+  return recorder;
+}
+
+/** A loop that runs, and chardevs on it, until disposed. */
+export class Bench implements AsyncDisposable {
+  readonly loop = new EventLoop();
+  readonly #running = this.loop.run();
+  readonly directory = Deno.makeTempDirSync();
+  readonly told: string[] = [];
+  readonly quits: string[] = [];
+  /** What a predecessor left, by name. */
+  readonly left = new Map<string, Descriptor>();
+  readonly named = new Map<string, Descriptor>();
+  readonly chardevs = new Chardevs({
+    loop: this.loop,
+    adopt: (name) => take(this.left, name),
+    takeNamedDescriptor: (name) => take(this.named, name),
+    tell: (line) => this.told.push(line),
+    quit: () => this.quits.push("quit"),
+    commitDisks: () => this.quits.push("commit"),
+  });
+
+  path(name: string): string {
+    return `${this.directory}/${name}`;
+  }
+
+  /** Makes a chardev of properties: `{ backend: "file", path: ... }`, with the id `test` by default. */
+  create(properties: Record<string, string>): Promise<Chardev> {
+    return this.chardevs.create(
+      chardevFromProperties(new Map(Object.entries({ id: "test", ...properties }))),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.chardevs[Symbol.dispose]();
+    this.loop.stop();
+    await this.#running;
+    this.loop[Symbol.dispose]();
+    Deno.removeSync(this.directory, { recursive: true });
+  }
+}
+
+function take(from: Map<string, Descriptor>, name: string): Descriptor | undefined {
+  const found = from.get(name);
+  from.delete(name);
+  return found;
+}
+
+/** Numbers of this process's open descriptors. */
+export function openDescriptors(): number {
+  return [...Deno.readDirSync("/proc/self/fd")].length;
+}

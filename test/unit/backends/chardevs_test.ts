@@ -1,0 +1,263 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { ChardevError } from "../../../src/backends/chardev.ts";
+import { PtyChardev } from "../../../src/backends/pty.ts";
+import { RingbufChardev } from "../../../src/backends/ringbuf.ts";
+import { Descriptor } from "../../../src/native/descriptor.ts";
+import { createPipe, openFile, OpenFlags, read, write } from "../../../src/native/file.ts";
+import { socketPair } from "../../../src/native/socket.ts";
+import { Bench, bytesOf, openDescriptors, record, until } from "./bench.ts";
+
+Deno.test("null takes all output and nobody is at its other end", async () => {
+  await using bench = new Bench();
+  const chardev = await bench.create({ backend: "null" });
+  const recorder = record(chardev);
+  assertEquals(chardev.write(bytesOf("lost")), 4);
+  assertEquals(recorder.events, []);
+});
+
+Deno.test("file output is in the file when write returns; append keeps what was there", async () => {
+  await using bench = new Bench();
+  const path = bench.path("out");
+  Deno.writeTextFileSync(path, "old");
+  const first = await bench.create({ id: "a", backend: "file", path });
+  first.write(bytesOf("new"));
+  assertEquals(Deno.readTextFileSync(path), "new");
+  const second = await bench.create({ id: "b", backend: "file", path, append: "on" });
+  second.write(bytesOf("er"));
+  assertEquals(Deno.readTextFileSync(path), "newer");
+});
+
+Deno.test("file input comes from input-path, no faster than the frontend takes it", async () => {
+  await using bench = new Bench();
+  Deno.writeTextFileSync(bench.path("in"), "0123456789");
+  const chardev = await bench.create({
+    backend: "file",
+    path: bench.path("out"),
+    "input-path": bench.path("in"),
+  });
+  const recorder = record(chardev);
+  recorder.capacity = 0;
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assertEquals(recorder.text, "");
+  recorder.capacity = 4;
+  chardev.acceptInput();
+  await until(() => recorder.text === "0123");
+  recorder.capacity = Infinity;
+  chardev.acceptInput();
+  await until(() => recorder.text === "0123456789");
+});
+
+Deno.test("files that cannot be opened are named, and nothing stays open", async () => {
+  await using bench = new Bench();
+  const before = openDescriptors();
+  const cases: [Record<string, string>, string][] = [
+    [{ backend: "file", path: "/nonexistent/x" }, "Could not create '/nonexistent/x'"],
+    [
+      { backend: "file", path: bench.path("o"), "input-path": "/nonexistent/y" },
+      "Could not open '/nonexistent/y'",
+    ],
+    [{ backend: "pipe", path: "/nonexistent/p" }, "Could not open '/nonexistent/p'"],
+    [{ backend: "null", logfile: "/nonexistent/l" }, "Could not create '/nonexistent/l'"],
+    [
+      { backend: "socket", path: "/nonexistent/s", server: "on", wait: "off" },
+      "Failed to bind socket to /nonexistent/s",
+    ],
+    [{ backend: "socket", path: "/nonexistent/s" }, "Failed to connect to '/nonexistent/s'"],
+    [{ backend: "fd", fd: "999" }, "File descriptor '999' is not open"],
+    [{ backend: "mux", chardev: "nope" }, "mux: base chardev nope not found"],
+  ];
+  for (const [properties, message] of cases) {
+    const error = await assertRejects(() => bench.create(properties), Error);
+    assertStringIncludes(error.message, message);
+  }
+  assertEquals(openDescriptors(), before);
+  assertEquals(bench.chardevs.list(), []);
+});
+
+Deno.test("a logfile gets a copy of what the other end took", async () => {
+  await using bench = new Bench();
+  const log = bench.path("log");
+  const chardev = await bench.create({ backend: "null", logfile: log });
+  chardev.write(bytesOf("one "));
+  chardev.write(bytesOf("two"));
+  assertEquals(Deno.readTextFileSync(log), "one two");
+});
+
+Deno.test("ringbuf keeps the latest bytes and gives each once", async () => {
+  await using bench = new Bench();
+  const chardev = await bench.create({ backend: "ringbuf", size: "8" });
+  if (!(chardev instanceof RingbufChardev)) throw new Error("not a ringbuf");
+  chardev.write(bytesOf("0123456789"));
+  assertEquals(new TextDecoder().decode(chardev.read(3)), "234");
+  chardev.write(bytesOf("ab"));
+  assertEquals(new TextDecoder().decode(chardev.read(100)), "56789ab");
+  assertEquals(chardev.read(1).length, 0);
+});
+
+Deno.test("pipe reads PATH.in and writes PATH.out", async () => {
+  await using bench = new Bench();
+  const path = bench.path("pipe");
+  const made = new Deno.Command("mkfifo", { args: [`${path}.in`, `${path}.out`] }).outputSync();
+  assertEquals(made.success, true);
+  const chardev = await bench.create({ backend: "pipe", path });
+  const recorder = record(chardev);
+  using toGuest = openFile(`${path}.in`, OpenFlags.writeOnly);
+  using fromGuest = openFile(`${path}.out`, OpenFlags.readOnly | OpenFlags.nonBlocking);
+  write(toGuest.fd, bytesOf("hello"));
+  await until(() => recorder.text === "hello");
+  chardev.write(bytesOf("world"));
+  const buffer = new Uint8Array(16);
+  assertEquals(read(fromGuest.fd, buffer), 5);
+});
+
+Deno.test("fd uses an inherited descriptor; the end of its input closes it", async () => {
+  await using bench = new Bench();
+  const [ours, theirs] = socketPair();
+  const chardev = await bench.create({ backend: "fd", fd: String(theirs.release()) });
+  const recorder = record(chardev);
+  write(ours.fd, bytesOf("input"));
+  await until(() => recorder.text === "input");
+  chardev.write(bytesOf("output"));
+  const buffer = new Uint8Array(16);
+  await until(() => read(ours.fd, buffer) === 6);
+  ours[Symbol.dispose]();
+  await until(() => recorder.events.includes("closed"));
+  assertEquals(recorder.events, ["opened", "closed"]);
+});
+
+Deno.test("a full pipe takes less; onWritable comes once it takes more; nothing is lost", async () => {
+  await using bench = new Bench();
+  const [reader, writer] = createPipe(OpenFlags.nonBlocking);
+  using input = reader;
+  const chardev = await bench.create({ backend: "fd", fd: String(writer.release()) });
+  const all = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7);
+  let sent = 0;
+  const send = () => {
+    while (sent < all.length) {
+      const taken = chardev.write(all.slice(sent, sent + 10_000), send);
+      sent += taken;
+      if (taken < 10_000 && sent < all.length) return;
+    }
+  };
+  send();
+  assertEquals(sent < all.length, true);
+  const received: number[] = [];
+  const buffer = new Uint8Array(65536);
+  await until(() => {
+    const count = read(input.fd, buffer) ?? 0;
+    received.push(...buffer.subarray(0, count));
+    return received.length === all.length;
+  });
+  assertEquals(Uint8Array.from(received), all);
+});
+
+Deno.test("pty announces its path; who opens and closes it is noticed; bytes go both ways", async () => {
+  await using bench = new Bench();
+  const link = bench.path("tty");
+  const chardev = await bench.create({ backend: "pty", path: link });
+  if (!(chardev instanceof PtyChardev)) throw new Error("not a pty");
+  assertEquals(bench.told, [`char device redirected to ${chardev.path} (label test)`]);
+  assertEquals(Deno.readLinkSync(link), chardev.path);
+  const recorder = record(chardev);
+  assertEquals(chardev.write(bytesOf("nobody hears this")), 17);
+  assertEquals(recorder.events, []);
+  for (let round = 0; round < 2; round++) {
+    const noControllingTerminal = 0o400;
+    using terminal = openFile(
+      link,
+      OpenFlags.readWrite | OpenFlags.nonBlocking | noControllingTerminal,
+    );
+    assertEquals(chardev.write(bytesOf(`out${round}`)), 4);
+    assertEquals(recorder.events.at(-1), "opened");
+    const buffer = new Uint8Array(16);
+    await until(() => read(terminal.fd, buffer) === 4);
+    write(terminal.fd, bytesOf(`in${round};`));
+    await until(() => recorder.text.endsWith(`in${round};`));
+    terminal[Symbol.dispose]();
+    await until(() => recorder.events.at(-1) === "closed");
+  }
+  assertEquals(recorder.text, "in0;in1;");
+});
+
+Deno.test("a pty whose descriptor was handed on keeps its terminal and the unread bytes", async () => {
+  await using bench = new Bench();
+  const first = await bench.create({ id: "p", backend: "pty", cpr: "on" });
+  if (!(first instanceof PtyChardev)) throw new Error("not a pty");
+  using terminal = openFile(first.path, OpenFlags.readWrite | OpenFlags.nonBlocking | 0o400);
+  write(terminal.fd, bytesOf("typed before"));
+  await using successor = new Bench();
+  for (const { name, fd } of bench.chardevs.descriptors()) {
+    using original = new Descriptor(fd);
+    successor.left.set(name, original.duplicate());
+    original.release();
+  }
+  const second = await successor.create({ id: "p", backend: "pty", cpr: "on" });
+  const recorder = record(second);
+  await until(() => recorder.text === "typed before");
+  second.write(bytesOf("answer"));
+  const buffer = new Uint8Array(16);
+  await until(() => read(terminal.fd, buffer) === 6);
+});
+
+Deno.test("a device has one frontend; one in use is not removed", async () => {
+  await using bench = new Bench();
+  const chardev = await bench.create({ backend: "null" });
+  const port = bench.chardevs.port("test");
+  record(port);
+  assertThrows(() => record(chardev), ChardevError, "chardev 'test' is already in use");
+  assertThrows(() => bench.chardevs.remove("test"), ChardevError, "Chardev 'test' is busy");
+  port.detach();
+  bench.chardevs.remove("test");
+  assertThrows(() => bench.chardevs.remove("test"), ChardevError, "Chardev 'test' not found");
+  assertThrows(() => bench.chardevs.port("test"), ChardevError, 'chardev "test" not found');
+});
+
+Deno.test("an id is given once", async () => {
+  await using bench = new Bench();
+  await bench.create({ backend: "null" });
+  const path = bench.path("untouched");
+  await assertRejects(
+    () => bench.create({ backend: "file", path }),
+    ChardevError,
+    "Chardev with id 'test' already exists",
+  );
+  assertThrows(() => Deno.statSync(path), Deno.errors.NotFound);
+});
+
+Deno.test("chardev-change puts another device under the frontend", async () => {
+  await using bench = new Bench();
+  await bench.create({ backend: "null" });
+  const port = bench.chardevs.port("test");
+  const recorder = record(port);
+  const path = bench.path("out");
+  await bench.chardevs.change({
+    id: "test",
+    backend: { kind: "file", path, append: false },
+    logappend: false,
+    mux: false,
+    cpr: false,
+  });
+  port.write(bytesOf("to the file"));
+  assertEquals(Deno.readTextFileSync(path), "to the file");
+  assertEquals(recorder.events, ["opened"]);
+  assertEquals(bench.chardevs.list(), [{ label: "test", filename: "file", frontendOpen: true }]);
+});
+
+Deno.test("registries close every descriptor they opened", async () => {
+  const before = openDescriptors();
+  {
+    await using bench = new Bench();
+    await bench.create({ id: "a", backend: "pty", mux: "on", logfile: bench.path("log") });
+    await bench.create({ id: "b", backend: "file", path: bench.path("b") });
+    await bench.create({
+      id: "c",
+      backend: "socket",
+      path: bench.path("c"),
+      server: "on",
+      wait: "off",
+    });
+    await bench.create({ id: "d", backend: "socket", path: bench.path("c") });
+    assertEquals(openDescriptors() > before + 5, true);
+  }
+  assertEquals(openDescriptors(), before);
+});
