@@ -4,7 +4,7 @@
  *
  *   start -> a token's first byte -> inside a token -> the token is complete -> start
  *   anything that fits no token -> an error token -> recovery, until a byte that may begin anew:
- *   a structural character, a control character, 0xFE or 0xFF -> start
+ *   a structural character, a control character but TAB, 0xFE or 0xFF -> start
  */
 
 /** A lexical unit and where it began. */
@@ -45,6 +45,7 @@ type State =
   | "exponent sign"
   | "exponent digits";
 
+const TAB = 0x09;
 const NEWLINE = 0x0a;
 const DOUBLE_QUOTE = 0x22;
 const SINGLE_QUOTE = 0x27;
@@ -75,7 +76,7 @@ function isExponent(byte: number): boolean {
 }
 
 function isWhitespace(byte: number): boolean {
-  return byte === 0x20 || byte === 0x09 || byte === NEWLINE || byte === 0x0d;
+  return byte === 0x20 || byte === TAB || byte === NEWLINE || byte === 0x0d;
 }
 
 /** A byte that may stand in a string: no control character, and not the bytes that UTF-8 never has. */
@@ -118,11 +119,6 @@ function stepInString(byte: number, quote: number, stay: Step, escape: State): S
   return isText(byte) ? stay : error;
 }
 
-/** A byte above 0x7F never ends a number or keyword properly. */
-function endsToken(byte: number, complete: Step): Step {
-  return byte <= 0x7f ? complete : error;
-}
-
 function stepInside(state: Exclude<State, "start" | "recovery">, byte: number): Step {
   switch (state) {
     case "double-quoted":
@@ -134,28 +130,28 @@ function stepInside(state: Exclude<State, "start" | "recovery">, byte: number): 
     case "single-quoted escape":
       return isText(byte) ? steps.singleQuoted : error;
     case "keyword":
-      return isLowerCase(byte) ? steps.keyword : endsToken(byte, completeKeyword);
+      return isLowerCase(byte) ? steps.keyword : completeKeyword;
     case "minus":
       return byte === ZERO ? steps.zero : isDigit(byte) ? steps.integer : error;
     case "zero":
       if (isDigit(byte)) return error;
-      return byte === POINT ? steps.point : endsToken(byte, completeInteger);
+      return byte === POINT ? steps.point : completeInteger;
     case "integer":
       if (isDigit(byte)) return steps.integer;
       if (isExponent(byte)) return steps.exponent;
-      return byte === POINT ? steps.point : endsToken(byte, completeInteger);
+      return byte === POINT ? steps.point : completeInteger;
     case "point":
       return isDigit(byte) ? steps.fraction : error;
     case "fraction":
       if (isDigit(byte)) return steps.fraction;
-      return isExponent(byte) ? steps.exponent : endsToken(byte, completeFloat);
+      return isExponent(byte) ? steps.exponent : completeFloat;
     case "exponent":
       if (isDigit(byte)) return steps.exponentDigits;
       return byte === MINUS || byte === 0x2b ? steps.exponentSign : error;
     case "exponent sign":
       return isDigit(byte) ? steps.exponentDigits : error;
     case "exponent digits":
-      return isDigit(byte) ? steps.exponentDigits : endsToken(byte, completeFloat);
+      return isDigit(byte) ? steps.exponentDigits : completeFloat;
   }
 }
 
@@ -202,7 +198,7 @@ export class JsonLexer {
       this.#column++;
     }
     if (this.#state === "recovery") {
-      const beginsAnew = byte < 0x20 || byte > 0xfd || structural.has(byte);
+      const beginsAnew = (byte < 0x20 && byte !== TAB) || byte > 0xfd || structural.has(byte);
       if (!beginsAnew) return;
       this.#state = "start";
       return this.#begin(byte, this.#line, this.#column + 1);
