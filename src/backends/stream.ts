@@ -3,7 +3,7 @@
  * what fits.
  *
  *   reading:  the handler has room -> readable is awaited -> one read per event -> received()
- *   paused:   the handler has no room -> nothing is awaited, resume() looks again
+ *   paused:   the handler has no room -> only a hang-up is awaited, resume() looks again
  *   ended:    end of file, or an error -> ended() once; nothing is awaited any more
  */
 import type { Fd } from "../native/descriptor.ts";
@@ -43,7 +43,7 @@ class Interest implements Disposable {
   readonly #fd: Fd;
   readonly #handler: (events: number) => void;
   #watch: Watch | undefined;
-  #events = 0;
+  #events: number | undefined;
   #alwaysReady = false;
   #timeout: ReturnType<typeof setTimeout> | undefined;
 
@@ -53,12 +53,12 @@ class Interest implements Disposable {
     this.#handler = handler;
   }
 
-  /** Awaits `events` from now on; 0 for nothing, not even a hang-up. */
-  set(events: number): void {
+  /** Awaits `events` and a hang-up from now on; `undefined` for nothing. */
+  set(events: number | undefined): void {
     if (events === this.#events) return;
     this.#events = events;
     if (this.#alwaysReady) return this.#poll();
-    if (events === 0) {
+    if (events === undefined) {
       this.#watch?.[Symbol.dispose]();
       this.#watch = undefined;
     } else if (this.#watch !== undefined) {
@@ -79,16 +79,16 @@ class Interest implements Disposable {
   }
 
   #poll(): void {
-    if (this.#events === 0 || this.#timeout !== undefined) return;
+    if (!this.#events || this.#timeout !== undefined) return;
     this.#timeout = setTimeout(() => {
       this.#timeout = undefined;
-      if (this.#events !== 0) this.#handler(this.#events);
+      if (this.#events) this.#handler(this.#events);
       this.#poll();
     });
   }
 
   [Symbol.dispose](): void {
-    this.#events = 0;
+    this.#events = undefined;
     this.#watch?.[Symbol.dispose]();
     this.#watch = undefined;
     clearTimeout(this.#timeout);
@@ -159,9 +159,10 @@ export class ByteStream implements Disposable {
     if (this.#ended) return;
     const input = this.#handler.capacity() > 0 ? Events.readable : 0;
     const output = this.#wantsOutput && !this.#hungUp ? Events.writable : 0;
-    if (this.#input === this.#output) return this.#input?.set(input | output);
-    this.#input?.set(input);
-    this.#output?.set(output);
+    const both = this.#input === this.#output ? input | output : input;
+    // A hang-up that is known would be reported again and again.
+    this.#input?.set(both === 0 && this.#hungUp ? undefined : both);
+    if (this.#output !== this.#input) this.#output?.set(output || undefined);
   }
 
   #ready(events: number): void {
