@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { BootError } from "../../../src/boot/boot.ts";
 import { loadBootSector } from "../../../src/boot/boot_sector.ts";
-import { layOutFirmware } from "../../../src/boot/firmware.ts";
+import { layOutFirmware, resetOnlyFirmware } from "../../../src/boot/firmware.ts";
 import { file, SparseMemory } from "./images.ts";
 
 function sector(): Uint8Array {
@@ -46,5 +46,17 @@ Deno.test("firmware ends at 4 GiB and its last 128 KiB are seen below 1 MiB", ()
   assertEquals(layOutFirmware(image(256)).lowAlias, { address: 0xe0000, length: 0x20000 });
   for (const size of [0, 63, 16 * 1024 + 64]) {
     assertThrows(() => layOutFirmware(image(size)), BootError, "could not load PC BIOS 'bios.bin'");
+  }
+});
+
+Deno.test("without firmware, the reset vector jumps to code that loads empty tables", () => {
+  for (const size of [0x10000, 0x20000]) {
+    const image = resetOnlyFirmware(size);
+    assertEquals(image.length, size);
+    const segment = image.subarray(size - 0x10000);
+    const [opcode, ...target] = segment.subarray(0xfff0, 0xfff5);
+    assertEquals([opcode, ...target], [0xea, 0x00, 0xff, 0x00, 0xf0], "a far jump to f000:ff00");
+    assertEquals([...segment.subarray(0xff20, 0xff26)], [0, 0, 0, 0, 0, 0], "limit and base");
+    layOutFirmware(file("reset", image));
   }
 });
