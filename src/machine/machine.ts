@@ -12,7 +12,7 @@ import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Resettable, RunStateListener } from "../devices/device.ts";
 import { type Buses, serveExit, type UnusualExit } from "./exits.ts";
 import type { MachineClock } from "./clock.ts";
-import { allowsTransition, type RunState } from "./run_state.ts";
+import { allowsTransition, isRunState, type RunState } from "./run_state.ts";
 
 /** Why a machine shuts down or resets: QEMU's ShutdownCause. */
 export type ShutdownReason =
@@ -125,6 +125,19 @@ export class Machine {
       throw new RunStateError(`The machine cannot go from '${this.#runState}' to '${state}'`);
     }
     this.#runState = state;
+  }
+
+  /** Goes back to a run state from before an attempt that changed it. */
+  goBackTo(state: RunState): void {
+    if (state === this.#runState) return;
+    if (state === "running") this.start();
+    else this.#runState = state;
+  }
+
+  /** Takes over the run state that a migration's source had. Throws for one that is not known. */
+  restoreRunState(name: string): void {
+    if (!isRunState(name)) throw new RunStateError(`Received an invalid run state '${name}'`);
+    this.setRunState(name);
   }
 
   /** Runs a stopped machine. */

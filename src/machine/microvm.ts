@@ -9,9 +9,12 @@
  */
 import { type EventLoop, realTime } from "../native/event_loop.ts";
 import type { CharacterBackend } from "../backends/character.ts";
-import type { InitialCpu } from "../boot/boot.ts";
 import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
+import { type AcpiConfiguration } from "../devices/acpi/tables.ts";
 import {
+  ACPI_LOADER_FILE,
+  ACPI_RSDP_FILE,
+  ACPI_TABLES_FILE,
   FW_CFG_DMA_PORT,
   FW_CFG_DMA_PORT_LENGTH,
   FW_CFG_PORT,
@@ -49,7 +52,13 @@ import { Bus } from "./bus.ts";
 import { MachineClock } from "./clock.ts";
 import { ClockSection } from "./clock_section.ts";
 import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
-import { type MachineRam, MemorySlots } from "./ram.ts";
+import { acpiBlocks, type MachineRam, MemorySlots } from "./ram.ts";
+import {
+  fillAcpiBlocks,
+  loadStartUp,
+  type StartUpMachine,
+  type StartUpSource,
+} from "./start_up.ts";
 import { TprOptimization } from "./tpr_opt.ts";
 
 const SERIAL_PORT = 0x3f8;
@@ -77,8 +86,8 @@ export interface MicrovmOptions {
   readonly rtcClock: "host" | "vm";
   /** The 16 bytes of -uuid. */
   readonly uuid?: Uint8Array;
-  /** Loads what the boot CPU starts with. Called at each reset, after RAM and devices. */
-  readonly boot: () => InitialCpu;
+  /** What the guest starts from, at first and after each reset. */
+  readonly source: StartUpSource;
 }
 
 /** The built board: the machine, and what a migration saves of it. */
@@ -173,7 +182,18 @@ export class Microvm implements Disposable {
     if (ioapic2) this.memory.map("ioapic", IOAPIC2_ADDRESS, IOAPIC_LENGTH, ioapic2);
 
     for (const part of [...cpus, ...apics]) part.rememberPowerOn();
-    const bootCpu: Resettable = { reset: () => cpus[0]?.start(options.boot()) };
+    const acpi = options.acpi ? acpiConfiguration(options) : undefined;
+    const processor = cpuid.find((entry) => entry.function === 1);
+    const startUp: StartUpMachine = {
+      cpus: options.cpus,
+      acpi,
+      signature: processor?.eax ?? 0,
+      features: processor?.edx ?? 0,
+    };
+    if (acpi) addAcpiFiles(this.fwCfg, acpi, ram, runState === "prelaunch");
+    const bootCpu: Resettable = {
+      reset: () => cpus[0]?.start(loadStartUp(options.source, startUp, ram)),
+    };
     const listeners: RunStateListener[] = [kvmClock, pit, hostClock, serial]
       .filter((listener) => listener !== undefined);
     this.machine = new Machine(
@@ -284,4 +304,35 @@ function fillFwCfg(fwCfg: FwCfg, ram: MachineRam, options: MicrovmOptions): void
   fwCfg.addU64(FwCfgKey.ramSize, BigInt(ram.main.usedLength));
   fwCfg.addU32(FwCfgKey.irq0Override, 1);
   if (options.uuid) fwCfg.add(FwCfgKey.uuid, options.uuid);
+}
+
+function acpiConfiguration(options: MicrovmOptions): AcpiConfiguration {
+  return {
+    cpus: options.cpus,
+    maximumCpus: options.cpus,
+    serial: options.serial ? { port: SERIAL_PORT, irq: SERIAL_IRQ } : undefined,
+    rtc: options.rtc,
+    secondIoapic: options.ioapic2
+      ? { address: IOAPIC2_ADDRESS, firstGsi: IOAPIC2_FIRST_GSI }
+      : undefined,
+    virtioMmio: [],
+  };
+}
+
+/** Offers the ACPI blobs as files. In an incoming migration their content and size come later. */
+function addAcpiFiles(
+  fwCfg: FwCfg,
+  configuration: AcpiConfiguration,
+  ram: MachineRam,
+  fill: boolean,
+): void {
+  const sizes = fill ? fillAcpiBlocks(configuration, ram) : undefined;
+  const add = (file: string, key: keyof typeof acpiBlocks) => {
+    const block = ram.block(acpiBlocks[key].name);
+    if (block === undefined) throw new Error(`the RAM block '${acpiBlocks[key].name}' is missing`);
+    fwCfg.addFile(file, block.mapping.bytes, sizes?.[key] ?? block.usedLength);
+  };
+  add(ACPI_TABLES_FILE, "tables");
+  add(ACPI_LOADER_FILE, "loader");
+  add(ACPI_RSDP_FILE, "rsdp");
 }

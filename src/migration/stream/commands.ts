@@ -99,8 +99,9 @@ function readPayload(reader: StateReader, name: CommandName, end: number, offset
   const left = () => end - reader.offset;
   /** A block's name, which may not reach beyond the payload. */
   const blockName = () => {
-    const length = left() > 0 ? reader.u8() : 0;
-    if (length > left()) throw badLength(`CMD_${name} invalid length`, offset);
+    if (left() === 0) throw badLength(`CMD_${name} invalid length`, offset);
+    const length = reader.u8();
+    if (length === 0 || length > left()) throw badLength(`CMD_${name} invalid length`, offset);
     return reader.latin1(length);
   };
   switch (name) {

@@ -233,7 +233,7 @@ export class StreamReader {
     this.#reader = this.#newReader(this.#reader.offset, this.#reader.base);
   }
 
-  /** The next item, or `undefined` when more bytes are needed. Throws VmStateError. */
+  /** The next item, or `undefined` when more bytes are needed. Throws StreamError or VmStateError. */
   next(): StreamItem | undefined {
     const reader = this.#reader;
     if (!this.#final && reader.remaining < this.#awaited) return undefined;
@@ -247,7 +247,13 @@ export class StreamReader {
         // A skip over mapped pages makes a new reader.
         if (reader !== this.#reader) return this.next();
       } catch (error) {
-        if (!(error instanceof OutOfDataError) || this.#final) throw error;
+        if (!(error instanceof OutOfDataError)) throw error;
+        if (this.#final) {
+          throw new StreamError("Stream ends in the middle", error.offset ?? this.offset, {
+            errno: StreamErrno.EIO,
+            cause: error,
+          });
+        }
         reader.offset = start;
         this.#awaited = reader.remaining + error.missing;
         if (this.#awaited > itemMaximum) {
@@ -481,9 +487,14 @@ export class StreamReader {
 
   #readDescription(reader: StateReader): StreamItem {
     const offset = reader.streamOffset;
-    if (reader.peek() !== SectionType.description) {
+    const type = reader.peek();
+    if (type === undefined) {
       this.#state = { at: "end" };
       return { kind: "end", offset };
+    }
+    // Anything else means that the end is not one: an altered byte would cut off the rest unnoticed.
+    if (type !== SectionType.description) {
+      throw new StreamError(`Expected vmdescription section, but got ${type}`, offset);
     }
     reader.skip(1);
     const text = reader.latin1(reader.count(descriptionMaximum));

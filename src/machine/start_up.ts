@@ -1,0 +1,131 @@
+/**
+ * What the boot CPU starts with: firmware (-bios), a kernel (-kernel) loaded directly, a disk's boot
+ * sector, or, with none of them, a stub that halts. Images are read again at each reset, so that a
+ * guest restarts from what the command line names.
+ */
+import type { BootFile, InitialCpu } from "../boot/boot.ts";
+import { loadBootSector } from "../boot/boot_sector.ts";
+import { layOutFirmware } from "../boot/firmware.ts";
+import { loadKernel } from "../boot/kernel.ts";
+import { lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
+import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
+import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
+import { openFile, OpenFlags, read, readFile } from "../native/file.ts";
+import { PAGE_SIZE } from "../memory/ram_block.ts";
+import { acpiBlocks, type MachineRam } from "./ram.ts";
+
+const SECTOR_SIZE = 512;
+/** Where guests look for the RSDP: in the BIOS area. */
+const RSDP_ADDRESS = 0xe0000;
+
+/** What the guest starts from, by the command line. */
+export type StartUpSource =
+  | { readonly kind: "firmware"; readonly image: BootFile }
+  | {
+    readonly kind: "kernel";
+    readonly kernel: string;
+    readonly initrd?: string;
+    readonly commandLine: string;
+  }
+  | { readonly kind: "disk"; readonly path: string }
+  | { readonly kind: "nothing" };
+
+/** What the tables that a kernel finds describe. */
+export interface StartUpMachine {
+  readonly cpus: number;
+  /** Absent with acpi=off; then there is an MP table. */
+  readonly acpi: AcpiConfiguration | undefined;
+  /** EAX and EDX of CPUID leaf 1, for the MP table. */
+  readonly signature: number;
+  readonly features: number;
+}
+
+/** Reads a firmware image of -bios. */
+export function readFirmware(path: string): BootFile {
+  const image = { name: path, bytes: readFile(path) };
+  layOutFirmware(image);
+  return image;
+}
+
+/** Loads what the guest starts from into RAM and says how its boot CPU starts. */
+export function loadStartUp(
+  source: StartUpSource,
+  machine: StartUpMachine,
+  ram: MachineRam,
+): InitialCpu {
+  const firmware = ram.firmware.mapping.bytes;
+  switch (source.kind) {
+    case "firmware":
+      firmware.set(source.image.bytes);
+      return { mode: "reset vector" };
+    case "kernel":
+      firmware.fill(0);
+      return loadDirectly(source, machine, ram);
+    case "disk":
+      firmware.fill(0);
+      return loadBootSector(ram.memory, firstSector(source.path));
+    case "nothing":
+      firmware.fill(0);
+      firmware.set(haltStub, firmware.length - haltStub.length);
+      return { mode: "reset vector" };
+  }
+}
+
+/** At the reset vector: cli; hlt; jmp to the hlt. */
+const haltStub = [0xfa, 0xf4, 0xeb, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+function firstSector(path: string): BootFile {
+  using disk = openFile(path, OpenFlags.readOnly);
+  const bytes = new Uint8Array(SECTOR_SIZE);
+  const count = read(disk.fd, bytes) ?? 0;
+  return { name: path, bytes: bytes.subarray(0, count) };
+}
+
+function loadDirectly(
+  source: StartUpSource & { kind: "kernel" },
+  machine: StartUpMachine,
+  ram: MachineRam,
+): InitialCpu {
+  const size = ram.main.usedLength;
+  const tables = machine.acpi ? placeTables(machine.acpi, ram) : undefined;
+  if (!machine.acpi) ram.memory.write(mpTableAddress, encodeMpTable(machine));
+  return loadKernel(ram.memory, {
+    kernel: { name: source.kernel, bytes: readFile(source.kernel) },
+    ...(source.initrd === undefined
+      ? {}
+      : { initrd: { name: source.initrd, bytes: readFile(source.initrd) } }),
+    commandLine: source.commandLine,
+    memoryMap: microvmMemoryMap(size, tables),
+    ...(tables ? { rsdpAddress: RSDP_ADDRESS } : {}),
+  });
+}
+
+/** Puts linked ACPI tables at the end of low RAM, and the RSDP where guests search. */
+function placeTables(
+  configuration: AcpiConfiguration,
+  ram: MachineRam,
+): { start: number; length: number } {
+  const files = buildAcpiFiles(configuration);
+  const length = Math.ceil(files.tables.length / PAGE_SIZE) * PAGE_SIZE;
+  const start = Math.min(ram.main.usedLength, lowRamEnd) - length;
+  const linked = linkAcpiFiles(files, { tables: start, rsdp: RSDP_ADDRESS });
+  ram.memory.write(start, linked.tables);
+  ram.memory.write(RSDP_ADDRESS, linked.rsdp);
+  return { start, length };
+}
+
+/** Fills the blocks from which firmware makes the ACPI tables. Returns the files' lengths. */
+export function fillAcpiBlocks(
+  configuration: AcpiConfiguration,
+  ram: MachineRam,
+): { tables: number; loader: number; rsdp: number } {
+  const files = buildAcpiFiles(configuration);
+  const fill = (key: keyof typeof acpiBlocks) => {
+    const block = ram.block(acpiBlocks[key].name);
+    if (block === undefined) throw new Error(`the RAM block '${acpiBlocks[key].name}' is missing`);
+    block.mapping.bytes.fill(0);
+    block.mapping.bytes.set(files[key]);
+    return files[key].length;
+  };
+  return { tables: fill("tables"), loader: fill("loader"), rsdp: fill("rsdp") };
+}

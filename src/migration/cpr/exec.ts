@@ -1,0 +1,34 @@
+/**
+ * cpr-exec: the process executes its successor and keeps its PID.
+ *
+ *   the machine is stopped and its stream written to a file or memfd
+ *   -> the list of descriptors goes to a memfd named by QEMU_CPR_EXEC_STATE
+ *   -> close-on-exec is cleared on that memfd and on the listed descriptors, and only there
+ *   -> execve; the successor reads the list before it creates anything (descriptors.ts)
+ *
+ * Everything that can fail fails in this process, where the guest is: close-on-exec is set again, the
+ * memfd is closed, and the error goes to the caller. execve itself either fails so or does not return.
+ */
+import { type Fd, setCloseOnExec } from "../../native/descriptor.ts";
+import { environment, execute } from "../../native/process.ts";
+import { CPR_STATE_VARIABLE, type KeptDescriptor, writeExecState } from "./descriptors.ts";
+
+/** The name under which the stream's memfd is handed on when no URI was given. */
+export const STREAM_NAME = "molt.migration-stream";
+
+/** Executes `command` with `kept` open. Returns only by throwing. */
+export function executeSuccessor(
+  command: readonly string[],
+  kept: readonly KeptDescriptor[],
+): never {
+  using state = writeExecState(kept);
+  const open: Fd[] = [state.fd, ...kept.map(({ fd }) => fd)];
+  const variables = environment().filter((entry) => !entry.startsWith(`${CPR_STATE_VARIABLE}=`));
+  try {
+    for (const fd of open) setCloseOnExec(fd, false);
+    execute(command, [...variables, `${CPR_STATE_VARIABLE}=${state.fd}`]);
+  } catch (error) {
+    for (const fd of open) setCloseOnExec(fd, true);
+    throw error;
+  }
+}

@@ -1,0 +1,116 @@
+/** All devices' state: to the stream when the machine has stopped, and back from it. */
+import { type GlobalState, globalState, globalStateOf } from "../devices/global_state.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
+import type { StateDescription } from "../vmstate/vmstate.ts";
+import type { RunState } from "../machine/run_state.ts";
+import { MigrationError } from "./errors.ts";
+import type { MigratableMachine } from "./source.ts";
+import type { StreamWriter } from "./stream/stream_writer.ts";
+
+/** The `ram` section's number; devices count from the next one. */
+export const RAM_SECTION_ID = 1;
+
+const GLOBAL_STATE = "globalstate";
+
+/** Sections that say nothing of this machine: a stream may come without them. */
+const optionalSections: ReadonlySet<string> = new Set(["kvmclock", "kvm-tpr-opt", "timer"]);
+
+/** Writes every device of a stopped machine. `runState` is what it was before it was stopped. */
+export function saveDevices(
+  writer: StreamWriter,
+  source: MigratableMachine,
+  runState: RunState,
+): void {
+  let sectionId = RAM_SECTION_ID + 1;
+  for (const { idstr, instanceId, description, save } of asSections(source)) {
+    writer.device({ sectionId: sectionId++, idstr, instanceId, description, state: save() });
+  }
+  writer.device({
+    sectionId,
+    idstr: GLOBAL_STATE,
+    instanceId: 0,
+    description: globalState,
+    state: globalStateOf(runState),
+  });
+}
+
+/** A section without what its state is: the stream's description and the device agree on that. */
+interface AnySection {
+  readonly idstr: string;
+  readonly instanceId: number;
+  readonly description: StateDescription<unknown>;
+  save(): unknown;
+  load(state: unknown): void;
+}
+
+function asSections(source: MigratableMachine): AnySection[] {
+  return source.sections.map((device) => {
+    const section: SavedDevice<never> = device;
+    return {
+      idstr: section.idstr,
+      instanceId: section.instanceId,
+      description: section.description as StateDescription<unknown>,
+      save: () => section.save(),
+      load: (state) => section.load(state as never),
+    };
+  });
+}
+
+/** Device states that were received, kept until the stream is known to be whole. */
+export class ReceivedDevices {
+  readonly #sections: readonly AnySection[];
+  readonly #states = new Map<AnySection, unknown>();
+  #globalState: GlobalState | undefined;
+
+  constructor(target: MigratableMachine) {
+    this.#sections = asSections(target);
+  }
+
+  /** How a section's state is to be decoded; `undefined` if the machine has no such device. */
+  descriptionsOf(idstr: string, instanceId: number): StateDescription<unknown>[] | undefined {
+    if (idstr === GLOBAL_STATE && instanceId === 0) return [globalState];
+    const section = this.#find(idstr, instanceId);
+    return section && [section.description];
+  }
+
+  /** Keeps a decoded state. One that comes twice replaces the first. */
+  add(idstr: string, instanceId: number, state: unknown): void {
+    if (idstr === GLOBAL_STATE) this.#globalState = state as GlobalState;
+    const section = this.#find(idstr, instanceId);
+    if (section) this.#states.set(section, state);
+  }
+
+  /** The source's run state before it was stopped; `running` if the stream does not say. */
+  get runState(): string {
+    return this.#globalState?.runstate ?? "running";
+  }
+
+  /** Gives every device its state. Throws, having touched none, if a device's is missing. */
+  apply(): void {
+    for (const section of this.#sections) {
+      if (!this.#states.has(section) && !optionalSections.has(section.idstr)) {
+        throw new MigrationError(
+          `the stream has no section '${section.idstr}' ${section.instanceId}, which this machine ` +
+            "needs: configure both sides alike",
+        );
+      }
+    }
+    for (const section of this.#sections) {
+      if (!this.#states.has(section)) continue;
+      try {
+        section.load(this.#states.get(section));
+      } catch (cause) {
+        const reason = cause instanceof Error ? cause.message : String(cause);
+        throw new MigrationError(
+          `error while loading state for instance 0x${section.instanceId.toString(16)} of device ` +
+            `'${section.idstr}': ${reason}`,
+          { cause },
+        );
+      }
+    }
+  }
+
+  #find(idstr: string, instanceId: number): AnySection | undefined {
+    return this.#sections.find((s) => s.idstr === idstr && s.instanceId === instanceId);
+  }
+}

@@ -1,0 +1,35 @@
+/** RAM that stays where it is (cpr-exec, cpr-transfer): the stream lists the blocks, without pages. */
+import type { RamBlock } from "../../memory/ram_block.ts";
+import { RAM_SECTION_ID } from "../device_state.ts";
+import type { StreamWriter } from "../stream/stream_writer.ts";
+import type { RamSender } from "./sender.ts";
+
+/** Lists blocks only. */
+export class InPlaceSender implements RamSender {
+  readonly #writer: StreamWriter;
+  readonly #blocks: readonly RamBlock[];
+
+  constructor(writer: StreamWriter, blocks: readonly RamBlock[]) {
+    this.#writer = writer;
+    this.#blocks = blocks;
+  }
+
+  begin(): Promise<void> {
+    this.#writer.beginRam("start", RAM_SECTION_ID);
+    this.#writer.ram.blocks(
+      this.#blocks.map(({ name, usedLength }) => ({ name, length: usedLength })),
+    );
+    this.#writer.endRam(RAM_SECTION_ID);
+    return Promise.resolve();
+  }
+
+  pass(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
+  finish(): Promise<void> {
+    this.#writer.beginRam("end", RAM_SECTION_ID);
+    this.#writer.endRam(RAM_SECTION_ID);
+    return Promise.resolve();
+  }
+}

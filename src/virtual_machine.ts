@@ -1,0 +1,268 @@
+/**
+ * One virtual machine, put together from its configuration:
+ *
+ *   inherited descriptors -> chardevs, RAM -> board -> monitors -> incoming stream or reset -> run
+ *
+ * What a live update waits for comes first; what only serves people (command tables, schemas) is
+ * loaded when the guest runs.
+ */
+import { Chardevs } from "./backends/chardevs.ts";
+import type { ChardevEnvironment } from "./backends/chardev.ts";
+import { IncomingFile } from "./channel/file.ts";
+import type { MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
+import { Kvm, KvmUnavailableError } from "./kvm/kvm.ts";
+import type { ShutdownReason } from "./machine/machine.ts";
+import { Microvm } from "./machine/microvm.ts";
+import { MachineRam } from "./machine/ram.ts";
+import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
+import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
+import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
+import { inheritedStream, Migration } from "./migration/migration.ts";
+import { EventHub } from "./monitor/events.ts";
+import { Monitors } from "./monitor/monitors.ts";
+import type { MonitorContext } from "./monitor/context.ts";
+import { EventLoop } from "./native/event_loop.ts";
+import { version } from "./version.ts";
+
+/** A running virtual machine and everything around it. */
+export class VirtualMachine implements Disposable {
+  readonly board: Microvm;
+  readonly chardevs: Chardevs;
+  readonly monitors: Monitors;
+  readonly migration: Migration;
+  readonly #loop: EventLoop;
+  readonly #resources: DisposableStack;
+
+  private constructor(parts: {
+    board: Microvm;
+    chardevs: Chardevs;
+    monitors: Monitors;
+    migration: Migration;
+    loop: EventLoop;
+    resources: DisposableStack;
+  }) {
+    this.board = parts.board;
+    this.chardevs = parts.chardevs;
+    this.monitors = parts.monitors;
+    this.migration = parts.migration;
+    this.#loop = parts.loop;
+    this.#resources = parts.resources;
+  }
+
+  /** Builds the machine and starts what its configuration says. */
+  static async create(
+    config: VirtualMachineConfig,
+    loop: EventLoop,
+    inherited: InheritedDescriptors | undefined,
+  ): Promise<VirtualMachine> {
+    if (config.machine.type !== "microvm") {
+      throw new Error(`-machine ${config.machine.type}: unsupported machine type`);
+    }
+    using undo = new DisposableStack();
+    const adopted = new Set<string>();
+    const adopt = (name: string, id = 0) => {
+      const descriptor = inherited?.take(name, id);
+      if (descriptor) adopted.add(name);
+      return descriptor;
+    };
+    const events = undo.use(new EventHub(loop));
+    const environment: ChardevEnvironment = {
+      loop,
+      adopt,
+      takeNamedDescriptor: () => undefined,
+      tell: (line) => console.error(`molt: ${line}`),
+      quit: () => vm.board.machine.requestShutdown("host-ui"),
+      commitDisks: () => {},
+    };
+    const chardevs = undo.use(new Chardevs(environment));
+    for (const options of config.chardevs) await chardevs.create(options);
+
+    const kvm = undo.use(openKvm(config));
+    const incoming = config.incoming !== undefined || inherited !== undefined;
+    const source = startUpSource(config);
+    const ram = undo.use(createRam(config, config.machine, source, adopt));
+    const serial = config.serialPorts[0];
+    const board = undo.use(
+      new Microvm(
+        loop,
+        kvm,
+        ram,
+        {
+          ...boardOptions(config.machine),
+          cpus: config.topology.cpus,
+          cpuFlags: new Map(),
+          ...(serial?.kind === "chardev" ? { serial: chardevs.port(serial.id) } : {}),
+          rtcStart: Date.now() / 1000,
+          rtcClock: config.clock.clock === "vm" ? "vm" : "host",
+          source,
+        },
+        {
+          noReboot: config.actions.reboot === "shutdown",
+          noShutdown: config.actions.shutdown === "pause",
+        },
+        incoming ? "inmigrate" : "prelaunch",
+        (event) => events.emit(event),
+      ),
+    );
+
+    const blockers = new Blockers();
+    blockPrivateRam(blockers, ram.blocks);
+    const migration = new Migration({
+      source: {
+        machine: board.machine,
+        machineType: "microvm",
+        uuid: undefined,
+        blocks: ram.blocks,
+        slots: board.slots,
+        sections: board.sections,
+        suppressDescription: config.machine.suppressVmdesc,
+      },
+      blockers,
+      statusChanged: () => {},
+      keptDescriptors: () => [...keptRam(ram), ...chardevs.descriptors()],
+      beforeExec: () => {
+        chardevs.releaseTerminal();
+        return Promise.resolve();
+      },
+    }, !config.startPaused);
+
+    const context: MonitorContext = {
+      machine: {
+        status: () => ({ status: board.machine.runState, running: board.machine.running }),
+        stop: () => board.machine.stop(),
+        cont: () => board.machine.start(),
+        reset: () => board.machine.requestReset("host-qmp-system-reset"),
+        powerDown: () => board.machine.powerDown(),
+        wakeUp: () => {
+          throw new Error("wake-up from suspend is not supported by this guest");
+        },
+        quit: () => board.machine.requestShutdown("host-qmp-quit"),
+      },
+      identity: {
+        name: config.name,
+        uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
+        package: `molt ${version}`,
+      },
+      chardevs,
+    };
+    const monitors = undo.use(new Monitors(context, events));
+    for (const { chardev, mode, pretty } of config.monitors) {
+      monitors.add(chardevs.port(chardev), { mode, pretty });
+    }
+
+    const vm: VirtualMachine = new VirtualMachine({
+      board,
+      chardevs,
+      monitors,
+      migration,
+      loop,
+      resources: undo.move(),
+    });
+    await vm.#start(config, inherited, adopted);
+    void monitors.preload();
+    return vm;
+  }
+
+  /** Resolves with the reason when the machine has ended. */
+  get ended(): Promise<ShutdownReason> {
+    return this.board.machine.ended;
+  }
+
+  async #start(
+    config: VirtualMachineConfig,
+    inherited: InheritedDescriptors | undefined,
+    adopted: ReadonlySet<string>,
+  ): Promise<void> {
+    const { machine } = this.board;
+    const stream = inherited && inheritedStream(inherited);
+    const uri = config.incoming?.main;
+    if (stream) {
+      using channel = stream;
+      await this.migration.receive(channel, inherited, adopted);
+    } else if (uri?.kind === "uri" && uri.uri.startsWith("file:")) {
+      using channel = IncomingFile.open(uri.uri.slice("file:".length));
+      await this.migration.receive(channel, inherited, adopted);
+    } else if (config.incoming === undefined) {
+      machine.resetDevices();
+      if (!config.startPaused) machine.start();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources[Symbol.dispose]();
+  }
+}
+
+function openKvm(config: VirtualMachineConfig): Kvm {
+  let reason = "no accelerator was named";
+  for (const accelerator of config.accelerators) {
+    if (accelerator.kind !== "kvm") {
+      reason = `molt has no accelerator '${accelerator.kind}'`;
+      continue;
+    }
+    try {
+      const kvm = new Kvm(accelerator.device);
+      kvm.requireCapabilities();
+      return kvm;
+    } catch (error) {
+      if (!(error instanceof KvmUnavailableError)) throw error;
+      reason = error.message;
+    }
+  }
+  throw new KvmUnavailableError(reason);
+}
+
+function boardOptions(machine: MicrovmConfig) {
+  const acpi = machine.acpi !== "off";
+  return {
+    acpi,
+    pit: machine.pit !== "off",
+    pic: machine.pic !== "off",
+    // With KVM, QEMU's `auto` leaves the clock out: kvmclock tells the time.
+    rtc: machine.rtc === "on",
+    ioapic2: machine.ioapic2 === "auto" ? acpi : machine.ioapic2 === "on",
+  };
+}
+
+function createRam(
+  config: VirtualMachineConfig,
+  machine: MicrovmConfig,
+  source: StartUpSource,
+  adopt: (name: string) => ReturnType<InheritedDescriptors["take"]>,
+): MachineRam {
+  const backend = config.objects.find((object) =>
+    object.type === "memory-backend" && object.id === machine.memoryBackend
+  );
+  return new MachineRam({
+    size: config.memory.size,
+    ...(backend?.type === "memory-backend" ? { backend } : {}),
+    acpi: machine.acpi !== "off",
+    ...(source.kind === "firmware" ? { firmware: source.image.bytes } : {}),
+    shareAuxiliary: machine.auxRamShare,
+    adopt,
+  });
+}
+
+function startUpSource({ boot, drives }: VirtualMachineConfig): StartUpSource {
+  if (boot.firmware !== undefined) {
+    return { kind: "firmware", image: readFirmware(boot.firmware) };
+  }
+  if (boot.kernel !== undefined) {
+    return {
+      kind: "kernel",
+      kernel: boot.kernel,
+      ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
+      commandLine: boot.append ?? "",
+    };
+  }
+  const disk = drives.find((drive) => drive.protocol?.driver === "file")?.protocol;
+  if (disk?.driver === "file") return { kind: "disk", path: disk.filename };
+  return { kind: "nothing" };
+}
+
+/** RAM that lives in descriptors; named files are opened again. */
+function keptRam(ram: MachineRam): KeptDescriptor[] {
+  return ram.blocks.flatMap(({ name, backing }) =>
+    backing.kind === "descriptor" ? [{ name, id: 0, fd: backing.descriptor.fd }] : []
+  );
+}
