@@ -1,6 +1,9 @@
 /** What a command line asks for, as plain data: everything checked that can be without the host. */
 import type { ChardevOptions } from "../backends/chardev_options.ts";
 import type { MemoryBackendOptions } from "../memory/backend.ts";
+import type { DeviceConfig } from "./device_models.ts";
+
+export type { DeviceConfig };
 
 /** What `-machine`, `-smp`, `-m`, ... together say of the board. */
 export type MachineConfig =
@@ -24,14 +27,16 @@ export interface MicrovmConfig {
   readonly optionRoms: boolean;
   /** Firmware is told that there is a display; off with -nographic. */
   readonly graphics: boolean;
-  /** The id of the memory backend that is the main RAM. Absent: the board makes its own. */
-  readonly memoryBackend?: string;
+  /** The id of the memory backend that is the main RAM; `microvm.ram` if none was named. */
+  readonly memoryBackend: string;
   /** Auxiliary RAM (firmware, tables) is shared memory, which cpr-exec and cpr-transfer need. */
   readonly auxRamShare: boolean;
   readonly dumpGuestCore: boolean;
   readonly memoryMerge: boolean;
   /** Streams carry no description of themselves. */
   readonly suppressVmdesc: boolean;
+  /** The registers of virtio-mmio transports. */
+  readonly virtioMmio: { readonly legacy: boolean; readonly ioeventfd: boolean };
   /** ACPI tables' OEM fields. */
   readonly oemId?: string;
   readonly oemTableId?: string;
@@ -145,72 +150,65 @@ export interface BootConfig {
   readonly strict?: boolean;
 }
 
-/** How a disk image is opened. */
-export interface BlockCacheConfig {
+/** What every block node says of itself. */
+export interface BlockNodeOptions {
+  readonly nodeName?: string;
+  readonly readOnly: boolean;
+  /** Opened read-only if writing is not possible. */
+  readonly autoReadOnly: boolean;
   /** O_DIRECT. */
   readonly direct: boolean;
   /** Flushes are not passed on. */
   readonly noFlush: boolean;
-}
-
-/** What both -drive and -blockdev say of a block node. */
-export interface BlockNodeOptions {
-  readonly readOnly: boolean;
-  /** Open read-only if writing is not possible. */
-  readonly autoReadOnly: boolean;
-  readonly cache: BlockCacheConfig;
   readonly discard: "ignore" | "unmap";
   readonly detectZeroes: "off" | "on" | "unmap";
   /** Other processes may write to the image. */
   readonly forceShare: boolean;
 }
 
-/** Where a block node's bytes are. */
-export type BlockProtocol =
-  | {
+/** A block node: where bytes are, or what is made of those of another node. */
+export type BlockNode =
+  | BlockNodeOptions & {
+    /** `file` from a -drive may be a block device too. */
     readonly driver: "file" | "host_device";
     readonly filename: string;
     readonly locking: OnOffAuto;
     readonly aio: "threads" | "native" | "io_uring";
   }
-  | {
+  | BlockNodeOptions & {
     readonly driver: "null-co";
     /** Bytes. */
     readonly size: number;
     readonly readZeroes: boolean;
     /** Each request's time. */
     readonly latencyNs: number;
-  };
-
-/** One node of -blockdev. */
-export type BlockNodeConfig =
-  | BlockNodeOptions & { readonly nodeName: string; readonly protocol: BlockProtocol }
+  }
   | BlockNodeOptions & {
-    readonly nodeName: string;
     /** The format that gives a part of a file to the guest as it is. */
-    readonly raw: {
-      /** The node below: by name, or defined in place. */
-      readonly file: string | BlockNodeConfig;
-      /** Bytes. */
-      readonly offset: number;
-      /** Bytes. Absent: to the end. */
-      readonly size?: number;
-    };
+    readonly driver: "raw";
+    /** The node below: by name, or defined in place. */
+    readonly file: string | BlockNode;
+    /** Bytes. */
+    readonly offset: number;
+    /** Bytes. Absent: to the end. */
+    readonly size?: number;
   };
 
-export type BlockErrorAction = "report" | "ignore" | "enospc" | "stop" | "auto";
+/** -blockdev: a node with a name, after all nodes that it names. */
+export type BlockNodeConfig = BlockNode & { readonly nodeName: string };
+
+/** What happens when a request fails; `enospc`: stop if the disk is full, else report. */
+export type BlockErrorAction = "report" | "ignore" | "enospc" | "stop";
 
 /** One -drive: an image and how errors in it are treated. A device takes it by `drive=ID`. */
-export interface DriveConfig extends BlockNodeOptions {
-  /** `none0` and so on if it was given none. */
+export interface DriveConfig {
   readonly id: string;
   /** Absent: a drive without medium. */
-  readonly protocol?: BlockProtocol;
-  /** `probe`: the format was not given; only raw is known. */
-  readonly format: "raw" | "probe";
+  readonly node?: BlockNode;
   readonly media: "disk" | "cdrom";
-  readonly index?: number;
-  readonly snapshot: boolean;
+  /** Its place among the drives; the lowest one is booted from. */
+  readonly index: number;
+  /** Writes are complete once they are in the host's cache. */
   readonly writeback: boolean;
   readonly writeError: BlockErrorAction;
   readonly readError: BlockErrorAction;
@@ -228,8 +226,6 @@ export type NetworkBackend =
     readonly address: NetworkAddress;
     /** Milliseconds between attempts to connect again; 0: none. */
     readonly reconnectMs: number;
-    /** Survives cpr-exec and cpr-transfer. */
-    readonly cpr: boolean;
   }
   /** Datagrams, one frame each. */
   | {
@@ -263,15 +259,6 @@ export type NetworkAddress =
   | { readonly kind: "unix"; readonly path: string; readonly abstract: boolean }
   /** A descriptor's number, or the name getfd gave it. */
   | { readonly kind: "fd"; readonly name: string };
-
-/** -device: a model by QEMU's name, with its own properties as devices.ts declares them. */
-export interface DeviceConfig {
-  readonly driver: string;
-  readonly id?: string;
-  readonly bus?: string;
-  /** As given, before the model's table has typed them. */
-  readonly properties: Readonly<Record<string, string>>;
-}
 
 /** What a serial port or another fixed place is connected to. */
 export type CharacterConnection =

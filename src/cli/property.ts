@@ -174,7 +174,7 @@ function integerName(dialect: Dialect, integer: IntegerType): string {
     case "string":
       return wide;
     case "json":
-      return wide === "uint64" ? wide : "integer";
+      return wide;
   }
 }
 
@@ -198,7 +198,12 @@ function readInteger(type: IntegerType, value: Tree, name: string, source: Sourc
     : typeof value === "number" && Number.isInteger(value) || typeof value === "bigint"
     ? BigInt(value)
     : undefined;
-  if (number === undefined) return expects(source, name, integerName(source.dialect, type));
+  if (number === undefined) {
+    if (source.dialect === "json" && !type.startsWith("u")) {
+      return wrongType(source, name, "integer");
+    }
+    return expects(source, name, integerName(source.dialect, type));
+  }
   const [low, high] = integerRanges[type];
   if (number >= BigInt(low) && number <= BigInt(high)) return Number(number);
   if (source.dialect === "options") {
@@ -364,4 +369,19 @@ export function given<Members extends object>(
   for (const key in members) if (members[key] !== undefined) result[key] = members[key];
   // Only members without a value are left out.
   return result as { [Key in keyof Members]?: Exclude<Members[Key], undefined> };
+}
+
+/** `table` with other values for what is not given. */
+export function withDefaults<Table extends PropertyTable>(
+  table: Table,
+  defaults: Readonly<Record<string, unknown>>,
+): Table {
+  const changed = Object.entries(table).map(([name, property]) => [
+    name,
+    Object.hasOwn(defaults, name)
+      ? { ...property, always: true, fallback: defaults[name] }
+      : property,
+  ]);
+  // The same names and types; only fallbacks differ.
+  return Object.fromEntries(changed) as Table;
 }

@@ -10,7 +10,8 @@
  *
  * In both, `,,` in a value stands for a comma.
  */
-import { InformationRequest, OptionError } from "./errors.ts";
+import type { JsonObject, JsonValue } from "../monitor/qmp/json_value.ts";
+import { OptionError } from "./errors.ts";
 import { isIdentifier } from "./values.ts";
 
 /** One `key=value`. */
@@ -30,10 +31,8 @@ export interface OptionList {
 }
 
 /** A key-value tree, or what JSON text means. */
-export type Tree = string | number | bigint | boolean | null | readonly Tree[] | TreeObject;
-export interface TreeObject {
-  readonly [key: string]: Tree;
-}
+export type Tree = JsonValue;
+export type TreeObject = Readonly<JsonObject>;
 
 /** The hint under every complaint about an identifier. */
 export const identifierHint =
@@ -241,18 +240,14 @@ export function isList(tree: Tree | undefined): tree is readonly Tree[] {
 
 /** `later` laid over `earlier`, member by member: what giving an option twice means. */
 export function mergeTrees(earlier: TreeObject, later: TreeObject, where: string): TreeObject {
-  const merged: Record<string, Tree> = { ...earlier };
+  const merged: JsonObject = { ...earlier };
   for (const [key, value] of Object.entries(later)) {
     const before = merged[key];
+    if (value === undefined) continue;
     if (before !== undefined && (typeof before === "object") !== (typeof value === "object")) {
       throw new OptionError(`${where}Parameter '${key}' used inconsistently`);
     }
     merged[key] = isObject(before) && isObject(value) ? mergeTrees(before, value, where) : value;
   }
   return merged;
-}
-
-/** Throws for the reader to stop and print `text`, if help was asked for. */
-export function offerHelp(asked: boolean, text: () => string): void {
-  if (asked) throw new InformationRequest(text());
 }

@@ -77,9 +77,9 @@ export class AcceleratorOptions implements OptionGroup {
       argument: "[accel=]accelerator[,prop=value[,...]]",
       help: [
         "select the accelerator: kvm, or qtest for tests; given several times, the first that works",
-        "                kernel-irqchip=on|split where interrupt controllers are (default=on)",
-        "                dirty-ring-size=n (KVM dirty ring GFN count, default 0)",
-        "                device=path (KVM device path, default /dev/kvm)",
+        "kernel-irqchip=on|split where interrupt controllers are (default=on)",
+        "dirty-ring-size=n (KVM dirty ring GFN count, default 0)",
+        "device=path (KVM device path, default /dev/kvm)",
       ],
       apply: (occurrence) => this.#accel(occurrence),
     },
@@ -126,10 +126,7 @@ export class AcceleratorOptions implements OptionGroup {
   }
 
   /** The accelerators to try, in order. */
-  accelerators(
-    machine: MachineAccelerators,
-    globals: readonly GlobalProperty[],
-  ): readonly AcceleratorConfig[] {
+  accelerators(machine: MachineAccelerators): readonly AcceleratorConfig[] {
     const named = machine.names ?? (this.#enableKvm ? "kvm" : undefined);
     if (named !== undefined && this.#accelerators.length > 0) {
       throw new OptionError('The -accel and "-machine accel=" options are incompatible');
@@ -137,7 +134,7 @@ export class AcceleratorOptions implements OptionGroup {
     const given = named === undefined && this.#accelerators.length > 0
       ? this.#accelerators
       : (named ?? "kvm").split(":").map((name) => ({ name, where: "", properties: {} }));
-    const configs = given.map((accelerator) => configure(accelerator, machine, globals));
+    const configs = given.map((accelerator) => configure(accelerator, machine));
     if (configs.every(({ kind }) => kind === "unavailable")) {
       const { where, name } = given[0] ?? { where: "", name: "" };
       throw new OptionError(
@@ -148,9 +145,12 @@ export class AcceleratorOptions implements OptionGroup {
     return configs;
   }
 
-  /** The CPU model and its features. */
-  cpu(): CpuConfig {
-    if (this.#cpu === undefined) return { model: "host", features: [] };
+  /** The CPU model and its features; `globals` may set more for its class. */
+  cpu(globals: readonly GlobalProperty[]): CpuConfig {
+    const defaults = globals.filter(({ driver }) => isCpuClass(driver)).map((
+      { property, value },
+    ) => ({ kind: "property", name: property, value } as const));
+    if (this.#cpu === undefined) return { model: "host", features: defaults };
     const [model = "", ...features] = this.#cpu.split(",");
     if (model === "") throw new OptionError("-cpu option cannot be empty");
     const known = cpuModels.find(({ name }) => name === model);
@@ -160,8 +160,13 @@ export class AcceleratorOptions implements OptionGroup {
         "molt gives guests the host's CPU: use '-cpu host' and turn features off with -name",
       );
     }
-    return { model: known.name, features: features.map(parseFeature) };
+    return { model: known.name, features: [...defaults, ...features.map(parseFeature)] };
   }
+}
+
+/** Whether -global's `driver` is a class of the guest's CPUs. */
+export function isCpuClass(driver: string): boolean {
+  return /^(?:(?:host|max)-)?x86_64-cpu$/.test(driver);
 }
 
 function parseFeature(text: string): CpuFeature {
@@ -180,20 +185,14 @@ function parseFeature(text: string): CpuFeature {
 function configure(
   { name, where, properties }: GivenAccelerator,
   machine: MachineAccelerators,
-  globals: readonly GlobalProperty[],
 ): AcceleratorConfig {
   if (name === "qtest") return { kind: "qtest" };
   if (name !== "kvm") return { kind: "unavailable", name };
-  const defaults: Record<string, string> = {};
-  for (const { driver, property, value } of globals) {
-    if (driver === "kvm-accel") defaults[property] = value;
-  }
-  if (machine.kernelIrqchip !== undefined) defaults["kernel-irqchip"] = machine.kernelIrqchip;
-  for (const [property, value] of Object.entries(defaults)) {
-    const where = `can't apply global kvm-accel.${property}=${value}: `;
-    kvm({ [property]: value }, where);
-  }
-  return kvm({ ...defaults, ...properties }, where);
+  const { kernelIrqchip } = machine;
+  if (kernelIrqchip === undefined) return kvm(properties, where);
+  const sugar = { "kernel-irqchip": kernelIrqchip };
+  kvm(sugar, `can't apply global kvm-accel.kernel-irqchip=${kernelIrqchip}: `);
+  return kvm({ ...sugar, ...properties }, where);
 }
 
 function kvm(properties: TreeObject, where: string): KvmConfig {

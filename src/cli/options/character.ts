@@ -66,8 +66,8 @@ export class CharacterOptions implements OptionGroup {
         "backend,id=id[,prop=value][,mux=on|off][,logfile=PATH][,logappend=on|off][,cpr=on|off]",
       help: [
         "create a character device: one of " + backends.join(", "),
-        "                socket: path=PATH or host=HOST,port=PORT or fd=N, server=on|off, wait=on|off",
-        "                cpr=on: its connection survives live updates",
+        "socket: path=PATH or host=HOST,port=PORT or fd=N, server=on|off, wait=on|off",
+        "cpr=on: its connection survives live updates",
       ],
       apply: (occurrence) => this.#chardev(occurrence),
     },
@@ -76,7 +76,7 @@ export class CharacterOptions implements OptionGroup {
       argument: "dev",
       help: [
         "connect the serial port to 'dev': stdio, null, none, pty, file:PATH, unix:PATH,",
-        "                tcp:HOST:PORT, chardev:ID, mon:... (shared with the monitor)",
+        "tcp:HOST:PORT, chardev:ID, mon:... (shared with the monitor)",
       ],
       apply: (occurrence) => this.#serialPort(occurrence),
     },

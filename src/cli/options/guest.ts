@@ -77,7 +77,7 @@ export class GuestOptions implements OptionGroup {
       argument: "event=action[,...]",
       help: [
         "what follows an event: reboot=reset|shutdown, shutdown=poweroff|pause,",
-        "                panic=pause|shutdown|exit-failure|none, watchdog=reset|...",
+        "panic=pause|shutdown|exit-failure|none, watchdog=reset|...",
       ],
       apply: (occurrence) => this.#action(occurrence),
     },

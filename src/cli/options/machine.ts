@@ -20,7 +20,7 @@ import {
   readTree,
   without,
 } from "../option.ts";
-import type { BootConfig, MachineConfig, MemoryConfig, MicrovmConfig } from "../config.ts";
+import type { BootConfig, MemoryConfig, MicrovmConfig } from "../config.ts";
 import {
   acceleratorProperties,
   bootProperties,
@@ -46,12 +46,28 @@ const memoryOptionProperties = {
 
 type CommonValues = PropertiesOf<typeof commonProperties>;
 
+/** The board before its RAM is settled. */
+type BoardConfig = Omit<MicrovmConfig, "memoryBackend"> & { readonly memoryBackend?: string };
+
 /** What the machine's options say once all are read. */
 export interface MachineParts {
-  readonly machine: MachineConfig;
+  readonly machine: BoardConfig | { readonly type: "none" };
   readonly boot: BootConfig;
   readonly memory: MemoryConfig;
   readonly topology: CpuTopology;
+  /** -mem-path: the file that is to be the RAM. */
+  readonly memoryPath?: string;
+  /** -mem-prealloc. */
+  readonly memoryPreallocate: boolean;
+}
+
+/** What the machine needs to know of other options. */
+export interface MachineSurroundings {
+  /** Firmware is told that there is no display. */
+  readonly headless: boolean;
+  readonly virtioMmio: { readonly "force-legacy": boolean; readonly ioeventfd: boolean };
+  /** A memory backend's size in bytes. */
+  readonly backendSize: (id: string) => number | undefined;
 }
 
 /** What the machine's options say of accelerators. */
@@ -65,6 +81,8 @@ export class MachineOptions implements OptionGroup {
   readonly title = "Machine options";
   #tree: TreeObject = {};
   #option = "";
+  #memoryPath: string | undefined;
+  #memoryPreallocate = false;
 
   readonly options: readonly Option[] = [
     {
@@ -84,6 +102,21 @@ export class MachineOptions implements OptionGroup {
       argument: "[size=]megs[,slots=n,maxmem=size]",
       help: ["set the size of guest RAM, in MiB or with a suffix [default=128]"],
       apply: (occurrence) => this.#memory(occurrence),
+    },
+    {
+      names: ["mem-path"],
+      argument: "FILE",
+      help: ["provide backing storage for guest RAM"],
+      apply: ({ argument }) => {
+        this.#memoryPath = argument;
+      },
+    },
+    {
+      names: ["mem-prealloc"],
+      help: ["preallocate guest memory"],
+      apply: () => {
+        this.#memoryPreallocate = true;
+      },
     },
     {
       names: ["boot"],
@@ -182,11 +215,8 @@ export class MachineOptions implements OptionGroup {
     });
   }
 
-  /**
-   * What all the options together say. `headless`: firmware is told that there is no display.
-   * `backendSize` gives a memory backend's size in bytes.
-   */
-  finish(headless: boolean, backendSize: (id: string) => number | undefined): MachineParts {
+  /** What all the options together say. */
+  finish({ headless, virtioMmio, backendSize }: MachineSurroundings): MachineParts {
     const type = this.#type();
     const values = without(
       headless ? { ...this.#tree, graphics: "off" } : this.#tree,
@@ -207,7 +237,10 @@ export class MachineOptions implements OptionGroup {
       return { machine: { type }, ...this.#parts(common, type, backendSize) };
     }
     const properties = readProperties(microvmProperties, source, values);
-    return { machine: microvm(properties), ...this.#parts(properties, type, backendSize) };
+    return {
+      machine: microvm(properties, virtioMmio),
+      ...this.#parts(properties, type, backendSize),
+    };
   }
 
   #parts(
@@ -219,11 +252,16 @@ export class MachineOptions implements OptionGroup {
       boot: boot(common),
       memory: memory(common, backendSize),
       topology: completeTopology(common.smp ?? {}, type),
+      memoryPreallocate: this.#memoryPreallocate,
+      ...given({ memoryPath: this.#memoryPath }),
     };
   }
 }
 
-function microvm(properties: PropertiesOf<typeof microvmProperties>): MicrovmConfig {
+function microvm(
+  properties: PropertiesOf<typeof microvmProperties>,
+  virtioMmio: MachineSurroundings["virtioMmio"],
+): BoardConfig {
   const oem = [["x-oem-id", 6], ["x-oem-table-id", 8]] as const;
   for (const [name, limit] of oem) {
     if ((properties[name] ?? "").length > limit) {
@@ -243,6 +281,7 @@ function microvm(properties: PropertiesOf<typeof microvmProperties>): MicrovmCon
     autoKernelCommandLine: properties["auto-kernel-cmdline"],
     optionRoms: properties["x-option-roms"],
     graphics: properties.graphics,
+    virtioMmio: { legacy: virtioMmio["force-legacy"], ioeventfd: virtioMmio.ioeventfd },
     auxRamShare: properties["aux-ram-share"],
     dumpGuestCore: properties["dump-guest-core"],
     memoryMerge: properties["mem-merge"],

@@ -52,9 +52,9 @@ export class MigrationOptions implements OptionGroup {
       argument: "uri|defer|channel",
       help: [
         "wait for a guest to arrive: tcp:[host]:port, unix:path, fd:fd, file:path[,offset=n],",
-        "                exec:command, or a channel as JSON or key=value list; defer: a monitor",
-        "                will say. Given twice, the second with channel-type=cpr: where the CPR",
-        "                state comes from",
+        "exec:command, or a channel as JSON or key=value list; defer: a monitor",
+        "will say. Given twice, the second with channel-type=cpr: where the CPR",
+        "state comes from",
       ],
       apply: (occurrence) => this.#incoming(occurrence),
     },

@@ -150,7 +150,7 @@ export class ObjectOptions implements OptionGroup {
     argument: "TYPENAME[,PROP1=VALUE1,...]",
     help: [
       "create an object ('-object help' for the types, '-object TYPE,help' for properties),",
-      '                or as JSON: \'{"qom-type":TYPENAME,"id":ID,...}\'',
+      'or as JSON: \'{"qom-type":TYPENAME,"id":ID,...}\'',
     ],
     apply: (occurrence) => this.#object(occurrence),
   }];

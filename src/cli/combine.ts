@@ -1,0 +1,148 @@
+/** Puts together what the subjects of the command line say, and checks what spans several of them. */
+import { OptionError } from "./errors.ts";
+import type { CommandLine } from "./command_line.ts";
+import type { GlobalProperty, ObjectConfig, VirtualMachineConfig } from "./config.ts";
+import { isCpuClass } from "./options/accelerator.ts";
+import type { MachineParts } from "./options/machine.ts";
+import { isDeviceClass, virtioMmio } from "./options/device.ts";
+import type { DeviceSurroundings, Image } from "./options/device_references.ts";
+
+/** The name of the RAM that no memory backend gives. */
+const defaultRam = "microvm.ram";
+/** Transports for virtio devices that the board has at most. */
+const mostTransports = 24;
+
+/** The configuration that all options together ask for. */
+export function combine(commandLine: CommandLine): VirtualMachineConfig {
+  const { machine, accelerator, objects, block, network, characters, guest, process } = commandLine;
+  const { globals } = guest;
+  warnOfGlobals(globals, commandLine.warnings);
+  const parts = machine.finish({
+    headless: process.nographic,
+    virtioMmio: virtioMmio(globals),
+    backendSize: (id) => objects.backendSize(id),
+  });
+  const images = block.finish();
+  const networks = network.finish();
+  const characterParts = characters.finish({
+    createDefaults: !process.noDefaults,
+    nographic: process.nographic,
+    daemonize: process.daemonize,
+  });
+  const allObjects = withMemory(objects.finish(), parts);
+  checkObjects(allObjects, characterParts.chardevs);
+  const surroundings: DeviceSurroundings = {
+    images: new Map<string, Image>([
+      ...images.drives.map(({ id, node }) =>
+        [id, { kind: node === undefined ? "empty" : "drive" }] as const
+      ),
+      ...images.nodeNames.map((name) => [name, { kind: "node" }] as const),
+    ]),
+    netdevs: new Set(networks.netdevs.map(({ id }) => id)),
+    chardevs: new Set(characterParts.chardevs.map(({ id }) => id)),
+    objects: new Map(allObjects.map(({ id, type }) => [id, type])),
+    transports: parts.machine.type === "microvm" ? mostTransports : 0,
+  };
+  return {
+    machine: parts.machine.type === "none"
+      ? parts.machine
+      : { ...parts.machine, memoryBackend: parts.machine.memoryBackend ?? defaultRam },
+    boot: parts.boot,
+    memory: parts.memory,
+    topology: parts.topology,
+    accelerators: accelerator.accelerators(machine.accelerators()),
+    cpu: accelerator.cpu(globals),
+    objects: allObjects,
+    ...characterParts,
+    drives: images.drives,
+    blockNodes: images.blockNodes,
+    ...networks,
+    devices: commandLine.devices.finish(globals, surroundings),
+    ...guest.finish(),
+    ...commandLine.migration.finish(),
+    ...process.finish(guest.processName()),
+    warnings: commandLine.warnings,
+  };
+}
+
+/** Classes of the board's own devices, whose properties cannot be changed. */
+const boardClasses =
+  /^(?:acpi-ged.*|apic.*|fw_cfg.*|i8259|ioapic.*|isa-.*|kvm-.*|kvmclock|mc146818rtc|serial)$/;
+
+/** Tells of -global for what is not there, and refuses it for what cannot be changed. */
+function warnOfGlobals(globals: readonly GlobalProperty[], warnings: string[]): void {
+  for (const { driver, property, value } of globals) {
+    const known = driver === "migration" || driver === "virtio-mmio" || isDeviceClass(driver) ||
+      isCpuClass(driver);
+    if (known) continue;
+    if (boardClasses.test(driver)) {
+      throw new OptionError(
+        `-global ${driver}.${property}=${value}: not available: ` +
+          "the board's own devices have no properties; use those of -machine",
+      );
+    }
+    warnings.push(`warning: global ${driver}.${property} has invalid class name`);
+  }
+}
+
+/** The objects with the machine's defaults for memory, and its RAM if no object is that. */
+function withMemory(
+  objects: readonly ObjectConfig[],
+  parts: MachineParts,
+): readonly ObjectConfig[] {
+  const { machine, memory, memoryPath, memoryPreallocate } = parts;
+  if (machine.type === "none") return objects;
+  const { memoryBackend, memoryMerge, dumpGuestCore } = machine;
+  const result = objects.map((object): ObjectConfig => {
+    if (object.type !== "memory-backend") return object;
+    const prealloc = object.prealloc || memoryPreallocate;
+    return { merge: memoryMerge, dump: dumpGuestCore, ...object, prealloc };
+  });
+  if (memoryBackend !== undefined) {
+    if (memoryPath === undefined) return result;
+    throw new OptionError("'-mem-path' can't be used together with '-machine memory-backend'");
+  }
+  if (objects.some(({ id }) => id === defaultRam)) {
+    throw new OptionError(
+      `object's id '${defaultRam}' is reserved for the default RAM backend, ` +
+        "it can't be used for any other purposes",
+      "Change the object's 'id' to something else or disable automatic creation of the default " +
+        `RAM backend by setting 'memory-backend=${defaultRam}' with '-machine'.`,
+    );
+  }
+  const common = {
+    type: "memory-backend",
+    id: defaultRam,
+    size: memory.size,
+    share: false,
+    prealloc: memoryPreallocate,
+    merge: memoryMerge,
+    dump: dumpGuestCore,
+    alignment: 0,
+  } as const;
+  const ram: ObjectConfig = memoryPath === undefined ? { ...common, kind: "ram" } : {
+    ...common,
+    kind: "file",
+    path: memoryPath,
+    offset: 0,
+    readOnly: false,
+    discardData: false,
+  };
+  return [...result, ram];
+}
+
+/** Checks what objects name. */
+function checkObjects(
+  objects: readonly ObjectConfig[],
+  chardevs: VirtualMachineConfig["chardevs"],
+): void {
+  const ids = new Set(chardevs.map(({ id }) => id));
+  for (const object of objects) {
+    if (object.type === "monitor" && !ids.has(object.chardev)) {
+      throw new OptionError(`chardev "${object.chardev}" not found`);
+    }
+    if (object.type === "rng-egd" && !ids.has(object.chardev)) {
+      throw new OptionError(`Device '${object.chardev}' not found`);
+    }
+  }
+}

@@ -1,0 +1,207 @@
+/** -device: virtio devices and their ports. */
+import { InformationRequest, OptionError } from "../errors.ts";
+import {
+  describeProperties,
+  given,
+  type PropertiesOf,
+  type PropertyTable,
+  readProperties,
+  readProperty,
+  type Source,
+  withDefaults,
+} from "../property.ts";
+import { identifierHint, type Tree, type TreeObject } from "../syntax.ts";
+import {
+  discriminator,
+  isJson,
+  type Occurrence,
+  type Option,
+  type OptionGroup,
+  readList,
+  without,
+} from "../option.ts";
+import { parseJsonObject } from "../json.ts";
+import { isIdentifier } from "../values.ts";
+import type { GlobalProperty } from "../config.ts";
+import {
+  deviceAdvice,
+  deviceCategories,
+  type DeviceConfig,
+  type DeviceDriver,
+  deviceModels,
+  isDeviceDriver,
+  virtioMmioProperties,
+} from "../device_models.ts";
+import { DeviceReferences, type DeviceSurroundings } from "./device_references.ts";
+
+/** A -device before the globals are known. */
+interface GivenDevice {
+  readonly driver: DeviceDriver;
+  readonly values: TreeObject;
+  readonly source: Source;
+}
+
+export class DeviceOptions implements OptionGroup {
+  readonly title = "Devices";
+  readonly #devices: GivenDevice[] = [];
+  readonly #ids = new Set<string>();
+
+  readonly options: readonly Option[] = [{
+    names: ["device"],
+    argument: "driver[,prop=value[,...]]",
+    help: [
+      "add a device ('-device help' for the models, '-device MODEL,help' for properties),",
+      "or as JSON: '{\"driver\":MODEL,...}'",
+    ],
+    apply: (occurrence) => this.#device(occurrence),
+  }];
+
+  #device(occurrence: Occurrence): void {
+    const { argument, where } = occurrence;
+    const json = isJson(argument);
+    const { values, help } = json
+      ? { values: parseJsonObject(argument, where), help: false }
+      : readList(occurrence, "driver");
+    const asked = values["driver"];
+    if (asked === "help" || asked === "?") throw new InformationRequest(listModels());
+    const driver = discriminator(values, "driver", where);
+    if (!isDeviceDriver(driver)) {
+      const { message, hint } = deviceAdvice(driver);
+      throw new OptionError(`${where}${message}`, hint);
+    }
+    if (help) {
+      throw new InformationRequest(
+        `${driver} options:\n${describeProperties(deviceModels[driver])}`,
+      );
+    }
+    const { id } = values;
+    if (typeof id === "string") {
+      if (!isIdentifier(id)) {
+        throw new OptionError(`${where}Parameter 'id' expects an identifier`, identifierHint);
+      }
+      if (this.#ids.has(id)) {
+        throw new OptionError(
+          json ? `${where}Duplicate device ID '${id}'` : `${where}Duplicate ID '${id}' for device`,
+        );
+      }
+      this.#ids.add(id);
+    }
+    const source: Source = { dialect: json ? "json" : "keyval", where, owner: driver };
+    this.#devices.push({ driver, values: without(values, "driver"), source });
+  }
+
+  /** The devices, with the defaults that `globals` set, and what they name checked. */
+  finish(
+    globals: readonly GlobalProperty[],
+    surroundings: DeviceSurroundings,
+  ): readonly DeviceConfig[] {
+    const references = new DeviceReferences(surroundings);
+    return this.#devices.map(({ driver, values, source }) => {
+      const { id, bus } = values;
+      const device = {
+        ...readDevice(driver, without(values, "id", "bus"), source, globals),
+        ...given({ id: asText(id, "id", source), bus: asText(bus, "bus", source) }),
+      };
+      references.check(device, source.where);
+      return device;
+    });
+  }
+}
+
+function asText(value: Tree | undefined, name: string, { where }: Source): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  throw new OptionError(`${where}Invalid parameter type for '${name}', expected: string`);
+}
+
+function listModels(): string {
+  return deviceCategories.map(({ title, names, bus }) =>
+    `${title}:\n${names.map((name) => `name "${name}", bus ${bus}`).join("\n")}`
+  ).join("\n\n");
+}
+
+/** Reads a device's properties by its model's table. */
+function readDevice(
+  driver: DeviceDriver,
+  values: TreeObject,
+  source: Source,
+  globals: readonly GlobalProperty[],
+): DeviceConfig {
+  const read = <Table extends PropertyTable>(table: Table): PropertiesOf<Table> =>
+    readProperties(applyGlobals(driver, table, source, globals), source, values);
+  switch (driver) {
+    case "virtio-blk-device":
+      return { driver, properties: read(deviceModels[driver]) };
+    case "virtio-net-device":
+      return { driver, properties: read(deviceModels[driver]) };
+    case "virtio-rng-device":
+      return { driver, properties: read(deviceModels[driver]) };
+    case "virtio-serial-device":
+      return { driver, properties: read(deviceModels[driver]) };
+    case "virtio-balloon-device":
+      return { driver, properties: read(deviceModels[driver]) };
+    case "virtconsole":
+      return { driver, properties: read(deviceModels[driver]) };
+    case "virtserialport":
+      return { driver, properties: read(deviceModels[driver]) };
+  }
+}
+
+/** The classes a device belongs to: -global may name any of them. */
+function classesOf(driver: DeviceDriver): readonly string[] {
+  if (driver === "virtconsole") return [driver, "virtserialport", "virtio-serial-port", "device"];
+  if (driver === "virtserialport") return [driver, "virtio-serial-port", "device"];
+  return [driver, "virtio-device", "device"];
+}
+
+/** Whether -global's `driver` is a class of some device. */
+export function isDeviceClass(driver: string): boolean {
+  return isDeviceDriver(driver) ||
+    ["virtio-device", "virtio-serial-port", "device"].includes(driver);
+}
+
+/** `table` with the defaults that -global sets for `owner` and the classes it belongs to. */
+function applyGlobals<Table extends PropertyTable>(
+  owner: DeviceDriver,
+  table: Table,
+  { where }: Source,
+  globals: readonly GlobalProperty[],
+): Table {
+  const classes = classesOf(owner);
+  const defaults: Record<string, unknown> = {};
+  for (const { driver, property: name, value } of globals) {
+    if (!classes.includes(driver)) continue;
+    const complaint = `${where}can't apply global ${driver}.${name}=${value}: `;
+    defaults[name] = readNamed(table, name, value, complaint, owner);
+  }
+  return Object.keys(defaults).length === 0 ? table : withDefaults(table, defaults);
+}
+
+/** Reads the one property `name` of a table. */
+function readNamed(
+  table: PropertyTable,
+  name: string,
+  value: string,
+  where: string,
+  owner: string,
+): unknown {
+  const property = table[name];
+  if (property === undefined) {
+    throw new OptionError(`${where}Property '${owner}.${name}' not found`);
+  }
+  return readProperty(property, value, name, { dialect: "keyval", where, owner });
+}
+
+/** What -global says of the virtio-mmio transports. */
+export function virtioMmio(
+  globals: readonly GlobalProperty[],
+): PropertiesOf<typeof virtioMmioProperties> {
+  const owner = "virtio-mmio";
+  const defaults: Record<string, unknown> = {};
+  for (const { driver, property: name, value } of globals) {
+    if (driver !== owner) continue;
+    const complaint = `can't apply global ${owner}.${name}=${value}: `;
+    defaults[name] = readNamed(virtioMmioProperties, name, value, complaint, owner);
+  }
+  const table = withDefaults(virtioMmioProperties, defaults);
+  return readProperties(table, { dialect: "keyval", where: "", owner }, {});
+}
