@@ -9,12 +9,11 @@ export const highRamStart = 0x1_0000_0000;
 /** Extended BIOS data area: by convention the last KiB of conventional memory. */
 const extendedBiosDataArea = 0x9fc00;
 const conventionalMemoryEnd = 0xa0000;
-/** System BIOS area, where guests search for tables. */
-const biosAreaStart = 0xf0000;
+/** BIOS area: firmware, and where guests search for tables. */
+const biosAreaStart = 0xe0000;
 const oneMebibyte = 0x100000;
 /** Pages that KVM uses for itself (identity map and TSS), where QEMU places them too. */
 const kvmPages = { start: 0xfeffc000, length: 0x4000 };
-const pageSize = 4096;
 
 /** Where RAM lies, as `[start, length]` in bytes: one piece, or two if `size` exceeds 3 GiB. */
 export function ramLayout(size: number): readonly { start: number; length: number }[] {
@@ -57,18 +56,6 @@ export function microvmMemoryMap(
   }
   if (size <= lowRamEnd) map.push({ ...kvmPages, kind: "reserved" });
   return map;
-}
-
-/**
- * Where ACPI tables of `length` bytes go when no firmware places them: whole pages at the end of
- * the RAM below 4 GiB, to be given to {@linkcode microvmMemoryMap}.
- */
-export function acpiArea(size: number, length: number): { start: number; length: number } {
-  const area = Math.ceil(length / pageSize) * pageSize;
-  return {
-    start: Math.floor(Math.min(size, lowRamEnd) / pageSize) * pageSize - area,
-    length: area,
-  };
 }
 
 /** The type numbers of E820 and of PVH's memory map, which agree. */

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { BootError, type KernelBoot } from "../../../src/boot/boot.ts";
 import { loadKernel } from "../../../src/boot/kernel.ts";
-import { acpiArea, microvmMemoryMap } from "../../../src/boot/memory_map.ts";
+import { microvmMemoryMap } from "../../../src/boot/memory_map.ts";
 import { isPvhKernel, loadPvh } from "../../../src/boot/pvh.ts";
 import { concatenate, elf, entryNote, file, note, SparseMemory, viewOf } from "./images.ts";
 
@@ -72,7 +72,7 @@ Deno.test("a PVH kernel gets its segments, command line, initrd and memory map",
 
 Deno.test("without initrd there is no module, and ACPI memory has its own type", () => {
   const memory = new SparseMemory(64 * mebibyte);
-  const acpi = acpiArea(64 * mebibyte, 4096);
+  const acpi = { start: 64 * mebibyte - 4096, length: 4096 };
   const cpu = loadPvh(
     memory,
     boot(elf({ notes: entryNote(0x100000) }), {
