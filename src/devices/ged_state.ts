@@ -1,4 +1,7 @@
-/** Saved state of the ACPI generic event device: section `acpi-ged`. */
+/**
+ * Saved state of the ACPI generic event device: section `acpi-ged`. microvm's has no hotplug of CPUs or
+ * PCI devices; what other machines save of those is not declared.
+ */
 import {
   array,
   bool,

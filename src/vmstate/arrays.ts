@@ -230,15 +230,17 @@ class ListField<Element> extends ElementsField<Element> {
   }
 }
 
-/** How many of the bytes remain when trailing zeros are left out, rounded up to a multiple of 4. */
+/** How many of the bytes remain when trailing zeros are left out. */
 function lengthWithoutZeros(bytes: Uint8Array): number {
   // A copy is aligned, so that it can be looked at in words.
   const padded = new Uint8Array((bytes.length + 3) & ~3);
   padded.set(bytes);
   const words = new Int32Array(padded.buffer);
-  let used = words.length;
-  while (used > 0 && words[used - 1] === 0) used--;
-  return Math.min(used * 4, bytes.length);
+  let word = words.length;
+  while (word > 0 && words[word - 1] === 0) word--;
+  let used = word * 4;
+  while (used > 0 && padded[used - 1] === 0) used--;
+  return used;
 }
 
 /** `count` elements in a row. */

@@ -129,6 +129,11 @@ export class Structure<State> implements StateDescription<State> {
     this.uniform = uniform;
   }
 
+  /** Its subsections in the order of the wire. */
+  get subsections(): readonly Subsection<unknown, Presence, never>[] {
+    return this.#subsections.map(([, subsection]) => subsection);
+  }
+
   decode(reader: StateReader, version: number): State {
     if (version > this.version) {
       throw reader.error(

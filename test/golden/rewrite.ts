@@ -27,8 +27,8 @@ export function* itemsOf(reader: StreamReader): Generator<StreamItem> {
 }
 
 /**
- * Writes what a reader gives into `size` bytes (more if it takes more), of which those that are not
- * written stay zero (the bitmaps and pages of mapped-ram).
+ * Writes what a reader gives. What is not written, the bitmaps and pages of mapped-ram, is zero. `size` is
+ * how many bytes are expected.
  */
 export function rewrite(
   reader: StreamReader,
@@ -103,5 +103,5 @@ export function rewrite(
     }
     flush();
   }
-  return out;
+  return out.slice(0, writer.offset);
 }

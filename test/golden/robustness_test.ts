@@ -95,8 +95,9 @@ Deno.test("a flipped bit gives an error, or what is read is what the altered str
     altered[at] = (altered[at] ?? 0) ^ (1 << (random.next().value & 7));
     outcomes[outcomeOf(altered, original)]++;
   }
-  // All of them happen; most bytes are registers, in which any value is possible.
-  for (const [outcome, count] of Object.entries(outcomes)) assert(count > 10, `${outcome}: ${count}`);
+  // Most bytes are registers, in which any value is possible.
+  assert(outcomes.error > 1000 && outcomes.faithful > 1000 && outcomes.meaningless > 10);
+  assert(outcomes["equal in meaning"] < 20, JSON.stringify(outcomes));
 });
 
 Deno.test("flipped bits among page records give an error or another content, never anything else", async () => {

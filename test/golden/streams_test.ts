@@ -7,7 +7,10 @@ for (const name of streamNames()) {
 
   Deno.test(`${name}: parses to its last byte`, async () => {
     const bytes = await fixture(name);
-    const items = Array.from(itemsOf(readerOf(bytes, { offset })), (item) => [item.kind, item.offset]);
+    const items = Array.from(
+      itemsOf(readerOf(bytes, { offset })),
+      (item) => [item.kind, item.offset],
+    );
     assertEquals(items.at(-1), ["end", bytes.length]);
   });
 
