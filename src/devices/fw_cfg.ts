@@ -89,9 +89,15 @@ export interface DmaMemory {
   write(address: number, bytes: Uint8Array): void;
 }
 
+/** Contents that are made when the guest first reads them. */
+export interface LazyContents {
+  length: number;
+  make(): Uint8Array;
+}
+
 interface Item {
   /** May be longer than the item; then it can grow into the rest. */
-  backing: Uint8Array;
+  backing: Uint8Array | LazyContents;
   length: number;
 }
 
@@ -166,7 +172,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
    * Adds a file. `backing` is not copied: it may be guest RAM that migrates on its own. `length` is
    * the file's size if it is less. Throws if there is such a file or no room in the directory.
    */
-  addFile(name: string, backing: Uint8Array, length = backing.length): void {
+  addFile(name: string, backing: Uint8Array | LazyContents, length = backing.length): void {
     const encoded = new TextEncoder().encode(name);
     if (encoded.length >= FILE_NAME_SIZE) {
       throw new RangeError(`fw_cfg file name ${name} is longer than ${FILE_NAME_SIZE - 1} bytes`);
@@ -185,7 +191,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   /** A file's contents as the guest reads them now, `undefined` if there is no such file. */
   file(name: string): Uint8Array | undefined {
     const file = this.#files.find((candidate) => candidate.name === name);
-    return file?.backing.subarray(0, file.length);
+    return file && bytesOf(file).subarray(0, file.length);
   }
 
   reset(): void {
@@ -237,7 +243,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   }
 
   #fileSize(name: string): bigint {
-    return BigInt(this.file(name)?.length ?? 0);
+    return BigInt(this.#files.find((file) => file.name === name)?.length ?? 0);
   }
 
   #writeDirectory(): void {
@@ -268,7 +274,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   #readByte(): number {
     const item = this.#selected();
     if (item === undefined || this.#offset >= item.length) return 0;
-    return item.backing[this.#offset++] ?? 0;
+    return bytesOf(item)[this.#offset++] ?? 0;
   }
 
   #writeDmaAddress(offset: number, size: AccessSize, value: number): void {
@@ -315,7 +321,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
       const available = item === undefined ? 0 : Math.max(item.length - this.#offset, 0);
       const count = Math.min(length - done, DMA_CHUNK, available > 0 ? available : Infinity);
       const bytes = item !== undefined && available > 0
-        ? item.backing.subarray(this.#offset, this.#offset + count)
+        ? bytesOf(item).subarray(this.#offset, this.#offset + count)
         : new Uint8Array(count);
       if (available > 0) this.#offset += count;
       try {
@@ -343,6 +349,11 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
       // The guest named an address where it cannot be told; real hardware could not either.
     }
   }
+}
+
+function bytesOf(item: Item): Uint8Array {
+  if (!(item.backing instanceof Uint8Array)) item.backing = item.backing.make();
+  return item.backing;
 }
 
 function readDmaSignature(offset: number, size: AccessSize): number {
