@@ -256,11 +256,13 @@ check_clocks:
     movl $text_shared, %esi
     movq %rdi, %rcx
     cmpq %rdi, %rax
-    jb clock_error
+    jb 3f
     movq %rax, %rdx
     movq %rdi, %rax
     lock cmpxchgq %rdx, shared_clock
 2:  ret
+3:  movq %rax, shared_clock      # one step back is one error
+    jmp clock_error
 
 # rsi = name of the clock, rcx = before, rax = after.
 clock_error:
