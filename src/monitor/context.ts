@@ -1,6 +1,10 @@
 /** What monitor commands need of the rest of molt, one small interface per subject. */
-import type { RunState } from "../machine/run_state.ts";
+import type { Chardev } from "../backends/chardev.ts";
+import type { ChardevOptions } from "../backends/chardev_options.ts";
 import type { ChardevInfo } from "../backends/chardevs.ts";
+import type { DescriptorStore } from "../backends/descriptor_store.ts";
+import type { RunState } from "../machine/run_state.ts";
+import type { ObjectTree } from "./object_tree.ts";
 
 /** The machine as a whole: whether it runs. */
 export interface MachineControl {
@@ -31,9 +35,205 @@ export interface Identity {
   readonly package: string;
 }
 
-/** Character devices; {@linkcode Chardevs} is this. */
+/** A vCPU. */
+export interface CpuInfo {
+  readonly index: number;
+  /** Of the host's thread that runs it. */
+  readonly threadId: number;
+  /** The object's type, such as `host-x86_64-cpu`. */
+  readonly type: string;
+  /** Its place in the object tree. */
+  readonly path: string;
+  readonly socketId: number;
+  readonly coreId: number;
+  /** Of the hyperthread within its core. */
+  readonly smtId: number;
+}
+
+/** A segment register's visible and hidden parts; `flags` are the descriptor's upper half. */
+export interface SegmentInfo {
+  readonly selector: number;
+  readonly base: bigint;
+  readonly limit: number;
+  readonly flags: number;
+}
+
+/** A vCPU's registers. */
+export interface CpuRegisters {
+  /** RAX to R15 in the order of their numbers: RAX RCX RDX RBX RSP RBP RSI RDI R8 ... */
+  readonly general: readonly bigint[];
+  readonly rip: bigint;
+  readonly rflags: bigint;
+  readonly segments: Readonly<
+    Record<"ES" | "CS" | "SS" | "DS" | "FS" | "GS" | "LDT" | "TR", SegmentInfo>
+  >;
+  readonly gdt: { readonly base: bigint; readonly limit: number };
+  readonly idt: { readonly base: bigint; readonly limit: number };
+  readonly cr0: bigint;
+  readonly cr2: bigint;
+  readonly cr3: bigint;
+  readonly cr4: bigint;
+  readonly efer: bigint;
+  /** DR0 to DR3, DR6, DR7. */
+  readonly debug: readonly bigint[];
+  readonly halted: boolean;
+}
+
+/** The vCPUs. The machine may be running: registers are those of a moment. */
+export interface CpuControl {
+  list(): readonly CpuInfo[];
+  registers(index: number): CpuRegisters;
+}
+
+/** A memory backend (-object memory-backend-...). */
+export interface MemoryBackendInfo {
+  readonly id: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly merge: boolean;
+  readonly dump: boolean;
+  readonly prealloc: boolean;
+  readonly share: boolean;
+  readonly reserve: boolean;
+}
+
+/** A RAM block as migration streams name it. */
+export interface RamBlockInfo {
+  readonly name: string;
+  readonly pageSize: number;
+  /** In the space of all RAM blocks. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly used: number;
+  readonly total: number;
+  readonly hostAddress: bigint;
+  readonly readOnly: boolean;
+}
+
+/** A range of an address space and what answers there. */
+export interface MemoryRegionInfo {
+  readonly name: string;
+  readonly kind: "ram" | "rom" | "i/o" | "container";
+  readonly start: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** An address space as `info mtree` shows it. */
+export interface AddressSpaceInfo {
+  readonly name: string;
+  readonly regions: readonly MemoryRegionInfo[];
+}
+
+/** The guest's memory. */
+export interface MemoryControl {
+  backends(): readonly MemoryBackendInfo[];
+  ramBlocks(): readonly RamBlockInfo[];
+  addressSpaces(): readonly AddressSpaceInfo[];
+  /** Bytes of RAM the machine has (-m). */
+  readonly size: number;
+  /** Guest-physical memory; `undefined` where there is no RAM. */
+  readPhysical(address: number, length: number): Uint8Array | undefined;
+  /** Memory as vCPU `cpu` sees it; `undefined` where nothing is mapped. */
+  readVirtual(cpu: number, address: bigint, length: number): Uint8Array | undefined;
+}
+
+/** Character devices; `Chardevs` is this. */
 export interface ChardevControl {
   list(): readonly ChardevInfo[];
+  find(id: string): Chardev | undefined;
+  create(options: ChardevOptions): Promise<Chardev>;
+  change(options: ChardevOptions): Promise<Chardev>;
+  remove(id: string): void;
+}
+
+/** A node of the block layer: a file, or a format over one. */
+export interface BlockNodeInfo {
+  readonly nodeName: string;
+  /** `file`, `host_device`, `raw`, `null-co`. */
+  readonly driver: string;
+  readonly filename: string;
+  readonly readOnly: boolean;
+  /** False while the node has been handed to another process. */
+  readonly active: boolean;
+  /** -drive cache=: whether writes are cached, bypass the page cache, ignore flushes. */
+  readonly cache: {
+    readonly writeback: boolean;
+    readonly direct: boolean;
+    readonly noFlush: boolean;
+  };
+  readonly detectZeroes: "off" | "on" | "unmap";
+  /** Bytes. */
+  readonly virtualSize: number;
+  readonly actualSize: number | undefined;
+  /** Nodes under this one. */
+  readonly children: readonly { readonly name: string; readonly nodeName: string }[];
+}
+
+/** A drive and the device that shows it to the guest. */
+export interface BlockDeviceInfo {
+  /** -drive id=, or empty. */
+  readonly id: string;
+  /** The device's id or path. */
+  readonly qdev: string | undefined;
+  /** The node-name of what is in it. */
+  readonly inserted: string | undefined;
+  readonly ioStatus: "ok" | "failed" | "nospace";
+}
+
+/** Disks. */
+export interface BlockControl {
+  devices(): readonly BlockDeviceInfo[];
+  nodes(): readonly BlockNodeInfo[];
+}
+
+/** An I/O thread (-object iothread). */
+export interface IothreadInfo {
+  readonly id: string;
+  readonly threadId: number;
+}
+
+/** A machine type as query-machines shows it. */
+export interface MachineTypeInfo {
+  readonly name: string;
+  readonly maximumCpus: number;
+  readonly defaultCpuType: string;
+  readonly defaultRamId: string;
+}
+
+/** An option of the command line as query-command-line-options shows it. */
+export interface OptionInfo {
+  readonly option: string;
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly type: "string" | "boolean" | "number" | "size";
+    readonly help?: string;
+    readonly default?: string;
+  }[];
+}
+
+/** What this program can do, whatever the machine. */
+export interface Capabilities {
+  /** Accelerators that are built in, and the one in use. */
+  readonly accelerators: { readonly enabled: string; readonly present: readonly string[] };
+  readonly machineTypes: readonly MachineTypeInfo[];
+  options(): Promise<readonly OptionInfo[]>;
+}
+
+/** Moving the machine to another process, host or file. */
+export interface MigrationControl {
+  /** Starts; the outcome is told by {@linkcode query}. Throws if it cannot start. */
+  migrate(uri: string | undefined): void;
+  cancel(): void;
+  setParameters(parameters: {
+    readonly mode?: "normal" | "cpr-reboot" | "cpr-transfer" | "cpr-exec" | undefined;
+    readonly "cpr-exec-command"?: readonly string[] | undefined;
+  }): void;
+  query(): {
+    status?: string;
+    "error-desc"?: string;
+    "blocked-reasons"?: string[];
+  };
 }
 
 /** Everything that commands act on. */
@@ -41,4 +241,5 @@ export interface MonitorContext {
   readonly machine: MachineControl;
   readonly identity: Identity;
   readonly chardevs: ChardevControl;
+  readonly migration: MigrationControl;
 }
