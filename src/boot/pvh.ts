@@ -5,13 +5,7 @@
  *     parse ELF -> find note -> copy segments -> place initrd -> write start_info -> entry, ebx
  */
 
-import {
-  BootError,
-  type BootFile,
-  type GuestMemory,
-  type InitialCpu,
-  type KernelBoot,
-} from "./boot.ts";
+import { BootError, type GuestMemory, type InitialCpu, type KernelBoot } from "./boot.ts";
 import { type ElfKernel, type ElfSegment, parseElf } from "./elf.ts";
 import { e820Type, isRam } from "./memory_map.ts";
 import { encodeCommandLine, placeInitrd, writeZeros } from "./placement.ts";
@@ -31,11 +25,6 @@ const commandLineLimit = 0x10000;
 const bootDataEnd = commandLineAddress + commandLineLimit;
 
 const startInfoMagic = 0x336ec578;
-
-/** Whether the file is an ELF kernel with a PVH entry point. Throws if it is a damaged ELF file. */
-export function isPvhKernel(file: BootFile): boolean {
-  return findEntry(parseElf(file)) !== undefined;
-}
 
 /** Loads a PVH kernel and describes the machine to it. Throws {@linkcode BootError}. */
 export function loadPvh(memory: GuestMemory, boot: KernelBoot): InitialCpu {
