@@ -14,6 +14,7 @@
  */
 export { array, countedArray, list, zeroPaddedArray } from "./arrays.ts";
 export { byteArray, bytes, countedBytes, padding, text } from "./bytes.ts";
+export { conditional, variant } from "./conditional.ts";
 export type { StateDescription, StateOf } from "./description.ts";
 export { OutOfDataError, VmStateError } from "./errors.ts";
 export {
@@ -24,17 +25,8 @@ export {
   readCount,
   type Siblings,
 } from "./field.ts";
+export { nested, opaque, temporary } from "./nested.ts";
 export { type FieldTrace, type ReaderOptions, StateReader } from "./reader.ts";
 export { bool, i16, i32, i64, i8, timer, u16, u32, u64, u8, widened } from "./scalars.ts";
-export {
-  conditional,
-  nested,
-  opaque,
-  struct,
-  Structure,
-  Subsection,
-  subsection,
-  temporary,
-  variant,
-} from "./structure.ts";
+export { struct, Structure, Subsection, subsection } from "./structure.ts";
 export { StateWriter } from "./writer.ts";
