@@ -129,6 +129,12 @@ export class Serial
   #level = false;
   #running = false;
   #waitingForWritable = false;
+  /** The one byte that is being sent; backends do not keep what they are given. */
+  readonly #outgoing = new Uint8Array(1);
+  readonly #onWritable = () => {
+    this.#waitingForWritable = false;
+    if (this.#running && this.#tsrRetry > 0) this.#transmit();
+  };
 
   constructor(surroundings: SerialSurroundings, instanceId = 0) {
     this.instanceId = instanceId;
@@ -441,10 +447,10 @@ export class Serial
   #transmit(): void {
     do {
       if (this.#tsrRetry === 0) this.#loadShiftRegister();
-      const byte = Uint8Array.of(this.#tsr);
+      this.#outgoing[0] = this.#tsr;
       if ((this.#mcr & MCR_LOOPBACK) !== 0) {
-        this.receive(byte);
-      } else if (this.#send(byte) === 0) {
+        this.receive(this.#outgoing);
+      } else if (!this.#send()) {
         if (this.#tsrRetry < MAXIMUM_RETRY_COUNT) this.#tsrRetry++;
         this.#waitingForWritable = true;
         return;
@@ -468,12 +474,12 @@ export class Serial
     }
   }
 
-  #send(byte: Uint8Array<ArrayBuffer>): number {
-    if (this.#waitingForWritable) return this.#backend.write(byte);
-    return this.#backend.write(byte, () => {
-      this.#waitingForWritable = false;
-      if (this.#running && this.#tsrRetry > 0) this.#transmit();
-    });
+  /** Gives TSR to the backend. False if it is full; then it calls back. */
+  #send(): boolean {
+    const written = this.#waitingForWritable
+      ? this.#backend.write(this.#outgoing)
+      : this.#backend.write(this.#outgoing, this.#onWritable);
+    return written > 0;
   }
 
   #updateInterrupt(): void {
