@@ -2,7 +2,7 @@
 import { InformationRequest, OptionError } from "./errors.ts";
 import { parseJsonObject } from "./json.ts";
 import { describeProperties, type PropertiesOf, type PropertyTable } from "./property.ts";
-import { readProperties } from "./property.ts";
+import { readProperties } from "./property_reader.ts";
 import { parseKeyValues, parseOptionList, type Tree, type TreeObject } from "./syntax.ts";
 
 /** One place on the command line where an option stands. */

@@ -62,7 +62,7 @@ function keyEnd(text: string, start: number): number {
 
 /**
  * Reads an option list. `impliedKey` is the key of a first part that has none; `where` (such as
- * `-m 1x`) stands before warnings.
+ * `-m 1x: `) stands before warnings and errors.
  */
 export function parseOptionList(
   text: string,
@@ -98,14 +98,14 @@ export function parseOptionList(
           ? `nodelay=${value === "off" ? "on" : "off"}`
           : `${key}=${value}`;
         warnings.push(
-          `${where}: warning: short-form boolean option '${word}' deprecated\nPlease use ${advice} instead`,
+          `${where}warning: short-form boolean option '${word}' deprecated\nPlease use ${advice} instead`,
         );
       }
     }
     first = false;
     if (text[position] === ",") position++;
     if (key === "id" && !isIdentifier(value)) {
-      throw new OptionError(`${where}: Parameter 'id' expects an identifier`, identifierHint);
+      throw new OptionError(`${where}Parameter 'id' expects an identifier`, identifierHint);
     }
     pairs.push({ key, value });
   }
@@ -238,16 +238,26 @@ export function isList(tree: Tree | undefined): tree is readonly Tree[] {
   return Array.isArray(tree);
 }
 
-/** `later` laid over `earlier`, member by member: what giving an option twice means. */
-export function mergeTrees(earlier: TreeObject, later: TreeObject, where: string): TreeObject {
+/**
+ * `later` laid over `earlier`, member by member: what giving an option twice means. `prefix` stands before
+ * members' names in complaints.
+ */
+export function mergeTrees(
+  earlier: TreeObject,
+  later: TreeObject,
+  where: string,
+  prefix = "",
+): TreeObject {
   const merged: JsonObject = { ...earlier };
   for (const [key, value] of Object.entries(later)) {
     const before = merged[key];
     if (value === undefined) continue;
     if (before !== undefined && (typeof before === "object") !== (typeof value === "object")) {
-      throw new OptionError(`${where}Parameter '${key}' used inconsistently`);
+      throw new OptionError(`${where}Parameters '${prefix}${key}.*' used inconsistently`);
     }
-    merged[key] = isObject(before) && isObject(value) ? mergeTrees(before, value, where) : value;
+    merged[key] = isObject(before) && isObject(value)
+      ? mergeTrees(before, value, where, `${prefix}${key}.`)
+      : value;
   }
   return merged;
 }

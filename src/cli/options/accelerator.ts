@@ -7,10 +7,10 @@ import {
   integer,
   limited,
   onOffAuto,
-  readProperties,
   refused,
   text,
 } from "../property.ts";
+import { readProperties } from "../property_reader.ts";
 import type { TreeObject } from "../syntax.ts";
 import { type Occurrence, type Option, type OptionGroup, readList, without } from "../option.ts";
 import type {

@@ -8,14 +8,13 @@ import {
   integer,
   onOffAuto,
   type PropertiesOf,
-  readProperties,
   record,
   refused,
   required,
-  type Source,
   text,
   tree,
 } from "../property.ts";
+import { readProperties, type Source } from "../property_reader.ts";
 import { isObject, type Tree, type TreeObject } from "../syntax.ts";
 import { discriminator, without } from "../option.ts";
 import { isIdentifier } from "../values.ts";

@@ -1,14 +1,7 @@
 /** Character devices and what is connected to them: -chardev, -serial, -monitor, -qmp, -mon, -qtest. */
 import { InformationRequest, OptionError } from "../errors.ts";
-import {
-  boolean,
-  choice,
-  defaulting,
-  type PropertiesOf,
-  readProperties,
-  required,
-  text,
-} from "../property.ts";
+import { boolean, choice, defaulting, type PropertiesOf, required, text } from "../property.ts";
+import { readProperties } from "../property_reader.ts";
 import { identifierHint, parseOptionList } from "../syntax.ts";
 import { type Occurrence, type Option, type OptionGroup, readList } from "../option.ts";
 import {
@@ -18,6 +11,7 @@ import {
   type LegacyChardev,
   parseLegacyChardev,
 } from "../../backends/chardev_options.ts";
+import { parseInteger } from "../values.ts";
 import type { CharacterConnection, MonitorConfig } from "../config.ts";
 
 const monitorProperties = {
@@ -54,7 +48,8 @@ export class CharacterOptions implements OptionGroup {
   readonly #monitors: MonitorConfig[] = [];
   readonly #references: Reference[] = [];
   #compatMonitors = 0;
-  #defaultSerial = true;
+  /** -serial: made after what -chardev, -monitor and -qmp make, as servers may wait in this order. */
+  readonly #serialGiven: Occurrence[] = [];
   #defaultMonitor = true;
   #qtest: string | undefined;
   #qtestLog: string | undefined;
@@ -78,7 +73,11 @@ export class CharacterOptions implements OptionGroup {
         "connect the serial port to 'dev': stdio, null, none, pty, file:PATH, unix:PATH,",
         "tcp:HOST:PORT, chardev:ID, mon:... (shared with the monitor)",
       ],
-      apply: (occurrence) => this.#serialPort(occurrence),
+      apply: (occurrence) => {
+        this.#serialGiven.push(occurrence);
+        // A monitor on the serial port's terminal takes the default monitor's place.
+        if (occurrence.argument.startsWith("mon:")) this.#defaultMonitor = false;
+      },
     },
     {
       names: ["parallel"],
@@ -114,6 +113,15 @@ export class CharacterOptions implements OptionGroup {
       argument: "[chardev=]name[,mode=readline|control][,pretty=on|off]",
       help: ["connect a monitor to the character device 'name'"],
       apply: (occurrence) => this.#monitor(occurrence),
+    },
+    {
+      names: ["echr"],
+      argument: "chr",
+      help: ["1: on a shared terminal, ctrl-a escapes to the monitor"],
+      apply: ({ argument, where }) => {
+        if (parseInteger(argument) === 1n) return;
+        throw new OptionError(`${where}not available: the escape character is ctrl-a, '-echr 1'`);
+      },
     },
     {
       names: ["qtest"],
@@ -163,8 +171,7 @@ export class CharacterOptions implements OptionGroup {
     return legacy;
   }
 
-  #serialPort({ argument, where }: Occurrence): void {
-    this.#defaultSerial = false;
+  #serialPort({ argument, where }: Pick<Occurrence, "argument" | "where">): void {
     const legacy = this.#legacy(argument, `serial${this.#serial.length}`, where);
     const id = legacy.kind === "create"
       ? legacy.options.id
@@ -173,8 +180,6 @@ export class CharacterOptions implements OptionGroup {
       this.#serial.push({ kind: "none" });
       return;
     }
-    // A monitor on the serial port's terminal takes the default monitor's place.
-    if (legacy.kind === "create" && legacy.monitor) this.#defaultMonitor = false;
     this.#serial.push({ kind: "chardev", id });
     this.#references.push({
       id,
@@ -183,7 +188,7 @@ export class CharacterOptions implements OptionGroup {
   }
 
   #legacyMonitor(
-    { argument, where }: Occurrence,
+    { argument, where }: Pick<Occurrence, "argument" | "where">,
     mode: MonitorConfig["mode"],
     pretty: boolean,
   ): void {
@@ -222,8 +227,18 @@ export class CharacterOptions implements OptionGroup {
     if (nographic && daemonize) {
       throw new OptionError("-nographic cannot be used with -daemonize");
     }
-    if (createDefaults) this.#createDefaults(nographic);
+    const serial = this.#serialGiven.length > 0;
+    const monitor = !this.#defaultMonitor;
+    if (createDefaults && nographic && serial && !monitor) {
+      this.#legacyMonitor({ argument: "stdio", where: "" }, "readline", false);
+    }
     if (this.#qtest !== undefined) this.#legacy(this.#qtest, "qtest", "");
+    for (const occurrence of this.#serialGiven) this.#serialPort(occurrence);
+    if (createDefaults && !serial) {
+      // Without a terminal the port goes nowhere, but the guest finds it.
+      const argument = nographic ? monitor ? "stdio" : "mon:stdio" : "null";
+      this.#serialPort({ argument, where: "" });
+    }
     const chardevs = [...this.#chardevs.values()];
     const terminals = chardevs.filter(({ options }) => options.backend.kind === "stdio");
     for (const [index, { where }] of terminals.entries()) {
@@ -246,19 +261,6 @@ export class CharacterOptions implements OptionGroup {
         },
       }),
     };
-  }
-
-  /** What is there although nobody asked: the board's serial port, and on a terminal the monitor. */
-  #createDefaults(nographic: boolean): void {
-    const serial = this.#defaultSerial;
-    const monitor = this.#defaultMonitor;
-    const occurrence = (argument: string): Occurrence => ({ argument, where: "", warn: () => {} });
-    if (serial) {
-      // Without a terminal the port goes nowhere, but the guest finds it.
-      this.#serialPort(occurrence(nographic ? monitor ? "mon:stdio" : "stdio" : "null"));
-    } else if (nographic && monitor) {
-      this.#legacyMonitor(occurrence("stdio"), "readline", false);
-    }
   }
 }
 

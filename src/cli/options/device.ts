@@ -5,11 +5,9 @@ import {
   given,
   type PropertiesOf,
   type PropertyTable,
-  readProperties,
-  readProperty,
-  type Source,
   withDefaults,
 } from "../property.ts";
+import { readProperties, readProperty, type Source } from "../property_reader.ts";
 import { identifierHint, type Tree, type TreeObject } from "../syntax.ts";
 import {
   discriminator,

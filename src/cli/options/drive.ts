@@ -6,11 +6,11 @@ import {
   integer,
   limited,
   type PropertiesOf,
-  readProperties,
   refused,
   size,
   text,
 } from "../property.ts";
+import { readProperties } from "../property_reader.ts";
 import type { BlockErrorAction, BlockNode, BlockNodeOptions, DriveConfig } from "../config.ts";
 import { checkAio, checkNodeName, driverAdvice } from "./block_node.ts";
 
@@ -110,8 +110,12 @@ export function readDrive(
 ): DriveConfig {
   const { readonly, ...others } = values;
   const normal = readonly === undefined ? others : { "read-only": readonly, ...others };
+  const image = ["file", "file.filename", "format", "driver"];
   for (const name of Object.keys(normal)) {
     if (Object.hasOwn(driveProperties, name)) continue;
+    if (!image.some((name) => Object.hasOwn(normal, name))) {
+      throw new OptionError(`${where}Must specify either driver or file`);
+    }
     throw new OptionError(
       name.startsWith("file.")
         ? `${where}Block protocol 'file' doesn't support the option '${name.slice(5)}'`

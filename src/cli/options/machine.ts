@@ -6,11 +6,10 @@ import {
   integer,
   type PropertiesOf,
   type PropertyTable,
-  readProperties,
-  readSize,
   size,
   text,
 } from "../property.ts";
+import { readProperties, readSize } from "../property_reader.ts";
 import { mergeTrees, parseKeyValues, type TreeObject } from "../syntax.ts";
 import {
   type Occurrence,
@@ -35,8 +34,6 @@ import type { CpuTopology } from "../config.ts";
 const defaultMemorySize = 128 * 1024 ** 2;
 /** RAM sizes are rounded up to this. */
 const memoryGranularity = 8192;
-/** ACPI allows no more slots for memory. */
-const mostSlots = 256;
 
 const memoryOptionProperties = {
   size: text("Memory at start; a number without suffix is in MiB"),
@@ -80,7 +77,8 @@ export interface MachineAccelerators {
 export class MachineOptions implements OptionGroup {
   readonly title = "Machine options";
   #tree: TreeObject = {};
-  #option = "";
+  /** The last option that gave each property. */
+  readonly #given = new Map<string, string>();
   #memoryPath: string | undefined;
   #memoryPreallocate = false;
 
@@ -145,7 +143,7 @@ export class MachineOptions implements OptionGroup {
   }
 
   #merge(where: string, tree: TreeObject): void {
-    this.#option = where;
+    for (const name of Object.keys(tree)) this.#given.set(name, where);
     this.#tree = mergeTrees(this.#tree, tree, where);
   }
 
@@ -227,7 +225,7 @@ export class MachineOptions implements OptionGroup {
       dialect: "keyval",
       where: "",
       owner: `${type}-machine`,
-      option: this.#option,
+      option: (name: string) => this.#given.get(name) ?? "",
     } as const;
     if (type === "none") {
       const common = readProperties(commonProperties, source, values);
@@ -317,7 +315,6 @@ function memory(
         `must be at least the initial memory size (0x${bytes.toString(16)})`,
     );
   }
-  if (slots > mostSlots) throw new OptionError(`unsupported amount of memory slots: ${slots}`);
   return { size: bytes, slots, maximumSize: maximum ?? bytes };
 }
 

@@ -1,15 +1,7 @@
 /** Where the guest's state comes from: -incoming, -only-migratable. */
 import { OptionError } from "../errors.ts";
-import {
-  boolean,
-  integer,
-  list,
-  readProperties,
-  required,
-  type Source,
-  text,
-  tree,
-} from "../property.ts";
+import { boolean, integer, list, required, text, tree } from "../property.ts";
+import { readProperties, type Source } from "../property_reader.ts";
 import { isObject, type TreeObject } from "../syntax.ts";
 import {
   discriminator,

@@ -8,14 +8,13 @@ import {
   limited,
   type PropertiesOf,
   type PropertyTable,
-  readProperties,
   refused,
   required,
   size,
-  type Source,
   text,
   tree,
 } from "../property.ts";
+import { readProperties, type Source } from "../property_reader.ts";
 import { isObject, type Tree, type TreeObject } from "../syntax.ts";
 import { discriminator, without } from "../option.ts";
 import type { NetworkAddress, NetworkBackend } from "../config.ts";
@@ -178,9 +177,9 @@ function tap(read: PropertiesOf<typeof tapProperties>, where: string): NetworkBa
   return { ...common, source: { kind: "descriptors", names } };
 }
 
-/** A descriptor is a number, or a name that getfd gave it. */
+/** Inherited descriptors are known by their numbers. */
 function checkDescriptor(name: string, where: string): void {
-  if (!/^(?:[0-9]+|[a-zA-Z].*)$/.test(name)) {
+  if (!/^[0-9]+$/.test(name)) {
     throw new OptionError(`${where}Invalid file descriptor number '${name}'`);
   }
 }
@@ -308,7 +307,6 @@ function readAddress(value: Tree, source: Source, name: string): NetworkAddress 
     }
     case "fd": {
       const { str } = readProperties(descriptorProperties, source, rest, prefix);
-      checkDescriptor(str, where);
       return { kind: "fd", name: str };
     }
     default:

@@ -1,6 +1,7 @@
 /** Networking: -netdev, and the older -nic and -net with `none`. */
 import { InformationRequest, OptionError } from "../errors.ts";
-import { describeProperties, readProperties, required, text } from "../property.ts";
+import { describeProperties, required, text } from "../property.ts";
+import { readProperties } from "../property_reader.ts";
 import { parseKeyValues, type TreeObject } from "../syntax.ts";
 import {
   isJson,

@@ -11,13 +11,12 @@ import {
   onOffAuto,
   type PropertiesOf,
   type PropertyTable,
-  readProperties,
   refused,
   required,
   size,
-  type Source,
   text,
 } from "../property.ts";
+import { readProperties, type Source } from "../property_reader.ts";
 import { identifierHint, type TreeObject } from "../syntax.ts";
 import {
   discriminator,

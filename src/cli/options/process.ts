@@ -285,9 +285,10 @@ function display(occurrence: Occurrence): void {
     throw new InformationRequest("Available display types:\nnone");
   }
   const { type, ...others } = values;
-  if (type === undefined) throw new OptionError(`${where}Parameter 'type' is missing`);
-  if (type !== "none") {
-    throw new OptionError(`${where}Parameter 'type' does not accept value '${type}'`, headless);
+  const kind = values["vnc"] === undefined ? type : "vnc";
+  if (kind === undefined) throw new OptionError(`${where}Parameter 'type' is missing`);
+  if (kind !== "none") {
+    throw new OptionError(`${where}Parameter 'type' does not accept value '${kind}'`, headless);
   }
   const [other] = Object.keys(others);
   if (other !== undefined) throw new OptionError(`${where}Parameter '${other}' is unexpected`);
