@@ -8,8 +8,8 @@
  */
 import { Chardevs } from "./backends/chardevs.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
-import { IncomingFile } from "./channel/file.ts";
-import type { MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
+import { IncomingFile, OutgoingFile } from "./channel/file.ts";
+import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
 import { Kvm, KvmUnavailableError } from "./kvm/kvm.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import { Microvm } from "./machine/microvm.ts";
@@ -17,7 +17,9 @@ import { MachineRam } from "./machine/ram.ts";
 import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
 import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
-import { inheritedStream, Migration } from "./migration/migration.ts";
+import { inheritedStream, Migration, type OutgoingTarget } from "./migration/migration.ts";
+import { DescriptorStore } from "./backends/descriptor_store.ts";
+import { inspect } from "./inspection.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import type { MonitorContext } from "./monitor/context.ts";
@@ -66,11 +68,12 @@ export class VirtualMachine implements Disposable {
       return descriptor;
     };
     const events = undo.use(new EventHub(loop));
+    const descriptors = undo.use(new DescriptorStore());
     const environment: ChardevEnvironment = {
       loop,
       adopt,
-      takeNamedDescriptor: () => undefined,
-      tell: (line) => console.error(`molt: ${line}`),
+      takeNamedDescriptor: (name) => descriptors.takeNamed(name),
+      tell: (line) => console.error(line),
       quit: () => vm.board.machine.requestShutdown("host-ui"),
       commitDisks: () => {},
     };
@@ -120,9 +123,9 @@ export class VirtualMachine implements Disposable {
       blockers,
       statusChanged: () => {},
       keptDescriptors: () => [...keptRam(ram), ...chardevs.descriptors()],
-      beforeExec: () => {
+      beforeExec: async () => {
+        await vm.monitors.drained();
         chardevs.releaseTerminal();
-        return Promise.resolve();
       },
     }, !config.startPaused);
 
@@ -133,6 +136,8 @@ export class VirtualMachine implements Disposable {
         cont: () => board.machine.start(),
         reset: () => board.machine.requestReset("host-qmp-system-reset"),
         powerDown: () => board.machine.powerDown(),
+        injectNmi: () =>
+          board.machine.whileParked(() => board.machine.vcpus.forEach((v) => v.nmi())),
         wakeUp: () => {
           throw new Error("wake-up from suspend is not supported by this guest");
         },
@@ -143,7 +148,24 @@ export class VirtualMachine implements Disposable {
         uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
         package: `molt ${version}`,
       },
+      ...inspect(board, config),
       chardevs,
+      descriptors,
+      migration: {
+        migrate: (uri) => migration.start(outgoingTarget(uri)),
+        cancel: () => migration.cancel(),
+        setParameters: (parameters) => {
+          for (const [name, value] of Object.entries(parameters)) {
+            if (value !== undefined) Object.assign(migration.parameters, { [name]: value });
+          }
+        },
+        query: () => ({
+          ...(migration.status === "none" ? {} : { status: migration.status }),
+          ...(migration.errorDescription === undefined
+            ? {}
+            : { "error-desc": migration.errorDescription }),
+        }),
+      },
     };
     const monitors = undo.use(new Monitors(context, events));
     for (const { chardev, mode, pretty } of config.monitors) {
@@ -255,9 +277,23 @@ function startUpSource({ boot, drives }: VirtualMachineConfig): StartUpSource {
       commandLine: boot.append ?? "",
     };
   }
-  const disk = drives.find((drive) => drive.protocol?.driver === "file")?.protocol;
-  if (disk?.driver === "file") return { kind: "disk", path: disk.filename };
+  const path = drives.map(({ node }) => node && imagePath(node)).find((found) => found);
+  if (path !== undefined) return { kind: "disk", path };
   return { kind: "nothing" };
+}
+
+function outgoingTarget(uri: string | undefined): OutgoingTarget | undefined {
+  if (uri === undefined) return undefined;
+  if (!uri.startsWith("file:")) throw new Error(`unknown migration protocol: ${uri}`);
+  const path = uri.slice("file:".length);
+  return { open: () => Promise.resolve(OutgoingFile.create(path)) };
+}
+
+/** The file or device at the bottom of a block node. */
+function imagePath(node: BlockNode): string | undefined {
+  if (node.driver === "null-co") return undefined;
+  if (node.driver !== "raw") return node.filename;
+  return typeof node.file === "string" ? undefined : imagePath(node.file);
 }
 
 /** RAM that lives in descriptors; named files are opened again. */

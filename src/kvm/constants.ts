@@ -44,6 +44,7 @@ export const Ioctl = {
   setRegs: write(0x82, 144),
   getSregs: read(0x83, 312),
   setSregs: write(0x84, 312),
+  translate: readWrite(0x85, 24),
   getMsrs: readWrite(0x88, 8),
   setMsrs: write(0x89, 8),
   setSignalMask: write(0x8b, 4),

@@ -73,6 +73,32 @@ export class KvmVm implements Disposable {
     ioctlValue(this.fd, Ioctl.createIrqchip, 0, "KVM_CREATE_IRQCHIP");
   }
 
+  /**
+   * Wires the first 24 global system interrupts as a PC has them: 0 to 15 to the PICs, all to the
+   * I/O APIC's pin of the same number, but the timer's (0) to pin 2.
+   */
+  setStandardRouting(): void {
+    const routes: [gsi: number, chip: number, pin: number][] = [];
+    for (let gsi = 0; gsi < 16; gsi++) {
+      const CASCADE = 2;
+      if (gsi !== CASCADE) routes.push([gsi, gsi >> 3, gsi & 7]);
+    }
+    for (let gsi = 0; gsi < 24; gsi++) {
+      if (gsi !== 2) routes.push([gsi, IrqChip.ioapic, gsi === 0 ? 2 : gsi]);
+    }
+    const KVM_IRQ_ROUTING_IRQCHIP = 1;
+    const bytes = new Uint8Array(8 + 48 * routes.length);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(0, routes.length, true);
+    routes.forEach(([gsi, chip, pin], i) => {
+      view.setUint32(8 + 48 * i, gsi, true);
+      view.setUint32(12 + 48 * i, KVM_IRQ_ROUTING_IRQCHIP, true);
+      view.setUint32(24 + 48 * i, chip, true);
+      view.setUint32(28 + 48 * i, pin, true);
+    });
+    ioctl(this.fd, Ioctl.setGsiRouting, bytes, "KVM_SET_GSI_ROUTING");
+  }
+
   /** Turns on a capability of the virtual machine. */
   enableCapability(capability: number, ...values: number[]): void {
     const bytes = new Uint8Array(104);

@@ -120,6 +120,7 @@ export class Microvm implements Disposable {
     this.vm = undo.use(new KvmVm(kvm));
     this.slots = new MemorySlots(this.vm, ram.memory);
     this.vm.createIrqchip();
+    this.vm.setStandardRouting();
     if (options.pit) this.vm.createPit();
 
     const clock = undo.use(new MachineClock(loop));

@@ -5,7 +5,7 @@
  */
 import type { BootFile, InitialCpu } from "../boot/boot.ts";
 import { loadBootSector } from "../boot/boot_sector.ts";
-import { layOutFirmware } from "../boot/firmware.ts";
+import { layOutFirmware, resetOnlyFirmware } from "../boot/firmware.ts";
 import { loadKernel } from "../boot/kernel.ts";
 import { lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
 import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
@@ -59,10 +59,10 @@ export function loadStartUp(
       firmware.set(source.image.bytes);
       return { mode: "reset vector" };
     case "kernel":
-      firmware.fill(0);
+      firmware.set(resetOnlyFirmware(firmware.length));
       return loadDirectly(source, machine, ram);
     case "disk":
-      firmware.fill(0);
+      firmware.set(resetOnlyFirmware(firmware.length));
       return loadBootSector(ram.memory, firstSector(source.path));
     case "nothing":
       firmware.fill(0);

@@ -27,7 +27,11 @@ export class GuestMemory {
   /** Sorted by address; regions do not overlap. */
   readonly regions: readonly MemoryRegion[];
 
+  /** Bytes of RAM in all regions. */
+  readonly size: number;
+
   constructor(regions: readonly MemoryRegion[]) {
+    this.size = regions.reduce((sum, region) => sum + region.size, 0);
     this.regions = [...regions].sort((a, b) => a.address - b.address);
   }
 

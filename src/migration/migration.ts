@@ -88,7 +88,8 @@ export class Migration {
     this.#cancelRequested = false;
     this.#errorDescription = undefined;
     this.#setStatus("setup");
-    void this.#attempt(target, command);
+    // The monitor's reply goes out first.
+    setTimeout(() => void this.#attempt(target, command));
   }
 
   /** Asks the attempt under way to end. */

@@ -35,7 +35,7 @@ export async function sendMachine(context: OutgoingContext): Promise<void> {
   const runState = machine.runState;
   const writer = new StreamWriter(channel.position);
   const flush = () => channel.write(writer.take());
-  const ram = ramSender(context, writer, flush);
+  await using ram = ramSender(context, writer, flush);
 
   if (mode !== "normal") machine.stop("finish-migrate");
   context.advance("active");
@@ -45,7 +45,7 @@ export async function sendMachine(context: OutgoingContext): Promise<void> {
     ...(source.uuid === undefined ? {} : { uuid: source.uuid }),
   });
   await ram.begin();
-  while (machine.running && await ram.pass() > 0) await flush();
+  while (machine.running && !await ram.pass()) await flush();
 
   machine.stop("finish-migrate");
   context.advance("device");

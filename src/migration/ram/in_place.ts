@@ -2,10 +2,11 @@
 import type { RamBlock } from "../../memory/ram_block.ts";
 import { RAM_SECTION_ID } from "../device_state.ts";
 import type { StreamWriter } from "../stream/stream_writer.ts";
-import type { RamSender } from "./sender.ts";
+import { emptyRamStatistics, type RamSender } from "./sender.ts";
 
 /** Lists blocks only. */
 export class InPlaceSender implements RamSender {
+  readonly statistics = emptyRamStatistics();
   readonly #writer: StreamWriter;
   readonly #blocks: readonly RamBlock[];
 
@@ -23,13 +24,17 @@ export class InPlaceSender implements RamSender {
     return Promise.resolve();
   }
 
-  pass(): Promise<number> {
-    return Promise.resolve(0);
+  pass(): Promise<boolean> {
+    return Promise.resolve(true);
   }
 
   finish(): Promise<void> {
     this.#writer.beginRam("end", RAM_SECTION_ID);
     this.#writer.endRam(RAM_SECTION_ID);
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
     return Promise.resolve();
   }
 }

@@ -2,13 +2,14 @@
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
 import { RAM_SECTION_ID } from "../device_state.ts";
 import type { StreamWriter } from "../stream/stream_writer.ts";
-import type { RamSender } from "./sender.ts";
+import { emptyRamStatistics, type RamSender } from "./sender.ts";
 
 /** How much is collected before it is sent on. */
 const BATCH = 1 << 20;
 
 /** Sends every page once. `flush` sends what the writer has collected. */
 export class PageStreamSender implements RamSender {
+  readonly statistics = emptyRamStatistics();
   readonly #writer: StreamWriter;
   readonly #blocks: readonly RamBlock[];
   readonly #flush: () => Promise<void>;
@@ -28,8 +29,8 @@ export class PageStreamSender implements RamSender {
     return Promise.resolve();
   }
 
-  pass(): Promise<number> {
-    return Promise.resolve(0);
+  pass(): Promise<boolean> {
+    return Promise.resolve(true);
   }
 
   async finish(): Promise<void> {
@@ -46,5 +47,9 @@ export class PageStreamSender implements RamSender {
       }
     }
     this.#writer.endRam(RAM_SECTION_ID);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
   }
 }

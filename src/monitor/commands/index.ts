@@ -1,9 +1,23 @@
 /** Every command. Loading this loads zod: import it when the guest runs, or when a client asks. */
 import { type CommandTable, commandTable } from "../command.ts";
+import { blockCommands } from "./block.ts";
+import { chardevCommands } from "./chardev.ts";
+import { descriptorCommands } from "./descriptors.ts";
+import { machineCommands } from "./machine.ts";
+import { memoryCommands } from "./memory.ts";
+import { migrationCommands } from "./migration.ts";
+import { objectCommands } from "./objects.ts";
 import { sessionCommands } from "./session.ts";
 import { statusCommands } from "./status.ts";
 
 export const commands: CommandTable = commandTable([
   ...sessionCommands,
   ...statusCommands,
+  ...machineCommands,
+  ...memoryCommands,
+  ...chardevCommands,
+  ...descriptorCommands,
+  ...blockCommands,
+  ...objectCommands,
+  ...migrationCommands,
 ]);

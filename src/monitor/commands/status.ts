@@ -56,6 +56,11 @@ export const statusCommands = [
     run: ({ machine }) => machine.wakeUp(),
   }),
   defineCommand({
+    name: "inject-nmi",
+    arguments: empty,
+    run: ({ machine }) => machine.injectNmi(),
+  }),
+  defineCommand({
     name: "quit",
     arguments: empty,
     run: ({ machine }) => machine.quit(),

@@ -1,0 +1,76 @@
+/** The guest's memory: what it is made of, and its bytes. */
+import { z } from "zod";
+import { openFile, OpenFlags, write } from "../../native/file.ts";
+import { defineCommand } from "../command.ts";
+import type { MemoryControl } from "../context.ts";
+import { describeRamBlocks } from "../human_readable.ts";
+import { empty, integer, struct } from "../types.ts";
+
+/** Bytes copied at a time. */
+const CHUNK = 1 << 20;
+
+/** Writes `length` bytes of guest-physical memory to a new file. */
+export function savePhysicalMemory(
+  memory: MemoryControl,
+  address: number,
+  length: number,
+  path: string,
+): void {
+  const { writeOnly, create, truncate } = OpenFlags;
+  using file = openFile(path, writeOnly | create | truncate);
+  for (let done = 0; done < length;) {
+    const size = Math.min(CHUNK, length - done);
+    const bytes = memory.readPhysical(address + done, size);
+    if (bytes === undefined) {
+      throw new Error(`Invalid addr 0x${(address + done).toString(16)}/size ${size} specified`);
+    }
+    const copy = new Uint8Array(bytes);
+    for (let at = 0; at < size;) at += write(file.fd, copy.subarray(at)) ?? 0;
+    done += size;
+  }
+}
+
+export const memoryCommands = [
+  defineCommand({
+    name: "query-memdev",
+    arguments: empty,
+    returns: z.array(struct({
+      id: z.string().optional(),
+      size: integer("size"),
+      merge: z.boolean(),
+      dump: z.boolean(),
+      prealloc: z.boolean(),
+      share: z.boolean(),
+      reserve: z.boolean().optional(),
+      "host-nodes": z.array(integer("uint16")),
+      policy: z.enum(["default", "preferred", "bind", "interleave"]),
+    })),
+    run: ({ memory }) =>
+      memory.backends().map((backend) => ({
+        ...backend,
+        "host-nodes": [],
+        policy: "default" as const,
+      })),
+  }),
+  defineCommand({
+    name: "query-memory-size-summary",
+    arguments: empty,
+    returns: struct({ "base-memory": integer("size"), "plugged-memory": integer("size") }),
+    run: ({ memory }) => ({ "base-memory": memory.size, "plugged-memory": 0 }),
+  }),
+  defineCommand({
+    name: "x-query-ramblock",
+    arguments: empty,
+    returns: struct({ "human-readable-text": z.string() }),
+    run: ({ memory }) => ({ "human-readable-text": describeRamBlocks(memory.ramBlocks()) }),
+  }),
+  defineCommand({
+    name: "pmemsave",
+    arguments: struct({
+      val: integer("uint64"),
+      size: integer("uint64"),
+      filename: z.string(),
+    }),
+    run: ({ memory }, { val, size, filename }) => savePhysicalMemory(memory, val, size, filename),
+  }),
+];
