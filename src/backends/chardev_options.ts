@@ -84,7 +84,8 @@ export type LegacyChardev =
 /** Properties by name, as `-chardev` gives them; `backend` is the implied first one. */
 export type ChardevProperties = ReadonlyMap<string, string>;
 
-const DEFAULT_RINGBUF_SIZE = 65536;
+/** Bytes. */
+export const DEFAULT_RINGBUF_SIZE = 65536;
 
 /** Every property of -chardev in QEMU 11.1, and `cpr`, which is molt's. */
 const knownProperties: ReadonlySet<string> = new Set([

@@ -146,6 +146,11 @@ export class Chardevs implements Disposable {
     chardev[Symbol.dispose]();
   }
 
+  /** Sends a serial line's break to the other end of `id`. None of the devices can: it is lost. */
+  sendBreak(id: string): void {
+    if (!this.#slots.has(id)) throw new ChardevError(`Chardev '${id}' not found`);
+  }
+
   /** The descriptors of all devices whose connections survive this process. */
   descriptors(): NamedDescriptor[] {
     return Array.from(this.#slots.values()).flatMap(({ chardev }) =>

@@ -3,6 +3,7 @@ import type { Chardev } from "../backends/chardev.ts";
 import type { ChardevOptions } from "../backends/chardev_options.ts";
 import type { ChardevInfo } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
+import type { CpuRegisters } from "../kvm/inspect.ts";
 import type { RunState } from "../machine/run_state.ts";
 import type { ObjectTree } from "./object_tree.ts";
 
@@ -19,6 +20,8 @@ export interface MachineControl {
   reset(): void;
   /** Presses the power button. */
   powerDown(): void;
+  /** Interrupts every vCPU with an NMI. */
+  injectNmi(): void;
   /** Wakes a suspended guest. Throws if the machine knows no suspend. */
   wakeUp(): void;
   /** Ends the process, after what is under way. */
@@ -48,35 +51,6 @@ export interface CpuInfo {
   readonly coreId: number;
   /** Of the hyperthread within its core. */
   readonly smtId: number;
-}
-
-/** A segment register's visible and hidden parts; `flags` are the descriptor's upper half. */
-export interface SegmentInfo {
-  readonly selector: number;
-  readonly base: bigint;
-  readonly limit: number;
-  readonly flags: number;
-}
-
-/** A vCPU's registers. */
-export interface CpuRegisters {
-  /** RAX to R15 in the order of their numbers: RAX RCX RDX RBX RSP RBP RSI RDI R8 ... */
-  readonly general: readonly bigint[];
-  readonly rip: bigint;
-  readonly rflags: bigint;
-  readonly segments: Readonly<
-    Record<"ES" | "CS" | "SS" | "DS" | "FS" | "GS" | "LDT" | "TR", SegmentInfo>
-  >;
-  readonly gdt: { readonly base: bigint; readonly limit: number };
-  readonly idt: { readonly base: bigint; readonly limit: number };
-  readonly cr0: bigint;
-  readonly cr2: bigint;
-  readonly cr3: bigint;
-  readonly cr4: bigint;
-  readonly efer: bigint;
-  /** DR0 to DR3, DR6, DR7. */
-  readonly debug: readonly bigint[];
-  readonly halted: boolean;
 }
 
 /** The vCPUs. The machine may be running: registers are those of a moment. */
@@ -134,8 +108,8 @@ export interface MemoryControl {
   readonly size: number;
   /** Guest-physical memory; `undefined` where there is no RAM. */
   readPhysical(address: number, length: number): Uint8Array | undefined;
-  /** Memory as vCPU `cpu` sees it; `undefined` where nothing is mapped. */
-  readVirtual(cpu: number, address: bigint, length: number): Uint8Array | undefined;
+  /** The guest-physical address that vCPU `cpu` sees at `address`; `undefined` if none. */
+  translate(cpu: number, address: bigint): number | undefined;
 }
 
 /** Character devices; `Chardevs` is this. */
@@ -145,6 +119,8 @@ export interface ChardevControl {
   create(options: ChardevOptions): Promise<Chardev>;
   change(options: ChardevOptions): Promise<Chardev>;
   remove(id: string): void;
+  /** Sends a serial line's break to the other end. */
+  sendBreak(id: string): void;
 }
 
 /** A node of the block layer: a file, or a format over one. */
@@ -191,6 +167,8 @@ export interface BlockControl {
 export interface IothreadInfo {
   readonly id: string;
   readonly threadId: number;
+  /** Longest busy wait in ns. */
+  readonly pollMaxNs: number;
 }
 
 /** A machine type as query-machines shows it. */
@@ -201,23 +179,13 @@ export interface MachineTypeInfo {
   readonly defaultRamId: string;
 }
 
-/** An option of the command line as query-command-line-options shows it. */
-export interface OptionInfo {
-  readonly option: string;
-  readonly parameters: readonly {
-    readonly name: string;
-    readonly type: "string" | "boolean" | "number" | "size";
-    readonly help?: string;
-    readonly default?: string;
-  }[];
-}
-
 /** What this program can do, whatever the machine. */
 export interface Capabilities {
   /** Accelerators that are built in, and the one in use. */
   readonly accelerators: { readonly enabled: string; readonly present: readonly string[] };
   readonly machineTypes: readonly MachineTypeInfo[];
-  options(): Promise<readonly OptionInfo[]>;
+  /** True for a driver that -device knows. */
+  isDeviceModel(driver: string): boolean;
 }
 
 /** Moving the machine to another process, host or file. */
@@ -240,6 +208,13 @@ export interface MigrationControl {
 export interface MonitorContext {
   readonly machine: MachineControl;
   readonly identity: Identity;
+  readonly capabilities: Capabilities;
+  readonly cpus: CpuControl;
+  readonly memory: MemoryControl;
+  readonly block: BlockControl;
+  readonly iothreads: readonly IothreadInfo[];
   readonly chardevs: ChardevControl;
+  readonly descriptors: DescriptorStore;
+  readonly objects: ObjectTree;
   readonly migration: MigrationControl;
 }

@@ -1,5 +1,6 @@
 /** The types of QMP's schema as zod schemas, which check, document and describe arguments and results. */
 import { z } from "zod";
+import type { JsonValue } from "./qmp/json_value.ts";
 
 /** QAPI's names of built-in and sized integer types with their ranges. */
 const integerRanges = {
@@ -50,6 +51,10 @@ export function wideInteger(name: "int" | "uint64" | "size"): z.ZodType<number |
     { params: { expects: expectations[name] } },
   ).meta({ qapi: "int" });
 }
+
+/** Any JSON value. */
+export const anyValue: z.ZodType<JsonValue> = z.custom<JsonValue>((value) => value !== undefined)
+  .meta({ qapi: "any" });
 
 /** Arguments or results with these members and no other. */
 export const struct = z.strictObject;
