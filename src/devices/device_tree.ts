@@ -22,6 +22,7 @@ const FIRST_PHANDLE = 0x8000;
 /** Second interrupt cell: edge, as the transports have it. */
 const EDGE = 0;
 
+/** Builds the file. */
 export function buildDeviceTree(configuration: DeviceTreeConfiguration): Uint8Array<ArrayBuffer> {
   const tree = new FlatDeviceTree();
   const { root } = tree;

@@ -7,6 +7,7 @@ export interface Fifo8State {
   num: number;
 }
 
+/** The ring. */
 export class Fifo8 {
   readonly #data: Uint8Array<ArrayBuffer>;
   #head = 0;

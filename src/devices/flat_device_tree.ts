@@ -71,6 +71,7 @@ class StringsBlock {
   }
 }
 
+/** A tree under construction. */
 export class FlatDeviceTree {
   readonly #strings = new StringsBlock();
   readonly root = new DeviceTreeNode("", this.#strings);

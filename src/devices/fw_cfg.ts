@@ -17,6 +17,7 @@ import {
 import { type FwCfgState, fwCfgState } from "./fw_cfg_state.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
+/** Selector and data port; the DMA address register. */
 export const FW_CFG_PORT = 0x510;
 export const FW_CFG_PORT_LENGTH = 2;
 export const FW_CFG_DMA_PORT = 0x514;
@@ -105,6 +106,7 @@ interface File extends Item {
   name: string;
 }
 
+/** The device and what it offers. */
 export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   readonly idstr = "fw_cfg";
   readonly instanceId = 0;

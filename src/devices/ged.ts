@@ -51,6 +51,7 @@ export interface GedSurroundings {
   reset: () => void;
 }
 
+/** The device: its two register blocks, and the user's power button. */
 export class GenericEventDevice implements SavedDevice<GedState>, Resettable {
   readonly idstr = "acpi-ged";
   readonly instanceId = 0;

@@ -5,6 +5,7 @@
  */
 import type { RunStateListener, VirtualClock, VirtualTimer } from "./device.ts";
 
+/** The host's clock, with timers that stop when the machine does. */
 export class HostClock implements VirtualClock, RunStateListener {
   readonly #virtual: VirtualClock;
   readonly #realTime: () => bigint;

@@ -12,6 +12,7 @@ import type { AccessSize, InterruptLine, RegisterRegion, Resettable } from "./de
 import { type IoapicState, ioapicState } from "./ioapic_state.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
+/** Bytes of registers, and number of inputs. */
 export const IOAPIC_LENGTH = 0x1000;
 export const IOAPIC_PINS = 24;
 /** Of the microvm board's second one. */
@@ -50,6 +51,7 @@ export interface InterruptMessage {
   data: number;
 }
 
+/** An I/O APIC that sends its interrupts by `deliver`. */
 export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resettable {
   readonly idstr = "ioapic";
   readonly instanceId: number;

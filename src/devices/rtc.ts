@@ -22,6 +22,7 @@ import { type RtcState, rtcState } from "./rtc_state.ts";
 import { readBytes, writeBytes } from "./split_access.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
+/** Index and data port, and the interrupt. */
 export const RTC_PORT = 0x70;
 export const RTC_PORT_LENGTH = 2;
 export const RTC_IRQ = 8;
@@ -83,6 +84,7 @@ export function rtcStartTime(base: RtcBase, hostSeconds: number): number {
   return base;
 }
 
+/** The clock at its two ports. */
 export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   readonly idstr = "mc146818rtc";
   readonly instanceId = 0;

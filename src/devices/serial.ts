@@ -90,6 +90,7 @@ export interface SerialSurroundings {
   backend: CharacterBackend;
 }
 
+/** A UART at eight ports. The machine must tell it when it starts and stops. */
 export class Serial
   implements
     RegisterRegion,

@@ -36,6 +36,7 @@ const FIELD_DWORD_ACCESS = 0x03;
 const FIELD_WRITE_AS_ZEROS = 0x40;
 const METHOD_SERIALIZED = 0x08;
 
+/** Local0 */
 export const local0: Aml = [LOCAL0_OP];
 
 /** An integer constant in its shortest encoding, up to 32 bits. */
@@ -47,6 +48,7 @@ export function integer(value: number): Aml {
   return [DWORD_PREFIX, ...u32(value)];
 }
 
+/** A string constant of ASCII characters. */
 export function string(text: string): Aml {
   return [STRING_PREFIX, ...ascii(text), 0];
 }
