@@ -17,11 +17,11 @@ export interface ConfigFileOption {
 }
 
 /** Groups whose names are not those of their options. */
-const groupNames: Readonly<Record<string, string>> = {
-  "boot-opts": "boot",
-  "memory": "m",
-  "smp-opts": "smp",
-};
+const groupNames: ReadonlyMap<string, string> = new Map([
+  ["boot-opts", "boot"],
+  ["memory", "m"],
+  ["smp-opts", "smp"],
+]);
 
 /** Options that are groups of the same name. */
 const groups = new Set([
@@ -38,7 +38,7 @@ export function parseConfigFile(text: string, where: string): readonly ConfigFil
     const group = /^\s*\[\s*([^\]"\s]+)(?:\s+"([^"]*)")?\s*\]\s*$/.exec(line);
     if (group !== null) {
       const [, name = "", id] = group;
-      const option = groups.has(name) ? name : groupNames[name];
+      const option = groups.has(name) ? name : groupNames.get(name);
       if (option === undefined) throw new OptionError(`${where}There is no option group '${name}'`);
       options.push({ name: option, properties: id === undefined ? [] : [property("id", id)] });
       continue;

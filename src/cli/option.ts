@@ -46,7 +46,8 @@ export function readList(
 ): { readonly values: Readonly<Record<string, string>>; readonly help: boolean } {
   const list = parseOptionList(argument, where, impliedKey);
   for (const warning of list.warnings) warn(warning);
-  const values: Record<string, string> = {};
+  // Without a prototype, so that no key means anything but itself.
+  const values: Record<string, string> = Object.create(null);
   for (const { key, value } of list.pairs) values[key] = value;
   return { values, help: list.help };
 }

@@ -52,7 +52,7 @@ export type SizeResult =
  * or a hexadecimal number. `unit` is the suffix assumed when there is none.
  */
 export function parseSize(text: string, unit: "B" | "M" = "B"): SizeResult {
-  const match = /^\s*(-?)(0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?)([a-zA-Z]?)$/.exec(text);
+  const match = /^\s*(-?)(0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)([a-zA-Z]?)$/.exec(text);
   if (match === null) return { kind: "invalid" };
   const [, sign, digits = "", suffix = ""] = match;
   const scale = sizeSuffixes[(suffix || unit).toUpperCase()];

@@ -182,7 +182,7 @@ function readNamed(
   where: string,
   owner: string,
 ): unknown {
-  const property = table[name];
+  const property = Object.hasOwn(table, name) ? table[name] : undefined;
   if (property === undefined) {
     throw new OptionError(`${where}Property '${owner}.${name}' not found`);
   }

@@ -78,18 +78,24 @@ const unixProperties = {
 const descriptorProperties = { str: required(text()) };
 
 /** Backends that QEMU has and molt has not, with what to use instead. */
-const foreignBackends: Readonly<Record<string, string>> = {
-  user: "there is no network stack in this process: run 'passt --socket PATH' and use " +
+const foreignBackends: ReadonlyMap<string, string> = new Map([
+  [
+    "user",
+    "there is no network stack in this process: run 'passt --socket PATH' and use " +
     "'stream,id=ID,server=off,addr.type=unix,addr.path=PATH', or use tap",
-  passt: "run 'passt --socket PATH' and use " +
+  ],
+  [
+    "passt",
+    "run 'passt --socket PATH' and use " +
     "'stream,id=ID,server=off,addr.type=unix,addr.path=PATH'",
-  hubport: "connect a bridge of the host by tap",
-  bridge: "create a tap interface on the bridge and use 'tap,ifname=NAME,script=no'",
-  l2tpv3: "create an l2tp interface on the host and connect it by tap",
-  vde: "use 'stream' or 'tap'",
-  "vhost-user": "use 'stream' or 'tap'",
-  "vhost-vdpa": "use 'tap'",
-};
+  ],
+  ["hubport", "connect a bridge of the host by tap"],
+  ["bridge", "create a tap interface on the bridge and use 'tap,ifname=NAME,script=no'"],
+  ["l2tpv3", "create an l2tp interface on the host and connect it by tap"],
+  ["vde", "use 'stream' or 'tap'"],
+  ["vhost-user", "use 'stream' or 'tap'"],
+  ["vhost-vdpa", "use 'tap'"],
+]);
 
 /** What `-netdev help` lists. */
 export const netdevTypes = ["socket", "stream", "dgram", "tap"] as const;
@@ -130,7 +136,7 @@ export function readNetdev(values: TreeObject, source: Source): NetworkBackend {
     case "dgram":
       return dgram(readProperties(dgramProperties, source, rest), source);
   }
-  const advice = foreignBackends[type];
+  const advice = foreignBackends.get(type);
   throw new OptionError(
     advice === undefined
       ? `${where}Parameter 'type' does not accept value '${type}'`

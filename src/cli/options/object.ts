@@ -120,21 +120,21 @@ const tables = {
 type ObjectType = keyof typeof tables;
 
 /** Objects that QEMU has and molt has not, with advice. */
-const foreignObjects: Readonly<Record<string, string>> = {
-  secret: "images are not encrypted",
-  secret_keyring: "images are not encrypted",
-  "tls-creds-anon": "there is no TLS; use unix sockets or a tunnel",
-  "tls-creds-psk": "there is no TLS; use unix sockets or a tunnel",
-  "tls-creds-x509": "there is no TLS; use unix sockets or a tunnel",
-  "tls-cipher-suites": "there is no TLS; use unix sockets or a tunnel",
-  "throttle-group": "limit I/O with the host's cgroups",
-  "thread-context": "place threads with taskset(1)",
-  "main-loop": "the main loop has no parameters",
-  qtest: "use the option -qtest",
-  "sev-guest": "guests are not encrypted",
-  "sev-snp-guest": "guests are not encrypted",
-  "tdx-guest": "guests are not encrypted",
-};
+const foreignObjects: ReadonlyMap<string, string> = new Map([
+  ["secret", "images are not encrypted"],
+  ["secret_keyring", "images are not encrypted"],
+  ["tls-creds-anon", "there is no TLS; use unix sockets or a tunnel"],
+  ["tls-creds-psk", "there is no TLS; use unix sockets or a tunnel"],
+  ["tls-creds-x509", "there is no TLS; use unix sockets or a tunnel"],
+  ["tls-cipher-suites", "there is no TLS; use unix sockets or a tunnel"],
+  ["throttle-group", "limit I/O with the host's cgroups"],
+  ["thread-context", "place threads with taskset(1)"],
+  ["main-loop", "the main loop has no parameters"],
+  ["qtest", "use the option -qtest"],
+  ["sev-guest", "guests are not encrypted"],
+  ["sev-snp-guest", "guests are not encrypted"],
+  ["tdx-guest", "guests are not encrypted"],
+]);
 
 function isObjectType(type: string): type is ObjectType {
   return Object.hasOwn(tables, type);
@@ -182,7 +182,7 @@ export class ObjectOptions implements OptionGroup {
     if (!isObjectType(type)) {
       throw new OptionError(
         `${where}Parameter 'qom-type' does not accept value '${type}'`,
-        foreignObjects[type],
+        foreignObjects.get(type),
       );
     }
     if (help) {

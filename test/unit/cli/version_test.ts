@@ -1,0 +1,12 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { moltVersion, versionText } from "../../../src/cli/version.ts";
+
+Deno.test("the version is that of deno.json", async () => {
+  const text = await Deno.readTextFile(new URL("../../../deno.json", import.meta.url));
+  assertEquals(moltVersion, JSON.parse(text).version);
+});
+
+Deno.test("scripts find QEMU's version in the first line, people find molt's and the build", () => {
+  assertMatch(versionText, /^QEMU emulator version 11\.1\.\d+ \(molt \d+\.\d+\.\d+ build \S+\)\n/);
+  assertMatch(versionText, /\nmolt \d+\.\d+\.\d+, build \S+: /);
+});
