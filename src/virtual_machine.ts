@@ -17,6 +17,7 @@ import { MachineRam } from "./machine/ram.ts";
 import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
 import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
+import type { Timeline } from "./migration/cpr/timeline.ts";
 import { inheritedStream, Migration, type OutgoingTarget } from "./migration/migration.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { inspect } from "./inspection.ts";
@@ -56,6 +57,7 @@ export class VirtualMachine implements Disposable {
     config: VirtualMachineConfig,
     loop: EventLoop,
     inherited: InheritedDescriptors | undefined,
+    timeline: Timeline,
   ): Promise<VirtualMachine> {
     if (config.machine.type !== "microvm") {
       throw new Error(`-machine ${config.machine.type}: unsupported machine type`);
@@ -121,6 +123,7 @@ export class VirtualMachine implements Disposable {
         suppressDescription: config.machine.suppressVmdesc,
       },
       blockers,
+      timeline,
       statusChanged: () => {},
       keptDescriptors: () => [...keptRam(ram), ...chardevs.descriptors()],
       beforeExec: async () => {

@@ -12,6 +12,7 @@ import { IncomingFile, OutgoingFile } from "../channel/file.ts";
 import type { Blockers } from "./blockers.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./cpr/descriptors.ts";
 import { executeSuccessor, STREAM_NAME } from "./cpr/exec.ts";
+import type { Timeline } from "./cpr/timeline.ts";
 import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import { receiveMachine } from "./incoming.ts";
 import { sendMachine } from "./outgoing.ts";
@@ -23,6 +24,8 @@ import { isUnderWay, type MigrationStatus } from "./status.ts";
 export interface MigrationSurroundings {
   readonly source: MigratableMachine;
   readonly blockers: Blockers;
+  /** The moments of a live update. */
+  readonly timeline: Timeline;
   /** Tells of a change of status. */
   readonly statusChanged: (status: MigrationStatus) => void;
   /** The descriptors that a live update hands on: RAM, and what subsystems want to keep. */
@@ -105,8 +108,9 @@ export class Migration {
     inherited: InheritedDescriptors | undefined,
     adopted: ReadonlySet<string>,
   ): Promise<void> {
-    const target = this.#surroundings.source;
+    const { source: target, timeline } = this.#surroundings;
     this.#setStatus("setup");
+    timeline.mark("machine built");
     try {
       this.#setStatus("active");
       const runState = await receiveMachine({
@@ -116,7 +120,9 @@ export class Migration {
         inPlace: inherited !== undefined,
         inherited: (block) => adopted.has(block.name) || block.backing.kind === "path",
       });
+      timeline.mark("state loaded");
       this.#goOn(runState);
+      timeline.mark("running");
       this.#setStatus("completed");
     } catch (error) {
       this.#errorDescription = `load of migration failed: ${messageOf(error)}`;
@@ -129,7 +135,7 @@ export class Migration {
     target: OutgoingTarget | undefined,
     command: readonly string[],
   ): Promise<void> {
-    const { source, keptDescriptors, beforeExec } = this.#surroundings;
+    const { source, keptDescriptors, beforeExec, timeline } = this.#surroundings;
     const { mode } = this.parameters;
     const before = source.machine.runState;
     try {
@@ -138,6 +144,7 @@ export class Migration {
         source,
         mode,
         channel,
+        timeline,
         advance: (status) => this.#advance(status),
       });
       source.machine.setRunState("postmigrate");
@@ -145,7 +152,8 @@ export class Migration {
       if (mode === "cpr-exec") {
         await beforeExec();
         const stream = target ? [] : [{ name: STREAM_NAME, id: 0, fd: channel.fd }];
-        executeSuccessor(command, [...keptDescriptors(), ...stream]);
+        timeline.mark("executing");
+        executeSuccessor(command, [...keptDescriptors(), ...stream], [timeline.toEnvironment()]);
       }
     } catch (error) {
       this.#giveUp(error, before);

@@ -11,6 +11,7 @@
 import type { OutgoingChannel } from "../channel/channel.ts";
 import type { RunState } from "../machine/run_state.ts";
 import { saveDevices } from "./device_state.ts";
+import type { Timeline } from "./cpr/timeline.ts";
 import type { MigrationMode } from "./parameters.ts";
 import { InPlaceSender } from "./ram/in_place.ts";
 import { PageStreamSender } from "./ram/page_stream.ts";
@@ -24,20 +25,26 @@ export interface OutgoingContext {
   readonly source: MigratableMachine;
   readonly mode: MigrationMode;
   readonly channel: OutgoingChannel;
+  readonly timeline: Timeline;
   /** Tells of a change of status; throws MigrationCancelled once somebody asked for the end. */
   advance(status: MigrationStatus): void;
 }
 
 /** Sends the whole machine. When it resolves, the machine is stopped and the stream complete. */
 export async function sendMachine(context: OutgoingContext): Promise<void> {
-  const { source, channel, mode } = context;
+  const { source, channel, mode, timeline } = context;
   const { machine } = source;
   const runState = machine.runState;
   const writer = new StreamWriter(channel.position);
   const flush = () => channel.write(writer.take());
   await using ram = ramSender(context, writer, flush);
 
-  if (mode !== "normal") machine.stop("finish-migrate");
+  const stop = () => {
+    timeline.mark("stop begins");
+    machine.stop("finish-migrate");
+    timeline.mark("stopped");
+  };
+  if (mode !== "normal") stop();
   context.advance("active");
   writer.begin({
     machineType: source.machineType,
@@ -47,7 +54,7 @@ export async function sendMachine(context: OutgoingContext): Promise<void> {
   await ram.begin();
   while (machine.running && !await ram.pass()) await flush();
 
-  machine.stop("finish-migrate");
+  if (mode === "normal") stop();
   context.advance("device");
   writer.command({ name: "SWITCHOVER_START" });
   await ram.finish();
@@ -55,6 +62,7 @@ export async function sendMachine(context: OutgoingContext): Promise<void> {
   writer.finish(!source.suppressDescription);
   await flush();
   await channel.finish();
+  timeline.mark("saved");
 }
 
 /** The run state as the stream tells it: what the destination is to go on with. */

@@ -9,7 +9,8 @@ export function cString(text: string): Uint8Array<ArrayBuffer> {
   if (text.includes("\0")) {
     throw new Error(`'${text.replaceAll("\0", "\\0")}' contains a NUL byte`);
   }
-  return new TextEncoder().encode(`${text}\0`);
+  // TypeScript before 5.9 does not know that encode gives an array of its own.
+  return new Uint8Array(new TextEncoder().encode(`${text}\0`));
 }
 
 /** `strings` as the C library takes lists: NUL-terminated, one after the other. */
@@ -49,14 +50,27 @@ function openEmbedded(path: string): Library {
   }
 }
 
+/** Where the library lies: beside a bundle, or in the build folder of the sources. */
+const candidates = ["libmolt.so", "../../build/libmolt.so"];
+
 function open(): Library {
-  const path = `${import.meta.dirname}/../../build/libmolt.so`;
-  if (Deno.build.standalone) return openEmbedded(path);
-  try {
-    return Deno.dlopen(path, symbols);
-  } catch (cause) {
-    throw new Error(`Could not load the C library; build it with 'deno task build:ffi'`, { cause });
+  const load = Deno.build.standalone ? openEmbedded : openFile;
+  const errors: unknown[] = [];
+  for (const candidate of candidates) {
+    try {
+      return load(`${import.meta.dirname}/${candidate}`);
+    } catch (error) {
+      errors.push(error);
+    }
   }
+  throw new AggregateError(
+    errors,
+    "Could not load the C library; build it with 'deno task build:ffi'",
+  );
+}
+
+function openFile(path: string): Library {
+  return Deno.dlopen(path, symbols);
 }
 
 /** Compares the C compiler's structure layouts with those written down in TypeScript. */

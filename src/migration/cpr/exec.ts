@@ -16,17 +16,17 @@ import { CPR_STATE_VARIABLE, type KeptDescriptor, writeExecState } from "./descr
 /** The name under which the stream's memfd is handed on when no URI was given. */
 export const STREAM_NAME = "molt.migration-stream";
 
-/** Executes `command` with `kept` open. Returns only by throwing. */
+/** Executes `command` with `kept` open and `variables` (`NAME=value`). Returns only by throwing. */
 export function executeSuccessor(
   command: readonly string[],
   kept: readonly KeptDescriptor[],
+  variables: readonly string[],
 ): never {
   using state = writeExecState(kept);
   const open: Fd[] = [state.fd, ...kept.map(({ fd }) => fd)];
-  const variables = environment().filter((entry) => !entry.startsWith(`${CPR_STATE_VARIABLE}=`));
   try {
     for (const fd of open) setCloseOnExec(fd, false);
-    execute(command, [...variables, `${CPR_STATE_VARIABLE}=${state.fd}`]);
+    execute(command, [...environment(), ...variables, `${CPR_STATE_VARIABLE}=${state.fd}`]);
   } catch (error) {
     for (const fd of open) setCloseOnExec(fd, true);
     throw error;
