@@ -25,6 +25,7 @@ import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import type { MonitorContext } from "./monitor/context.ts";
 import { EventLoop } from "./native/event_loop.ts";
+import { processId } from "./native/process.ts";
 import { version } from "./version.ts";
 
 /** A running virtual machine and everything around it. */
@@ -154,6 +155,14 @@ export class VirtualMachine implements Disposable {
       ...inspect(board, config),
       chardevs,
       descriptors,
+      update: {
+        query: () => ({
+          generation: timeline.generation,
+          pid: processId(),
+          version,
+          ...(timeline.parts ? { parts: { ...timeline.parts } } : {}),
+        }),
+      },
       migration: {
         migrate: (uri) => migration.start(outgoingTarget(uri)),
         cancel: () => migration.cancel(),

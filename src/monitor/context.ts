@@ -204,6 +204,18 @@ export interface MigrationControl {
   };
 }
 
+/** Live updates of this program under the guest. */
+export interface UpdateControl {
+  query(): {
+    /** Updates since the guest started. */
+    "generation": number;
+    "pid": number;
+    "version": string;
+    /** What the last update's pause was made of, in microseconds. */
+    "parts"?: Record<"stop" | "save" | "exec" | "start" | "build" | "load" | "resume", number>;
+  };
+}
+
 /** Everything that commands act on. */
 export interface MonitorContext {
   readonly machine: MachineControl;
@@ -217,4 +229,5 @@ export interface MonitorContext {
   readonly descriptors: DescriptorStore;
   readonly objects: ObjectTree;
   readonly migration: MigrationControl;
+  readonly update: UpdateControl;
 }

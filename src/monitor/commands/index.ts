@@ -9,10 +9,12 @@ import { migrationCommands } from "./migration.ts";
 import { objectCommands } from "./objects.ts";
 import { sessionCommands } from "./session.ts";
 import { statusCommands } from "./status.ts";
+import { updateCommands } from "./update.ts";
 
 export const commands: CommandTable = commandTable([
   ...sessionCommands,
   ...statusCommands,
+  ...updateCommands,
   ...machineCommands,
   ...memoryCommands,
   ...chardevCommands,
