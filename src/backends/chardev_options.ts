@@ -283,10 +283,10 @@ export function chardevFromProperties(properties: ChardevProperties): ChardevOpt
 }
 
 /**
- * `key=value,key=value` as the short spellings use it: `,,` is a comma, the first value may stand
+ * `key=value,key=value` as the short spellings and monitors use it: `,,` is a comma, the first value may stand
  * without its key, `server` means `server=on` and `nowait` means `wait=off`.
  */
-function parseProperties(text: string, impliedKey?: string): [string, string][] {
+export function parseProperties(text: string, impliedKey?: string): [string, string][] {
   if (text === "") return [];
   return text.replaceAll(",,", "\0").split(",").map((part, index) => {
     const item = part.replaceAll("\0", ",");

@@ -3,6 +3,7 @@ import { type CommandTable, commandTable } from "../command.ts";
 import { blockCommands } from "./block.ts";
 import { chardevCommands } from "./chardev.ts";
 import { descriptorCommands } from "./descriptors.ts";
+import { humanCommands } from "./human.ts";
 import { machineCommands } from "./machine.ts";
 import { memoryCommands } from "./memory.ts";
 import { migrationCommands } from "./migration.ts";
@@ -21,5 +22,6 @@ export const commands: CommandTable = commandTable([
   ...descriptorCommands,
   ...blockCommands,
   ...objectCommands,
+  ...humanCommands,
   ...migrationCommands,
 ]);

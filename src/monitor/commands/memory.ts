@@ -1,34 +1,9 @@
 /** The guest's memory: what it is made of, and its bytes. */
 import { z } from "zod";
-import { openFile, OpenFlags, write } from "../../native/file.ts";
 import { defineCommand } from "../command.ts";
-import type { MemoryControl } from "../context.ts";
 import { describeRamBlocks } from "../human_readable.ts";
+import { savePhysicalMemory } from "../save_memory.ts";
 import { empty, integer, struct } from "../types.ts";
-
-/** Bytes copied at a time. */
-const CHUNK = 1 << 20;
-
-/** Writes `length` bytes of guest-physical memory to a new file. */
-export function savePhysicalMemory(
-  memory: MemoryControl,
-  address: number,
-  length: number,
-  path: string,
-): void {
-  const { writeOnly, create, truncate } = OpenFlags;
-  using file = openFile(path, writeOnly | create | truncate);
-  for (let done = 0; done < length;) {
-    const size = Math.min(CHUNK, length - done);
-    const bytes = memory.readPhysical(address + done, size);
-    if (bytes === undefined) {
-      throw new Error(`Invalid addr 0x${(address + done).toString(16)}/size ${size} specified`);
-    }
-    const copy = new Uint8Array(bytes);
-    for (let at = 0; at < size;) at += write(file.fd, copy.subarray(at)) ?? 0;
-    done += size;
-  }
-}
 
 export const memoryCommands = [
   defineCommand({

@@ -1,0 +1,29 @@
+/** The human monitor's commands for programs. */
+import { z } from "zod";
+import { defineCommand } from "../command.ts";
+import { CommandError } from "../errors.ts";
+import { initialState } from "../hmp/state.ts";
+import { integer, struct } from "../types.ts";
+
+export const humanCommands = [
+  defineCommand({
+    name: "human-monitor-command",
+    arguments: struct({ "command-line": z.string(), "cpu-index": integer().optional() }),
+    returns: z.string(),
+    run: async (context, given, { takeDescriptor }) => {
+      const { "command-line": line, "cpu-index": cpu } = given;
+      if (cpu !== undefined && !context.cpus.list().some(({ index }) => index === cpu)) {
+        throw new CommandError("Parameter 'cpu-index' expects a CPU number");
+      }
+      const { runHumanLine } = await import("../hmp/runner.ts");
+      let output = "";
+      await runHumanLine({
+        context,
+        state: { ...initialState(), cpu: cpu ?? 0 },
+        print: (text) => output += text.replaceAll("\n", "\r\n"),
+        takeDescriptor,
+      }, line);
+      return output;
+    },
+  }),
+];

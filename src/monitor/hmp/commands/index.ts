@@ -1,0 +1,17 @@
+/** Every human monitor command. */
+import type { HumanCommand } from "../command.ts";
+import { chardevCommands } from "./chardev.ts";
+import { helpCommands } from "./help.ts";
+import { infoCommand } from "./info.ts";
+import { memoryCommands } from "./memory.ts";
+import { objectCommands } from "./objects.ts";
+import { runCommands } from "./run.ts";
+
+export const humanCommands: readonly HumanCommand[] = [
+  ...helpCommands,
+  infoCommand([]),
+  ...runCommands,
+  ...memoryCommands,
+  ...chardevCommands,
+  ...objectCommands,
+].sort((a, b) => a.names < b.names ? -1 : 1);
