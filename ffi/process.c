@@ -99,6 +99,11 @@ MOLT_EXPORT int32_t molt_kill(int32_t pid, int32_t signal)
 	return (int32_t)molt_result(kill(pid, signal));
 }
 
+MOLT_EXPORT int32_t molt_change_directory(const char *path)
+{
+	return (int32_t)molt_result(chdir(path));
+}
+
 MOLT_EXPORT int32_t molt_process_id(void)
 {
 	return getpid();

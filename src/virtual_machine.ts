@@ -26,6 +26,7 @@ import { Monitors } from "./monitor/monitors.ts";
 import type { MonitorContext } from "./monitor/context.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
+import { tell } from "./process/messages.ts";
 import { version } from "./version.ts";
 
 /** A running virtual machine and everything around it. */
@@ -76,7 +77,7 @@ export class VirtualMachine implements Disposable {
       loop,
       adopt,
       takeNamedDescriptor: (name) => descriptors.takeNamed(name),
-      tell: (line) => console.error(line),
+      tell,
       quit: () => vm.board.machine.requestShutdown("host-ui"),
       commitDisks: () => {},
     };
@@ -200,6 +201,11 @@ export class VirtualMachine implements Disposable {
   /** Resolves with the reason when the machine has ended. */
   get ended(): Promise<ShutdownReason> {
     return this.board.machine.ended;
+  }
+
+  /** Ends the machine, after what is under way. */
+  end(reason: ShutdownReason): void {
+    this.board.machine.requestShutdown(reason);
   }
 
   async #start(

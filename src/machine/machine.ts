@@ -7,6 +7,7 @@
  * Starting goes the other way round.
  */
 import type { EventLoop } from "../native/event_loop.ts";
+import { tell } from "../process/messages.ts";
 import { VcpuState } from "../native/vcpu_thread.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Resettable, RunStateListener } from "../devices/device.ts";
@@ -256,7 +257,7 @@ export class Machine {
   }
 
   #fail(reason: string): void {
-    console.error(`molt: ${reason}`);
+    tell(reason);
     this.stop("internal-error");
   }
 

@@ -124,6 +124,32 @@ export function readFile(path: string, limit = 1 << 30): Uint8Array<ArrayBuffer>
   return bytes;
 }
 
+/** The whole content of a file whose size the kernel does not tell, as in /proc; at most 1 MiB. */
+export function readFileUnsized(path: string): Uint8Array<ArrayBuffer> {
+  using descriptor = openFile(path, OpenFlags.readOnly);
+  const bytes = new Uint8Array(1 << 20);
+  let done = 0;
+  while (done < bytes.length) {
+    const count = read(descriptor.fd, bytes.subarray(done)) ?? 0;
+    if (count === 0) break;
+    done += count;
+  }
+  return bytes.subarray(0, done);
+}
+
+/**
+ * Takes a lock on the whole open file, to be held until it is closed everywhere: false if another
+ * open file has one that excludes it.
+ */
+export function lockFile(fd: Fd, kind: "read" | "write"): boolean {
+  const F_RDLCK = 0;
+  const F_WRLCK = 1;
+  const outcome = native.molt_lock(fd, kind === "read" ? F_RDLCK : F_WRLCK, 0n, 0n);
+  if (outcome === -Errno.EAGAIN) return false;
+  unwrap(outcome, () => `Could not lock descriptor ${fd}`);
+  return true;
+}
+
 export function unlink(path: string): void {
   unwrap(native.molt_unlink(cString(path)), `Could not remove '${path}'`);
 }

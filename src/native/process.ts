@@ -119,3 +119,15 @@ export function exitWithParent(): void {
 export function setProcessName(name: string): void {
   unwrap(native.molt_process_name(cString(name)), `Could not name the process '${name}'`);
 }
+
+/** Makes `path` the working directory. */
+export function changeDirectory(path: string): void {
+  unwrap(native.molt_change_directory(cString(path)), `Could not change to '${path}'`);
+}
+
+/** Makes standard input, output and error the open file `fd`. */
+export function replaceStandardStreams(fd: Fd): void {
+  for (const stream of [0, 1, 2]) {
+    unwrap(native.molt_duplicate_onto(fd, stream), `Could not replace descriptor ${stream}`);
+  }
+}

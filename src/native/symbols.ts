@@ -111,6 +111,7 @@ export const symbols = {
   molt_spawn: { parameters: [buffer, buffer, u32, buffer, u32, buffer, u32, i32], result: i32 },
   molt_wait_child: { parameters: [i32, buffer, i32], result: i32 },
   molt_kill: { parameters: [i32, i32], result: i32 },
+  molt_change_directory: { parameters: [buffer], result: i32 },
   molt_process_id: { parameters: [], result: i32 },
   molt_parent_id: { parameters: [], result: i32 },
   molt_parent_death_signal: { parameters: [i32], result: i32 },

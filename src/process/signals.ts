@@ -1,0 +1,17 @@
+/** Signals that end the machine as a user wants it ended: after what is under way. */
+
+const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Calls `end` for each signal that asks the process to end, until disposed. */
+export function onEndSignals(end: (signal: string) => void): Disposable {
+  const listeners = endSignals.map((signal) => {
+    const listener = () => end(signal);
+    Deno.addSignalListener(signal, listener);
+    return [signal, listener] as const;
+  });
+  return {
+    [Symbol.dispose]: () => {
+      for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
+    },
+  };
+}
