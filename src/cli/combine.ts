@@ -29,6 +29,11 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
     nographic: process.nographic,
     daemonize: process.daemonize,
   });
+  if (parts.machine.type === "microvm" && characterParts.serialPorts.length > 1) {
+    commandLine.warnings.push(
+      "warning: the board has one serial port: further -serial lead nowhere",
+    );
+  }
   const allObjects = withMemory(objects.finish(), parts);
   checkObjects(allObjects, characterParts.chardevs);
   const surroundings: DeviceSurroundings = {

@@ -264,7 +264,7 @@ export type NetworkAddress =
 export type CharacterConnection =
   /** Nothing: the port does not exist. */
   | { readonly kind: "none" }
-  /** A character device, by id. It is in `chardevs` or is to be created by the time it is needed. */
+  /** The device of `chardevs` with this id. */
   | { readonly kind: "chardev"; readonly id: string };
 
 /** -fw_cfg. */
@@ -396,8 +396,9 @@ export interface VirtualMachineConfig {
   readonly objects: readonly ObjectConfig[];
   readonly boot: BootConfig;
 
+  /** In the order in which they are made. */
   readonly chardevs: readonly ChardevOptions[];
-  /** By port number. Those beyond the board's ports are only created. */
+  /** By port number. The board has one port; devices of further ones are connected to nothing. */
   readonly serialPorts: readonly CharacterConnection[];
   readonly monitors: readonly MonitorConfig[];
 

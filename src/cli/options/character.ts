@@ -173,13 +173,11 @@ export class CharacterOptions implements OptionGroup {
 
   #serialPort({ argument, where }: Pick<Occurrence, "argument" | "where">): void {
     const legacy = this.#legacy(argument, `serial${this.#serial.length}`, where);
-    const id = legacy.kind === "create"
-      ? legacy.options.id
-      : legacy.kind === "chardev" && legacy.id;
-    if (id === false) {
-      this.#serial.push({ kind: "none" });
+    if (legacy.kind === "none") {
+      this.#serial.push(legacy);
       return;
     }
+    const id = legacy.kind === "create" ? legacy.options.id : legacy.id;
     this.#serial.push({ kind: "chardev", id });
     this.#references.push({
       id,

@@ -129,7 +129,7 @@ export class GuestOptions implements OptionGroup {
       { title: "fw_cfg", impliedKey: "name" },
     );
     const contents = [file, string, gen_id].filter((text) => text !== undefined);
-    if (name === "" || contents.length !== 1 || contents[0] === "" && string === undefined) {
+    if (name === "" || contents.length !== 1 || contents[0] === "") {
       throw new OptionError(
         `${where}name, plus exactly one of file, string and gen_id, are needed`,
       );

@@ -195,8 +195,15 @@ export class MachineOptions implements OptionGroup {
     });
   }
 
+  /** A property that must be text where it is given. */
+  #text(name: string): string | undefined {
+    const value = this.#tree[name];
+    if (value === undefined || typeof value === "string") return value;
+    throw new OptionError(`Invalid parameter type for '${name}', expected: string`);
+  }
+
   #type(): "microvm" | "none" {
-    const type = this.#tree["type"] ?? "microvm";
+    const type = this.#text("type") ?? "microvm";
     for (const { name } of machineTypes) if (name === type) return name;
     throw new OptionError(
       `unsupported machine type: "${type}"`,
@@ -206,10 +213,9 @@ export class MachineOptions implements OptionGroup {
 
   /** What the machine's properties say of accelerators. */
   accelerators(): MachineAccelerators {
-    const { accel, "kernel-irqchip": kernelIrqchip } = this.#tree;
     return given({
-      names: typeof accel === "string" ? accel : undefined,
-      kernelIrqchip: typeof kernelIrqchip === "string" ? kernelIrqchip : undefined,
+      names: this.#text("accel"),
+      kernelIrqchip: this.#text("kernel-irqchip"),
     });
   }
 

@@ -60,6 +60,7 @@ export const commonProperties = {
   smp: record(topologyProperties, "CPU topology"),
   "smp-cache": refused("the guest sees the host's caches"),
   "suppress-vmdesc": defaulting(boolean("Set on to disable self-describing migration"), false),
+  "kvm-shadow-mem": refused("the kernel sizes its shadow MMU itself; leave it out"),
   usb: limited(boolean("USB controller"), [false], "the board has no USB"),
   "x-change-vmfd-on-reset": limited(boolean(), [false], "leave it off"),
 };
@@ -97,4 +98,4 @@ export const microvmProperties = {
 };
 
 /** Properties that stand for -accel and its properties. */
-export const acceleratorProperties = ["accel", "kernel-irqchip", "kvm-shadow-mem"];
+export const acceleratorProperties = ["accel", "kernel-irqchip"];

@@ -1,6 +1,6 @@
 /** Networking: -netdev, and the older -nic and -net with `none`. */
 import { InformationRequest, OptionError } from "../errors.ts";
-import { describeProperties, required, text } from "../property.ts";
+import { describeProperties, given, required, text } from "../property.ts";
 import { readProperties } from "../property_reader.ts";
 import { parseKeyValues, type TreeObject } from "../syntax.ts";
 import {
@@ -60,8 +60,7 @@ export class NetworkOptions implements OptionGroup {
     if (dialect === "json" && type === undefined) {
       throw new OptionError(`${where}Parameter 'type' is missing`);
     }
-    const { id: given } = values;
-    const { id } = readProperties(idProperties, source, given === undefined ? {} : { id: given });
+    const { id } = readProperties(idProperties, source, given({ id: values["id"] }));
     const netdev: NetdevConfig = { id, ...readNetdev(without(values, "id"), source) };
     if (this.#netdevs.has(id)) {
       const what = dialect === "visitor" ? " for netdev" : "";

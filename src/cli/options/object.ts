@@ -104,6 +104,8 @@ const hmpMonitorProperties = {
   readline: defaulting(boolean("Line editing"), true),
 };
 
+const idProperties = { id: required(text("Name of the object")) };
+
 /** The objects that molt has, with their properties. */
 const tables = {
   "iothread": iothreadProperties,
@@ -192,8 +194,7 @@ export class ObjectOptions implements OptionGroup {
       );
     }
     const source: Source = { dialect: json ? "json" : "visitor", where };
-    const { id } = readProperties({ id: required(text()) }, source, { id: values["id"] ?? "" });
-    if (values["id"] === undefined) throw new OptionError(`${where}Parameter 'id' is missing`);
+    const { id } = readProperties(idProperties, source, given({ id: values["id"] }));
     const object = create(type, id, source, without(values, "qom-type", "id"));
     if (!isIdentifier(id)) {
       throw new OptionError("Parameter 'id' expects an identifier", identifierHint);
