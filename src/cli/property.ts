@@ -169,16 +169,26 @@ function typeName(type: PropertyType): string {
   }
 }
 
-/** One line for each property, as `-object TYPE,help` prints them. */
+/** One line for each property that may be given, as `-object TYPE,help` prints them. */
 export function describeProperties(table: PropertyTable): string {
-  return Object.keys(table).sort().map((name) => {
-    const property = table[name];
-    const head = `  ${name}=<${property === undefined ? "" : typeName(property.type)}>`;
-    const fallback = property?.fallback;
-    const given = fallback === undefined || typeof fallback === "object"
-      ? ""
-      : ` (default: ${typeof fallback === "boolean" ? (fallback ? "on" : "off") : fallback})`;
-    const help = `${property?.help ?? ""}${given}`.trim();
-    return help === "" ? head : `${head.padEnd(24)} - ${help}`;
-  }).join("\n");
+  return Object.entries(table)
+    .filter(([, { limit }]) => limit === undefined || limit.accepted.length > 0)
+    .toSorted(([a], [b]) => a < b ? -1 : 1)
+    .map(([name, { type, fallback, help }]) => {
+      const head = `  ${name}=<${typeName(type)}>`;
+      const text = `${help}${describeFallback(fallback)}`.trim();
+      return text === "" ? head : `${head.padEnd(24)} - ${text}`;
+    }).join("\n");
+}
+
+function describeFallback(fallback: unknown): string {
+  switch (typeof fallback) {
+    case "boolean":
+      return ` (default: ${fallback ? "on" : "off"})`;
+    case "number":
+    case "string":
+      return ` (default: ${fallback})`;
+    default:
+      return "";
+  }
 }

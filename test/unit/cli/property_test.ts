@@ -81,9 +81,14 @@ Deno.test("names that objects inherit are not properties", () => {
   }
 });
 
-Deno.test("help lists properties with types and defaults", () => {
+Deno.test("help lists the properties that may be given, with types and defaults", () => {
   assertEquals(
-    describeProperties({ size: table.size, policy: table.policy, share: table.share }),
+    describeProperties({
+      size: table.size,
+      policy: table.policy,
+      share: table.share,
+      numa: table.numa,
+    }),
     "  policy=<default|bind>\n" +
       "  share=<bool>           - Shared (default: off)\n" +
       "  size=<size>            - Bytes (default: 4096)",
