@@ -36,6 +36,22 @@ export interface ChardevEnvironment {
   commitDisks(): void;
 }
 
+/** Opens `path` for writing. Whether it is opened or created, the user said `open` it. */
+export function openOutput(path: string, flags: number): Descriptor {
+  try {
+    return openFile(path, flags, 0o666);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new SystemError(`Could not open '${path}'`, error.errno);
+  }
+}
+
+/** O_* flags for output: the file is emptied, or written at its end. */
+export function outputFlags(append: boolean): number {
+  const { writeOnly, create, truncate, append: atEnd } = OpenFlags;
+  return writeOnly | create | (append ? atEnd : truncate);
+}
+
 /** A file that takes output. What cannot be written, on a full disk say, is lost and told once. */
 export class OutputFile implements Disposable {
   readonly #path: string;
@@ -43,13 +59,11 @@ export class OutputFile implements Disposable {
   readonly #descriptor: Descriptor;
   #failed = false;
 
-  /** Takes over what a predecessor left as `name`, or opens `path`: emptied unless `append`. */
-  constructor(environment: ChardevEnvironment, path: string, append: boolean, name: string) {
-    const { writeOnly, create, truncate, append: atEnd } = OpenFlags;
-    const flags = writeOnly | create | (append ? atEnd : truncate);
+  /** Takes over `descriptor`, which is `path`'s. */
+  constructor(environment: ChardevEnvironment, path: string, descriptor: Descriptor) {
     this.#path = path;
     this.#environment = environment;
-    this.#descriptor = environment.adopt(name, 0) ?? openFile(path, flags, 0o666);
+    this.#descriptor = descriptor;
   }
 
   get fd(): Fd {

@@ -10,8 +10,13 @@ export class ChardevOptionError extends Error {
   override readonly name = "ChardevOptionError";
 }
 
-/** Where a socket chardev listens or connects; `fd` is a number or a name that getfd gave. */
-export type ChardevAddress = SocketAddress | { readonly kind: "fd"; readonly name: string };
+/** Where a socket chardev listens or connects. */
+export type ChardevAddress =
+  | SocketAddress
+  /** An inherited descriptor, by number. */
+  | { readonly kind: "fd"; readonly fd: number }
+  /** A descriptor that a monitor's getfd named. */
+  | { readonly kind: "named"; readonly name: string };
 
 /** A listening socket takes one client at a time, a connecting one is the client. */
 export type SocketRole =
@@ -188,7 +193,7 @@ function socketAddress(properties: ChardevProperties): ChardevAddress {
     return { kind: "inet", host, port };
   }
   if (fd === undefined || !/^[0-9]+$/.test(fd)) fail(`Unable to parse FD number ${fd ?? ""}`);
-  return { kind: "fd", name: fd };
+  return { kind: "fd", fd: Number(fd) };
 }
 
 function socketBackend(properties: ChardevProperties): ChardevBackendOptions {

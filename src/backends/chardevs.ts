@@ -1,12 +1,14 @@
 /** All character devices of the machine, by id. */
 import type { CharacterFrontend, CharacterPort } from "./character.ts";
 import type { Descriptor } from "../native/descriptor.ts";
+import { openFile } from "../native/file.ts";
 import {
   type Chardev,
   type ChardevEnvironment,
   ChardevError,
   type NamedDescriptor,
   OutputFile,
+  outputFlags,
 } from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
 import { createFdChardev, createPipeChardev } from "./duplex.ts";
@@ -199,8 +201,9 @@ export class Chardevs implements Disposable {
     if (options.logfile === undefined) return chardev;
     try {
       const { id, logfile, logappend } = options;
-      const name = `chardev/${id}/log`;
-      chardev.logTo(new OutputFile(this.#environment, logfile, logappend, name));
+      const log = this.#environment.adopt(`chardev/${id}/log`, 0) ??
+        openFile(logfile, outputFlags(logappend), 0o666);
+      chardev.logTo(new OutputFile(this.#environment, logfile, log));
     } catch (error) {
       chardev[Symbol.dispose]();
       throw error;

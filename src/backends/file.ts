@@ -1,7 +1,14 @@
 /** The `file` chardev: output to a file, input from another one if there is any. */
 import type { Descriptor } from "../native/descriptor.ts";
 import { openFile, OpenFlags, read } from "../native/file.ts";
-import { Chardev, type ChardevEnvironment, type NamedDescriptor, OutputFile } from "./chardev.ts";
+import {
+  Chardev,
+  type ChardevEnvironment,
+  type NamedDescriptor,
+  openOutput,
+  OutputFile,
+  outputFlags,
+} from "./chardev.ts";
 import type { ChardevBackendOptions, ChardevOptions } from "./chardev_options.ts";
 import { ByteStream } from "./stream.ts";
 
@@ -21,7 +28,9 @@ export class FileChardev extends Chardev {
       ? undefined
       : openFile(file.inputPath, readOnly | nonBlocking);
     try {
-      this.#output = new OutputFile(environment, file.path, file.append, `chardev/${this.id}/file`);
+      const output = environment.adopt(`chardev/${this.id}/file`, 0) ??
+        openOutput(file.path, outputFlags(file.append));
+      this.#output = new OutputFile(environment, file.path, output);
     } catch (error) {
       input?.[Symbol.dispose]();
       throw error;

@@ -49,13 +49,19 @@ function describe(address: SocketAddress, listener: Descriptor | undefined): str
   return `tcp:${bound === undefined ? `${address.host}:${address.port}` : describeInet(bound)}`;
 }
 
-/** A socket that came as a descriptor, by number or by a getfd name. */
-function takeSocket(environment: ChardevEnvironment, name: string): Descriptor {
-  const named = environment.takeNamedDescriptor(name);
-  if (named === undefined && !/^[0-9]+$/.test(name)) {
+/** A socket that came as a descriptor. */
+type SocketDescriptor = Extract<ChardevAddress, { kind: "fd" | "named" }>;
+
+function takeSocket(environment: ChardevEnvironment, address: SocketDescriptor): Descriptor {
+  const name = address.kind === "fd" ? String(address.fd) : address.name;
+  const descriptor = address.kind === "named"
+    ? environment.takeNamedDescriptor(name)
+    : isOpen(address.fd)
+    ? new Descriptor(address.fd)
+    : undefined;
+  if (descriptor === undefined && address.kind === "named") {
     throw new ChardevError(`File descriptor named '${name}' has not been found`);
   }
-  const descriptor = named ?? (isOpen(Number(name)) ? new Descriptor(Number(name)) : undefined);
   if (descriptor === undefined || status(descriptor.fd).kind !== "socket") {
     throw new ChardevError(`File descriptor '${name}' is not a socket`);
   }
@@ -179,19 +185,20 @@ export class SocketChardev extends Chardev {
     const { adopt } = this.#environment;
     this.#listener = adopt(`chardev/${this.id}/listener`, 0);
     const connection = adopt(`chardev/${this.id}/connection`, 0);
-    if (address.kind !== "fd") {
+    if (address.kind === "unix" || address.kind === "inet") {
       this.#address = address;
       if (this.#role.kind === "server") this.#listener ??= await listen(address);
       if (this.#role.kind === "server" && address.kind === "unix" && !address.abstract) {
         this.#socketFile = { path: address.path, identity: identify(address.path) };
       }
     } else if (this.#listener === undefined && connection === undefined) {
-      const socket = takeSocket(this.#environment, address.name);
+      const socket = takeSocket(this.#environment, address);
       this.#address = addressOf(socket.fd);
       if (this.#role.kind === "client") return this.#connected(socket);
       this.#listener = socket;
       if (!isListening(socket.fd)) {
-        throw new ChardevError(`File descriptor '${address.name}' is not a listening socket`);
+        const name = address.kind === "fd" ? address.fd : address.name;
+        throw new ChardevError(`File descriptor '${name}' is not a listening socket`);
       }
     }
     if (connection !== undefined) return this.#connected(connection);

@@ -65,6 +65,8 @@ function describeIssue(root: JsonObject, issue: Issue): string {
       return `Parameter '${memberName(issue.path)}' does not accept value '${value}'`;
     case "custom": {
       const expects: unknown = issue.params?.["expects"];
+      const type: unknown = issue.params?.["type"];
+      if (typeof type === "string") return wrongType(issue.path, type);
       if (typeof expects === "string") {
         return `Parameter '${memberName(issue.path)}' expects ${expects}`;
       }

@@ -1,5 +1,6 @@
 /** Copies guest memory to a file, as pmemsave does. */
-import { openFile, OpenFlags, write } from "../native/file.ts";
+import { openOutput } from "../backends/chardev.ts";
+import { OpenFlags, write } from "../native/file.ts";
 import type { MemoryControl } from "./context.ts";
 
 /** Bytes copied at a time. */
@@ -13,7 +14,7 @@ export function savePhysicalMemory(
   path: string,
 ): void {
   const { writeOnly, create, truncate } = OpenFlags;
-  using file = openFile(path, writeOnly | create | truncate);
+  using file = openOutput(path, writeOnly | create | truncate);
   for (let done = 0; done < length;) {
     const size = Math.min(CHUNK, length - done);
     const bytes = memory.readPhysical(address + done, size);

@@ -17,9 +17,9 @@ const integerRanges = {
 
 type IntegerName = keyof typeof integerRanges;
 
-/** What QEMU says a parameter expects that is no integer, or one out of range. */
+/** What QEMU says a parameter expects that is out of its type's range. */
 const expectations: Readonly<Record<IntegerName, string>> = {
-  int: "integer",
+  int: "int64",
   int8: "int8_t",
   int16: "int16_t",
   int32: "int32_t",
@@ -34,22 +34,31 @@ function isWhole(value: unknown): value is number | bigint {
   return typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value));
 }
 
+/** A type whose values are integers in `name`'s range, and errors what QEMU says of it. */
+function integerType<Value extends number | bigint>(
+  name: IntegerName,
+  isExact: (value: number | bigint) => value is Value,
+): z.ZodType<Value> {
+  const [lowest, highest] = integerRanges[name];
+  return z.custom<Value>().check(({ value, issues }) => {
+    const given: unknown = value;
+    if (!isWhole(given)) {
+      const params = name.startsWith("int") ? { type: "integer" } : { expects: "uint64" };
+      issues.push({ code: "custom", input: value, params });
+    } else if (given < lowest || given > highest || !isExact(given)) {
+      issues.push({ code: "custom", input: value, params: { expects: expectations[name] } });
+    }
+  }).meta({ qapi: "int" });
+}
+
 /** An integer that a number holds exactly: every sized type but the 64-bit ones, and counts. */
 export function integer(name: IntegerName = "int"): z.ZodType<number> {
-  const [lowest, highest] = integerRanges[name];
-  return z.custom<number>(
-    (value) => Number.isSafeInteger(value) && Number(value) >= lowest && Number(value) <= highest,
-    { params: { expects: expectations[name] } },
-  ).meta({ qapi: "int" });
+  return integerType(name, (value): value is number => Number.isSafeInteger(value));
 }
 
 /** A 64-bit integer: a bigint where a number does not hold it. */
 export function wideInteger(name: "int" | "uint64" | "size"): z.ZodType<number | bigint> {
-  const [lowest, highest] = integerRanges[name];
-  return z.custom<number | bigint>(
-    (value) => isWhole(value) && value >= lowest && value <= highest,
-    { params: { expects: expectations[name] } },
-  ).meta({ qapi: "int" });
+  return integerType(name, (value): value is number | bigint => isWhole(value));
 }
 
 /** Any JSON value. */

@@ -61,7 +61,7 @@ const backend = z.discriminatedUnion("type", [
   }),
   struct({
     type: z.literal("ringbuf"),
-    data: struct({ ...common, size: integer("size").optional() }),
+    data: struct({ ...common, size: integer().optional() }),
   }),
   struct({ type: z.literal("mux"), data: struct({ ...common, chardev: z.string() }) }),
 ]);
@@ -76,7 +76,7 @@ function socketAddress({ addr }: SocketData): ChardevAddress {
     case "inet":
       return { kind: "inet", ...addr.data };
     case "fd":
-      return { kind: "fd", name: addr.data.str };
+      return { kind: "named", name: addr.data.str };
   }
 }
 
@@ -150,6 +150,18 @@ function findRingbuf(chardevs: ChardevControl, id: string): RingbufChardev {
   return chardev;
 }
 
+function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
+  if (!/^[A-Za-z0-9+/=\s]*$/.test(text)) {
+    throw new CommandError("Base64 data contains invalid characters");
+  }
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch (cause) {
+    if (!(cause instanceof DOMException)) throw cause;
+    throw new CommandError("Base64 data is incomplete");
+  }
+}
+
 const dataFormat = z.enum(["utf8", "base64"]).optional();
 const pty = struct({ pty: z.string().optional() });
 
@@ -213,10 +225,7 @@ export const chardevCommands = [
     arguments: struct({ device: z.string(), data: z.string(), format: dataFormat }),
     run: ({ chardevs }, { device, data, format }) => {
       const ringbuf = findRingbuf(chardevs, device);
-      const bytes = format === "base64"
-        ? Uint8Array.from(atob(data), (character) => character.charCodeAt(0))
-        : new TextEncoder().encode(data);
-      ringbuf.write(bytes);
+      ringbuf.write(format === "base64" ? decodeBase64(data) : new TextEncoder().encode(data));
     },
   }),
   defineCommand({

@@ -52,7 +52,7 @@ Deno.test("-chardev properties become typed options with QEMU's defaults", () =>
     }],
     ["socket,fd=7,server=on,wait=off", {
       kind: "socket",
-      address: { kind: "fd", name: "7" },
+      address: { kind: "fd", fd: 7 },
       role: { kind: "server", wait: false },
     }],
   ];

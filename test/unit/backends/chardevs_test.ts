@@ -51,7 +51,7 @@ Deno.test("files that cannot be opened are named, and nothing stays open", async
   await using bench = new Bench();
   const before = openDescriptors();
   const cases: [Record<string, string>, string][] = [
-    [{ backend: "file", path: "/nonexistent/x" }, "Could not create '/nonexistent/x'"],
+    [{ backend: "file", path: "/nonexistent/x" }, "Could not open '/nonexistent/x'"],
     [
       { backend: "file", path: bench.path("o"), "input-path": "/nonexistent/y" },
       "Could not open '/nonexistent/y'",

@@ -262,7 +262,7 @@ Deno.test("sockets may come as descriptors: by number, or by a name that a monit
     id: "named",
     backend: {
       kind: "socket",
-      address: { kind: "fd", name: "listener" },
+      address: { kind: "named", name: "listener" },
       role: { kind: "server", wait: false },
     },
     logappend: false,

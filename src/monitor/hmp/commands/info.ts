@@ -104,7 +104,7 @@ const subcommands: readonly HumanCommand[] = [
         print(`memory backend: ${id}\n  size:  ${size}\n`);
         print(`  merge: ${merge}\n  dump: ${dump}\n  prealloc: ${prealloc}\n`);
         print(`  share: ${share}\n  reserve: ${reserve}\n`);
-        print("  policy: default\n  host nodes: \n\n");
+        print("  policy: default\n  host nodes: \n");
       }
       print("\n");
     },
