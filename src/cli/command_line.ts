@@ -54,7 +54,7 @@ export class CommandLine {
         names: ["version"],
         help: ["display version information and exit"],
         apply: () => {
-          throw new InformationRequest(versionText);
+          throw new InformationRequest(versionText());
         },
       },
       {

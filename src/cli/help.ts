@@ -21,7 +21,7 @@ export function helpText(groups: readonly OptionGroup[]): string {
     options: options.filter(({ help }) => help.length > 0),
   })).filter(({ options }) => options.length > 0);
   return [
-    versionText,
+    versionText(),
     "usage: molt [options] [disk_image]",
     "       molt inspect FILE...",
     "",
