@@ -174,7 +174,9 @@ function fileBlock(options: MemoryBackendOptions & { kind: "file" }): RamBlock {
     return new RamBlock({
       name: options.id,
       backendId: options.id,
-      backing: { kind: options.share ? "path" : "private file", path, descriptor },
+      backing: options.share
+        ? { kind: "path", path, descriptor, offset }
+        : { kind: "private file", path, descriptor },
       mapping,
     });
   } catch (error) {

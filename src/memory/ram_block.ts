@@ -13,7 +13,13 @@ export type RamBacking =
   /** An unnamed file (memfd, unlinked shm) that lives as long as somebody holds its descriptor. */
   | { readonly kind: "descriptor"; readonly descriptor: Descriptor }
   /** A file with a name, mapped shared: whoever opens the path finds the memory. */
-  | { readonly kind: "path"; readonly path: string; readonly descriptor: Descriptor }
+  | {
+    readonly kind: "path";
+    readonly path: string;
+    readonly descriptor: Descriptor;
+    /** Where the memory starts in the file, in bytes. */
+    readonly offset: number;
+  }
   /** A file mapped privately: writes stay in this process. */
   | { readonly kind: "private file"; readonly path: string; readonly descriptor: Descriptor };
 

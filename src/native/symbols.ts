@@ -125,4 +125,16 @@ export const symbols = {
   molt_terminal_restore: { parameters: [], result: "void" },
   molt_isatty: { parameters: [i32], result: i32 },
   molt_openpty: { parameters: [buffer, buffer, u64], result: i32 },
+  // pages.c
+  molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
+  molt_bitmap_next: { parameters: [u64, u64, u64, u32], result: u64 },
+  molt_bitmap_fill: { parameters: [u64, u64, u64, u32], result: "void" },
+  molt_bitmap_runs: { parameters: [u64, u64, u64, u64, buffer, u32], result: u32 },
+  molt_drop_zero_pages: { parameters: [u64, u64, u64, u64], result: "void", nonblocking: true },
+  molt_drop_file_holes: {
+    parameters: [i32, i64, u64, u64, u64],
+    result: i32,
+    nonblocking: true,
+  },
+  molt_drop_untouched: { parameters: [u64, u64, u64, u64], result: i32, nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;

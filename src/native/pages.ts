@@ -1,0 +1,129 @@
+/** Page bitmaps in the C library's reach, and which pages of memory are zero (ffi/pages.c). */
+import { native } from "./library.ts";
+import type { Fd } from "./descriptor.ts";
+import { unwrap } from "./errors.ts";
+import { Mapping } from "./mapping.ts";
+
+/** Bytes of a page. */
+const PAGE_SIZE = 4096;
+
+/** Consecutive pages. */
+export interface PageRun {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * One bit for each page of a block: bit i % 64 of the little-endian 64-bit word i / 64, as in KVM's
+ * dirty log and in mapped-ram files. It lies in memory of its own, so that threads of the C library
+ * can use it; ranges are [first, end).
+ */
+export class PageBitmap implements Disposable {
+  readonly pages: number;
+  readonly #mapping: Mapping;
+
+  /** A bitmap for `pages` pages, all clear. */
+  constructor(pages: number) {
+    this.pages = pages;
+    const bytes = Math.max(Math.ceil(pages / 64) * 8, 8);
+    this.#mapping = new Mapping(
+      { kind: "anonymous" },
+      Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE,
+      "a page bitmap",
+    );
+    this.bytes = this.#mapping.bytes.subarray(0, bytes);
+    this.words = new BigUint64Array(this.bytes.buffer, 0, bytes / 8);
+  }
+
+  /** The words' bytes: not a copy, whole words. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly words: BigUint64Array<ArrayBuffer>;
+
+  /** Host address of the first word. */
+  get address(): bigint {
+    return this.#mapping.address;
+  }
+
+  has(page: number): boolean {
+    return ((this.bytes[page >>> 3] ?? 0) >>> (page & 7) & 1) === 1;
+  }
+
+  set(page: number): void {
+    if (page < this.pages) this.bytes[page >>> 3]! |= 1 << (page & 7);
+  }
+
+  /** How many pages of the range are set. */
+  count(first = 0, end = this.pages): number {
+    return Number(
+      native.molt_bitmap_count(this.address, ...this.#range(first, end)),
+    );
+  }
+
+  /** The first page of the range that is set, or clear; `end` if there is none. */
+  next(first: number, end = this.pages, set = true): number {
+    return Number(
+      native.molt_bitmap_next(this.address, ...this.#range(first, end), set ? 1 : 0),
+    );
+  }
+
+  /** Sets or clears the range. */
+  fill(set: boolean, first = 0, end = this.pages): void {
+    native.molt_bitmap_fill(this.address, ...this.#range(first, end), set ? 1 : 0);
+  }
+
+  /** The first `room` runs of set pages in the range, each at most `longest` pages. */
+  runs(first: number, end: number, room: number, longest = 2 ** 32): PageRun[] {
+    const pairs = new BigUint64Array(2 * room);
+    const count = native.molt_bitmap_runs(
+      this.address,
+      ...this.#range(first, end),
+      BigInt(longest),
+      new Uint8Array(pairs.buffer),
+      room,
+    );
+    return Array.from({ length: count }, (_, i) => ({
+      first: Number(pairs[2 * i]),
+      count: Number(pairs[2 * i + 1]),
+    }));
+  }
+
+  /** Clears, off the isolate, the pages of the range that are zero in `memory`. */
+  async dropZeroPages(memory: Mapping, first: number, end: number): Promise<void> {
+    await native.molt_drop_zero_pages(memory.address, this.address, ...this.#range(first, end));
+  }
+
+  /**
+   * Clears, off the isolate, the pages of the range that lie in holes of the file of which the memory
+   * is a shared mapping; page 0 is at `offset` of the file.
+   */
+  async dropFileHoles(fd: Fd, offset: number, first: number, end: number): Promise<void> {
+    unwrap(
+      await native.molt_drop_file_holes(
+        fd,
+        BigInt(offset),
+        this.address,
+        ...this.#range(first, end),
+      ),
+      () => `Could not look for holes in descriptor ${fd}`,
+    );
+  }
+
+  /** Clears, off the isolate, the pages of private anonymous memory that nobody touched yet. */
+  async dropUntouched(memory: Mapping, first: number, end: number): Promise<void> {
+    unwrap(
+      await native.molt_drop_untouched(memory.address, this.address, ...this.#range(first, end)),
+      "Could not look for untouched memory",
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#mapping[Symbol.dispose]();
+  }
+
+  #range(first: number, end: number): [bigint, bigint] {
+    if (!(first >= 0 && first <= end && end <= this.pages)) {
+      throw new RangeError(`pages ${first} to ${end} of ${this.pages}`);
+    }
+    return [BigInt(first), BigInt(end)];
+  }
+}
