@@ -1,9 +1,10 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { moltVersion, versionText } from "../../../src/cli/version.ts";
+import { versionText } from "../../../src/cli/version.ts";
+import { version } from "../../../src/version.ts";
 
 Deno.test("the version is that of deno.json", async () => {
   const text = await Deno.readTextFile(new URL("../../../deno.json", import.meta.url));
-  assertEquals(moltVersion, JSON.parse(text).version);
+  assertEquals(version, JSON.parse(text).version);
 });
 
 Deno.test("scripts find QEMU's version in the first line, people find molt's and the build", () => {
