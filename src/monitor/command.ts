@@ -10,6 +10,8 @@ import type { JsonObject, JsonValue } from "./qmp/json_value.ts";
 
 /** What a command can ask of the session that it came by. */
 export interface Invocation {
+  /** All commands. */
+  readonly commands: CommandTable;
   /** The descriptor (SCM_RIGHTS) that came with the command, now the command's. */
   takeDescriptor(): Descriptor | undefined;
   /** Ends the negotiation of a QMP session. Throws if it has ended before. */

@@ -32,16 +32,16 @@ interface EventDataByName {
   VSERPORT_CHANGE: { id: string; open: boolean };
   BALLOON_CHANGE: { actual: number };
   RTC_CHANGE: { offset: number; "qom-path": string };
-  NIC_RX_FILTER_CHANGED: { name?: string; path: string };
-  DEVICE_DELETED: { device?: string; path: string };
-  GUEST_PANICKED: { action: "pause" | "poweroff" | "run"; info?: JsonObject };
+  NIC_RX_FILTER_CHANGED: { name?: string | undefined; path: string };
+  DEVICE_DELETED: { device?: string | undefined; path: string };
+  GUEST_PANICKED: { action: "pause" | "poweroff" | "run"; info?: JsonObject | undefined };
   BLOCK_IO_ERROR: {
     "qom-path": string;
     device: string;
-    "node-name"?: string;
+    "node-name"?: string | undefined;
     operation: "read" | "write";
     action: "ignore" | "report" | "stop";
-    nospace?: boolean;
+    nospace?: boolean | undefined;
     reason: string;
   };
   JOB_STATUS_CHANGE: { id: string; status: string };
@@ -49,6 +49,9 @@ interface EventDataByName {
 
 /** The name of an event. */
 export type EventName = keyof EventDataByName;
+
+/** An event's data; `undefined` where there is none. */
+export type EventData<Name extends EventName> = EventDataByName[Name];
 
 /** An event as a subsystem tells it. */
 export type QmpEvent = {

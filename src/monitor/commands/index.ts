@@ -4,6 +4,7 @@ import { blockCommands } from "./block.ts";
 import { chardevCommands } from "./chardev.ts";
 import { descriptorCommands } from "./descriptors.ts";
 import { humanCommands } from "./human.ts";
+import { introspectionCommands } from "./introspection.ts";
 import { machineCommands } from "./machine.ts";
 import { memoryCommands } from "./memory.ts";
 import { migrationCommands } from "./migration.ts";
@@ -14,6 +15,7 @@ import { updateCommands } from "./update.ts";
 
 export const commands: CommandTable = commandTable([
   ...sessionCommands,
+  ...introspectionCommands,
   ...statusCommands,
   ...updateCommands,
   ...machineCommands,

@@ -195,8 +195,10 @@ export class QmpSession implements CharacterFrontend, Disposable {
     if (descriptors.length > 0) closeAll(connection.available.splice(0, Infinity, ...descriptors));
     if (result.kind === "error") throw result.error;
     const request = checkRequest(result.value, connection.oob);
-    const command = await this.#find(connection, request);
+    const commands = await this.#commandsFor(connection, request);
+    const command = find(commands, request);
     const invocation: Invocation = {
+      commands,
       takeDescriptor: () => connection.available.shift(),
       negotiate: (capabilities) => {
         if (connection.negotiated) {
@@ -210,19 +212,22 @@ export class QmpSession implements CharacterFrontend, Disposable {
     return await command.invoke(this.#environment.context, request.arguments, invocation);
   }
 
-  async #find(connection: Connection, { name, oob }: QmpRequest): Promise<Command> {
+  /** The commands, once they are loaded: none of them but qmp_capabilities before negotiation. */
+  #commandsFor(connection: Connection, { name }: QmpRequest): Promise<CommandTable> {
     if (!connection.negotiated && name !== "qmp_capabilities") {
       const text = "Expecting capabilities negotiation with 'qmp_capabilities'";
       throw new CommandError(text, "CommandNotFound");
     }
-    const commands = await this.#environment.commands();
-    const command = commands.get(name);
-    if (command === undefined) {
-      throw new CommandError(`The command ${name} has not been found`, "CommandNotFound");
-    }
-    if (oob && !command.oob) {
-      throw new CommandError(`The command ${name} does not support OOB`);
-    }
-    return command;
+    return this.#environment.commands();
   }
+}
+
+/** The command that a request names, if it may be run as the request says. */
+function find(commands: CommandTable, { name, oob }: QmpRequest): Command {
+  const command = commands.get(name);
+  if (command === undefined) {
+    throw new CommandError(`The command ${name} has not been found`, "CommandNotFound");
+  }
+  if (oob && !command.oob) throw new CommandError(`The command ${name} does not support OOB`);
+  return command;
 }

@@ -1,0 +1,57 @@
+/** The data of events as zod schemas, for query-qmp-schema. The types beside them are events.ts's. */
+import { z } from "zod";
+import type { EventData, EventName } from "./events.ts";
+import { anyValue, empty, integer, struct } from "./types.ts";
+
+const shutdown = struct({
+  guest: z.boolean(),
+  reason: z.enum([
+    "none",
+    "host-error",
+    "host-qmp-quit",
+    "host-qmp-system-reset",
+    "host-signal",
+    "host-ui",
+    "guest-shutdown",
+    "guest-reset",
+    "guest-panic",
+    "subsystem-reset",
+    "snapshot-load",
+  ]),
+});
+
+/** Each event's data; an empty object for those that have none. */
+export const eventSchemas = {
+  STOP: empty,
+  RESUME: empty,
+  POWERDOWN: empty,
+  SUSPEND: empty,
+  WAKEUP: empty,
+  SHUTDOWN: shutdown,
+  RESET: shutdown,
+  MIGRATION: struct({ status: z.string() }),
+  MIGRATION_PASS: struct({ pass: integer() }),
+  VSERPORT_CHANGE: struct({ id: z.string(), open: z.boolean() }),
+  BALLOON_CHANGE: struct({ actual: integer() }),
+  RTC_CHANGE: struct({ offset: integer(), "qom-path": z.string() }),
+  NIC_RX_FILTER_CHANGED: struct({ name: z.string().optional(), path: z.string() }),
+  DEVICE_DELETED: struct({ device: z.string().optional(), path: z.string() }),
+  GUEST_PANICKED: struct({
+    action: z.enum(["pause", "poweroff", "run"]),
+    info: z.record(z.string(), anyValue).optional(),
+  }),
+  BLOCK_IO_ERROR: struct({
+    "qom-path": z.string(),
+    device: z.string(),
+    "node-name": z.string().optional(),
+    operation: z.enum(["read", "write"]),
+    action: z.enum(["ignore", "report", "stop"]),
+    nospace: z.boolean().optional(),
+    reason: z.string(),
+  }),
+  JOB_STATUS_CHANGE: struct({ id: z.string(), status: z.string() }),
+} as const satisfies {
+  readonly [Name in EventName]: z.ZodType<
+    EventData<Name> extends undefined ? object : EventData<Name>
+  >;
+};
