@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <termios.h>
 
+#include "channel.h"
 #include "vcpu.h"
 #include "wait.h"
 
@@ -76,6 +77,9 @@ static const struct {
 	SIZE(molt_vcpu_shared),
 	OFFSET(molt_vcpu_shared, state),
 	OFFSET(molt_vcpu_shared, error),
+	SIZE(molt_channel),
+	OFFSET(molt_channel, cancel),
+	OFFSET(molt_channel, offset),
 	SIZE(molt_wait_result),
 	SIZE(molt_wait_event),
 	SIZE(termios),

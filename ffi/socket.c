@@ -85,30 +85,34 @@ MOLT_EXPORT int32_t molt_socket_name(int32_t fd, int32_t peer, void *address, ui
 	return outcome < 0 ? -errno : (int32_t)length;
 }
 
+/* Room for one address in what molt_resolve fills. */
+#define ADDRESS_SLOT 32
+
 /*
- * Looks up `host` and `service` for stream sockets and writes the first address to `address`
- * (`size` bytes). `passive` 1 for an address to listen on. Returns its length, or the negative
- * EAI_* code minus 1000 (to keep it apart from -errno).
+ * Looks up `host` and `service` for stream sockets of AF_* `family` (0: any) and writes the addresses
+ * to `addresses`, 32 bytes for each, at most `room` of them. `passive` 1 for addresses to listen on.
+ * Returns how many there are, or the negative EAI_* code minus 1000 (to keep it apart from -errno).
  */
 MOLT_EXPORT int32_t molt_resolve(const char *host, const char *service, int32_t passive,
-				 void *address, uint32_t size)
+				 int32_t family, void *addresses, uint32_t room)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = family,
 				  .ai_flags = passive ? AI_PASSIVE : AI_ADDRCONFIG };
 	struct addrinfo *found;
 	int error = getaddrinfo(*host ? host : NULL, service, &hints, &found);
+	uint32_t count = 0;
 
 	if (error)
 		return error < 0 ? error - 1000 : -error - 1000;
-
-	int32_t length = (int32_t)found->ai_addrlen;
-
-	if (found->ai_addrlen > size)
-		length = -ENOBUFS;
-	else
-		memcpy(address, found->ai_addr, found->ai_addrlen);
+	for (struct addrinfo *entry = found; entry && count < room; entry = entry->ai_next) {
+		if (entry->ai_addrlen > ADDRESS_SLOT)
+			continue;
+		memcpy((char *)addresses + ADDRESS_SLOT * count, entry->ai_addr,
+		       entry->ai_addrlen);
+		count++;
+	}
 	freeaddrinfo(found);
-	return length;
+	return (int32_t)count;
 }
 
 #define DESCRIPTORS_MAX 16

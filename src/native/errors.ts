@@ -51,6 +51,7 @@ const errnoTable: Readonly<Record<number, readonly [name: string, message: strin
   111: ["ECONNREFUSED", "Connection refused"],
   113: ["EHOSTUNREACH", "No route to host"],
   115: ["EINPROGRESS", "Operation now in progress"],
+  125: ["ECANCELED", "Operation canceled"],
 };
 
 /** The errno values that callers compare with. */
@@ -64,9 +65,11 @@ export const Errno = {
   EINVAL: 22,
   ENOSPC: 28,
   EPIPE: 32,
+  EADDRINUSE: 98,
   ECONNRESET: 104,
   ECONNREFUSED: 111,
   EINPROGRESS: 115,
+  ECANCELED: 125,
 } as const;
 
 /** The C library's text for an errno value, e.g. `No such file or directory`. */

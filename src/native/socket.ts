@@ -2,10 +2,8 @@
 import { cString, native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
+import { AddressFamily, resolveInet } from "./resolve.ts";
 
-const AF_UNIX = 1;
-const AF_INET = 2;
-const AF_INET6 = 10;
 const SOCK_STREAM = 1;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
@@ -16,7 +14,13 @@ const TCP_NODELAY = 1;
 /** Where a stream socket listens or connects to. */
 export type SocketAddress =
   | { readonly kind: "unix"; readonly path: string; readonly abstract?: boolean }
-  | { readonly kind: "inet"; readonly host: string; readonly port: string };
+  | {
+    readonly kind: "inet";
+    readonly host: string;
+    readonly port: string;
+    /** IPv4 or IPv6 only. */
+    readonly family?: 4 | 6;
+  };
 
 /** A socket's own address as the kernel reports it. */
 export type BoundAddress =
@@ -36,30 +40,31 @@ function unixAddress(path: string, abstract: boolean): Uint8Array<ArrayBuffer> {
     throw new Error(`UNIX socket path '${path}' is too long: path must be less than 108 bytes`);
   }
   const bytes = new Uint8Array(3 + name.length);
-  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  new DataView(bytes.buffer).setUint16(0, AddressFamily.unix, true);
   bytes.set(name, abstract ? 3 : 2);
   return bytes;
 }
 
-async function resolve(
-  address: SocketAddress,
-  passive: boolean,
-): Promise<Uint8Array<ArrayBuffer>> {
-  if (address.kind === "unix") return unixAddress(address.path, address.abstract ?? false);
-  const bytes = new Uint8Array(128);
-  const length = await native.molt_resolve(
-    cString(address.host),
-    cString(address.port),
-    passive ? 1 : 0,
-    bytes,
-    bytes.length,
-  );
-  if (length < 0) {
-    throw new Error(
-      `address resolution failed for ${address.host}:${address.port}: Name or service not known`,
-    );
+/** The struct sockaddrs of an address, best first. */
+function resolve(address: SocketAddress, passive: boolean): Promise<Uint8Array<ArrayBuffer>[]> {
+  if (address.kind === "inet") return resolveInet(address, passive);
+  return Promise.resolve([unixAddress(address.path, address.abstract ?? false)]);
+}
+
+/** The outcome of the first candidate that works, or the error of the last. */
+async function firstOf<T>(
+  candidates: readonly Uint8Array<ArrayBuffer>[],
+  attempt: (bytes: Uint8Array<ArrayBuffer>) => T | Promise<T>,
+): Promise<T> {
+  let failure: unknown = new Error("the name has no address");
+  for (const candidate of candidates) {
+    try {
+      return await attempt(candidate);
+    } catch (error) {
+      failure = error;
+    }
   }
-  return bytes.subarray(0, length);
+  throw failure;
 }
 
 function createSocket(address: Uint8Array): Descriptor {
@@ -70,22 +75,31 @@ function createSocket(address: Uint8Array): Descriptor {
 }
 
 function disableNagle(fd: Fd, domain: number): void {
-  if (domain !== AF_UNIX) native.molt_socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (domain !== AddressFamily.unix) native.molt_socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 /** A listening socket. A unix path that exists is replaced, as QEMU does. */
 export async function listen(address: SocketAddress, backlog = 1): Promise<Descriptor> {
-  const bytes = await resolve(address, true);
+  const candidates = await resolve(address, true);
+  return firstOf(candidates, (bytes) => listenAt(address, bytes, backlog));
+}
+
+function listenAt(
+  address: SocketAddress,
+  bytes: Uint8Array<ArrayBuffer>,
+  backlog: number,
+): Descriptor {
   const socket = createSocket(bytes);
-  const attempt = `Failed to bind socket to ${describeAddress(address)}`;
   try {
     if (address.kind === "inet") {
       native.molt_socket_option(socket.fd, SOL_SOCKET, SO_REUSEADDR, 1);
     } else if (!address.abstract) {
       native.molt_unlink(cString(address.path));
     }
-    unwrap(native.molt_bind(socket.fd, bytes, bytes.length), attempt);
-    unwrap(native.molt_listen(socket.fd, backlog), attempt);
+    const bound = native.molt_bind(socket.fd, bytes, bytes.length);
+    unwrap(bound, () => describeBindFailure(address, bound));
+    const listening = native.molt_listen(socket.fd, backlog);
+    unwrap(listening, () => describeBindFailure(address, listening));
     return socket;
   } catch (error) {
     socket[Symbol.dispose]();
@@ -93,20 +107,37 @@ export async function listen(address: SocketAddress, backlog = 1): Promise<Descr
   }
 }
 
+function describeBindFailure(address: SocketAddress, result: number): string {
+  if (address.kind === "unix") return `Failed to bind socket to ${address.path}`;
+  return result === -Errno.EADDRINUSE
+    ? "Failed to find an available port"
+    : "Failed to bind socket";
+}
+
 /** The next connection of a listening socket, `undefined` if none waits. Non-blocking. */
 export function accept(listener: Fd): Descriptor | undefined {
   const fd = native.molt_accept(listener);
   if (fd === -Errno.EAGAIN || fd === -Errno.EINTR) return undefined;
   const connection = new Descriptor(unwrap(fd, "Could not accept a connection"));
-  disableNagle(connection.fd, boundAddress(connection.fd).kind === "unix" ? AF_UNIX : AF_INET);
+  disableNagle(
+    connection.fd,
+    boundAddress(connection.fd).kind === "unix" ? AddressFamily.unix : AddressFamily.inet,
+  );
   return connection;
 }
 
 const POLLOUT = 4;
 
-/** A connected, non-blocking socket. */
+/** A connected, non-blocking socket. Of a name's addresses the first that answers is taken. */
 export async function connect(address: SocketAddress): Promise<Descriptor> {
-  const bytes = await resolve(address, false);
+  const candidates = await resolve(address, false);
+  return firstOf(candidates, (bytes) => connectTo(address, bytes));
+}
+
+async function connectTo(
+  address: SocketAddress,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Descriptor> {
   const socket = createSocket(bytes);
   const attempt = `Failed to connect to '${describeAddress(address)}'`;
   try {
@@ -153,14 +184,14 @@ function socketName(fd: Fd, ofPeer: boolean): BoundAddress {
   );
   const view = new DataView(bytes.buffer);
   switch (view.getUint16(0, true)) {
-    case AF_INET:
+    case AddressFamily.inet:
       return {
         kind: "inet",
         host: bytes.subarray(4, 8).join("."),
         port: view.getUint16(2),
         v6: false,
       };
-    case AF_INET6: {
+    case AddressFamily.inet6: {
       const groups = Array.from({ length: 8 }, (_, i) => view.getUint16(8 + 2 * i).toString(16));
       const host = new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
       return { kind: "inet", host, port: view.getUint16(2), v6: true };

@@ -99,7 +99,7 @@ export const symbols = {
   molt_shutdown: { parameters: [i32, i32], result: i32 },
   molt_socket_name: { parameters: [i32, i32, buffer, u32], result: i32 },
   molt_resolve: {
-    parameters: [buffer, buffer, i32, buffer, u32],
+    parameters: [buffer, buffer, i32, i32, buffer, u32],
     result: i32,
     nonblocking: true,
   },
@@ -125,6 +125,11 @@ export const symbols = {
   molt_terminal_restore: { parameters: [], result: "void" },
   molt_isatty: { parameters: [i32], result: i32 },
   molt_openpty: { parameters: [buffer, buffer, u64], result: i32 },
+  // channel.c
+  molt_channel_write: { parameters: [u64, buffer, u64], result: i32, nonblocking: true },
+  molt_channel_wait: { parameters: [u64, i32], result: i32, nonblocking: true },
+  molt_await_child: { parameters: [i32, buffer], result: i32, nonblocking: true },
+
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
   molt_bitmap_next: { parameters: [u64, u64, u64, u32], result: u64 },

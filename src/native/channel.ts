@@ -1,0 +1,178 @@
+/** Descriptors that carry a migration's bytes, also on threads of the C library (ffi/channel.c). */
+import { native } from "./library.ts";
+import { Descriptor, type Fd } from "./descriptor.ts";
+import { Errno, SystemError, unwrap } from "./errors.ts";
+import { createEvent, setNonBlocking } from "./file.ts";
+import { Mapping } from "./mapping.ts";
+
+const POLLIN = 1;
+/** Offset of struct molt_channel's `offset`. */
+const OFFSET = 8;
+/** Up to this much is written from the isolate if there is room; a thread takes over beyond. */
+const IMMEDIATE = 65536;
+
+/** Somebody cancelled the channel while it was in use. */
+export class ChannelCancelled extends Error {
+  override readonly name = "ChannelCancelled";
+  constructor() {
+    super("The channel was cancelled");
+  }
+}
+
+/**
+ * A socket, pipe or file together with what the C library needs to use it on other threads. Disposal
+ * cancels what is under way and closes the descriptor when that has ended.
+ */
+export class ChannelDescriptor implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #cancel: Descriptor;
+  /** struct molt_channel. */
+  readonly #structure: Mapping;
+  readonly #view: DataView<ArrayBuffer>;
+  /** What C threads use now; also keeps buffers from being freed. */
+  readonly #inUse = new Set<unknown>();
+  #cancelled = false;
+  #disposed = false;
+  #sent = 0;
+
+  /** Takes over `descriptor`. `offset` is where the first byte goes in a file; absent for others. */
+  constructor(descriptor: Descriptor, offset?: number) {
+    using undo = new DisposableStack();
+    this.#descriptor = undo.use(descriptor);
+    if (offset === undefined) setNonBlocking(descriptor.fd, true);
+    this.#cancel = undo.use(createEvent());
+    this.#structure = undo.use(new Mapping({ kind: "anonymous" }, 4096, "a channel"));
+    this.#view = new DataView(this.#structure.bytes.buffer);
+    this.#view.setInt32(0, descriptor.fd, true);
+    this.#view.setInt32(4, this.#cancel.fd, true);
+    this.#view.setBigInt64(OFFSET, BigInt(offset ?? -1), true);
+    undo.move();
+  }
+
+  get fd(): Fd {
+    return this.#descriptor.fd;
+  }
+
+  get cancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  /** A file's offset of the next byte; on other channels the count of bytes written so far. */
+  get position(): number {
+    const offset = Number(this.#view.getBigInt64(OFFSET, true));
+    return offset < 0 ? this.#sent : offset;
+  }
+
+  /** Goes on at another offset of a file. */
+  seek(position: number): void {
+    this.#view.setBigInt64(OFFSET, BigInt(position), true);
+  }
+
+  /**
+   * Runs an operation of the C library that takes the address of a struct molt_channel and returns
+   * the count of bytes it wrote, or a negative errno. The descriptor stays open as long as it runs.
+   * `keep` is what the operation uses and must not be freed.
+   */
+  async use(
+    operation: (channel: bigint) => Promise<number | bigint>,
+    keep: unknown,
+    attempt: string,
+  ): Promise<number> {
+    if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+    const token = { keep };
+    this.#inUse.add(token);
+    try {
+      const result = await operation(this.#structure.address);
+      if (Number(result) === -Errno.ECANCELED) throw new ChannelCancelled();
+      const count = unwrap(result, attempt);
+      this.#sent += count;
+      return count;
+    } finally {
+      this.#inUse.delete(token);
+      if (this.#disposed) this.#close();
+    }
+  }
+
+  /** Writes all of `bytes`, from this thread while there is room. */
+  async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const attempt = "Unable to write";
+    const now = bytes.length <= IMMEDIATE && this.position === this.#sent
+      ? this.#writeNow(bytes, attempt)
+      : 0;
+    if (now === bytes.length) return;
+    const rest = bytes.subarray(now);
+    await this.use(
+      async (channel) => {
+        const error = await native.molt_channel_write(channel, rest, BigInt(rest.length));
+        return error < 0 ? error : rest.length;
+      },
+      rest,
+      attempt,
+    );
+  }
+
+  #writeNow(bytes: Uint8Array<ArrayBuffer>, attempt: string): number {
+    if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+    const result = Number(native.molt_write(this.fd, bytes, BigInt(bytes.length)));
+    if (result === -Errno.EAGAIN || result === -Errno.EINTR) return 0;
+    const count = unwrap(result, attempt);
+    this.#sent += count;
+    return count;
+  }
+
+  /** Reads some bytes: the count, 0 at the end. */
+  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+    for (;;) {
+      if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+      const result = Number(native.molt_read(this.fd, buffer, BigInt(buffer.length)));
+      if (result !== -Errno.EAGAIN && result !== -Errno.EINTR) {
+        return unwrap(result, "Unable to read");
+      }
+      await this.readable();
+    }
+  }
+
+  /** Fills `buffer`: the count, less than its length only at the end. */
+  async readFully(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+    let done = 0;
+    while (done < buffer.length) {
+      const count = await this.read(buffer.subarray(done));
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  /** Waits until there is something to read, or a connection to accept. */
+  async readable(): Promise<void> {
+    await this.use((channel) => native.molt_channel_wait(channel, POLLIN), undefined, "Unable to wait");
+  }
+
+  /** Makes operations under way, and all later ones, fail with ChannelCancelled. */
+  cancel(): void {
+    if (this.#cancelled || this.#disposed) return;
+    this.#cancelled = true;
+    const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+    unwrap(native.molt_write(this.#cancel.fd, one, 8n), "Could not cancel a channel");
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.cancel();
+    this.#disposed = true;
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#inUse.size > 0) return;
+    this.#descriptor[Symbol.dispose]();
+    this.#cancel[Symbol.dispose]();
+    this.#structure[Symbol.dispose]();
+  }
+}
+
+/** True for an error that says the other side of a channel has gone. */
+export function isBrokenChannel(error: unknown): boolean {
+  return error instanceof SystemError &&
+    (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);
+}
