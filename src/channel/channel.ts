@@ -1,6 +1,9 @@
 /**
  * Channels: what a migration's bytes go through. A channel knows nothing of what the bytes mean.
- * Which channel an address gives is decided in address.ts.
+ *
+ *   address.ts      what a URI or a structured address says
+ *   outgoing.ts     an address -> a channel to write to
+ *   incoming.ts     an address -> a listener -> the channels to read from
  */
 import type { Fd } from "../native/descriptor.ts";
 
@@ -14,8 +17,16 @@ export interface OutgoingChannel extends Disposable {
   readonly position: number;
   /** Writes all of `bytes`, which must stay as they are until it is done. */
   write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /**
+   * Has the C library write, on another thread, from `position` on. `operation` gets the address of a
+   * struct molt_channel and resolves with the count of bytes written or a negative errno; what it
+   * uses must stay alive until then. Resolves with the count.
+   */
+  writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number>;
   /** Goes on at another file offset. Throws on a channel that is not seekable. */
   seek(position: number): void;
+  /** What the other side sends back on the same connection; `undefined` if nothing can come back. */
+  readonly returnPath: IncomingChannel | undefined;
   /** Resolves when all bytes are where they belong: on disk as far as asked for, or sent. */
   finish(): Promise<void>;
   /** Makes operations under way, on whatever thread, fail soon. */
@@ -30,10 +41,12 @@ export interface IncomingChannel extends Disposable {
   read(buffer: Uint8Array<ArrayBuffer>): Promise<number>;
   /** Goes on at another file offset. Throws on a channel that is not seekable. */
   seek(position: number): void;
+  /** The way back on the same connection; `undefined` if there is none. */
+  readonly returnPath: OutgoingChannel | undefined;
   cancel(): void;
 }
 
-/** An address that names no usable channel. The message is QEMU's where it has one. */
+/** An address that names no usable channel, or a channel that failed. QEMU's text where it has one. */
 export class ChannelError extends Error {
   override readonly name = "ChannelError";
 }

@@ -1,18 +1,18 @@
 /** Files as channels, from an offset on. */
 import type { Descriptor, Fd } from "../native/descriptor.ts";
+import { ChannelDescriptor } from "../native/channel.ts";
 import { openFile, OpenFlags, readAt, truncate, writeAt } from "../native/file.ts";
 import type { IncomingChannel, OutgoingChannel } from "./channel.ts";
 
 /** A file that is written. */
 export class OutgoingFile implements OutgoingChannel {
   readonly seekable = true;
-  readonly #descriptor: Descriptor;
-  #position: number;
+  readonly returnPath = undefined;
+  readonly #io: ChannelDescriptor;
 
   /** Takes over `descriptor`; writing starts at `offset`. */
   constructor(descriptor: Descriptor, offset = 0) {
-    this.#descriptor = descriptor;
-    this.#position = offset;
+    this.#io = new ChannelDescriptor(descriptor, offset);
   }
 
   /** Creates or empties the file at `path` beyond `offset`, readable by its owner only. */
@@ -28,37 +28,44 @@ export class OutgoingFile implements OutgoingChannel {
   }
 
   get fd(): Fd {
-    return this.#descriptor.fd;
+    return this.#io.fd;
   }
 
   get position(): number {
-    return this.#position;
+    return this.#io.position;
   }
 
   write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    writeAt(this.fd, bytes, this.#position);
-    this.#position += bytes.length;
+    writeAt(this.fd, bytes, this.position);
+    this.seek(this.position + bytes.length);
     return Promise.resolve();
   }
 
+  writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
+    return this.#io.use(operation, undefined, "Unable to write to file");
+  }
+
   seek(position: number): void {
-    this.#position = position;
+    this.#io.seek(position);
   }
 
   finish(): Promise<void> {
     return Promise.resolve();
   }
 
-  cancel(): void {}
+  cancel(): void {
+    this.#io.cancel();
+  }
 
   [Symbol.dispose](): void {
-    this.#descriptor[Symbol.dispose]();
+    this.#io[Symbol.dispose]();
   }
 }
 
 /** A file that is read. */
 export class IncomingFile implements IncomingChannel {
   readonly seekable = true;
+  readonly returnPath = undefined;
   readonly #descriptor: Descriptor;
   #position: number;
 

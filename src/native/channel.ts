@@ -31,6 +31,7 @@ export class ChannelDescriptor implements Disposable {
   readonly #view: DataView<ArrayBuffer>;
   /** What C threads use now; also keeps buffers from being freed. */
   readonly #inUse = new Set<unknown>();
+  readonly #isFile: boolean;
   #cancelled = false;
   #disposed = false;
   #sent = 0;
@@ -39,6 +40,7 @@ export class ChannelDescriptor implements Disposable {
   constructor(descriptor: Descriptor, offset?: number) {
     using undo = new DisposableStack();
     this.#descriptor = undo.use(descriptor);
+    this.#isFile = offset !== undefined;
     if (offset === undefined) setNonBlocking(descriptor.fd, true);
     this.#cancel = undo.use(createEvent());
     this.#structure = undo.use(new Mapping({ kind: "anonymous" }, 4096, "a channel"));
@@ -59,8 +61,7 @@ export class ChannelDescriptor implements Disposable {
 
   /** A file's offset of the next byte; on other channels the count of bytes written so far. */
   get position(): number {
-    const offset = Number(this.#view.getBigInt64(OFFSET, true));
-    return offset < 0 ? this.#sent : offset;
+    return this.#isFile ? Number(this.#view.getBigInt64(OFFSET, true)) : this.#sent;
   }
 
   /** Goes on at another offset of a file. */
@@ -96,9 +97,7 @@ export class ChannelDescriptor implements Disposable {
   /** Writes all of `bytes`, from this thread while there is room. */
   async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     const attempt = "Unable to write";
-    const now = bytes.length <= IMMEDIATE && this.position === this.#sent
-      ? this.#writeNow(bytes, attempt)
-      : 0;
+    const now = bytes.length <= IMMEDIATE && !this.#isFile ? this.#writeNow(bytes, attempt) : 0;
     if (now === bytes.length) return;
     const rest = bytes.subarray(now);
     await this.use(
@@ -120,7 +119,7 @@ export class ChannelDescriptor implements Disposable {
     return count;
   }
 
-  /** Reads some bytes: the count, 0 at the end. */
+  /** Reads some bytes, not from a file: the count, 0 at the end. */
   async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
     for (;;) {
       if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
