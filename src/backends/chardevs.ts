@@ -82,6 +82,7 @@ class Slot implements CharacterPort {
 export class Chardevs implements Disposable {
   readonly #environment: ChardevEnvironment;
   readonly #slots = new Map<string, Slot>();
+  #started = false;
 
   constructor(environment: ChardevEnvironment) {
     this.#environment = environment;
@@ -96,7 +97,18 @@ export class Chardevs implements Disposable {
     if (!options.mux) return this.#add(await this.#make(options));
     const base = await this.create({ ...options, id: `${options.id}-base`, mux: false });
     const { logfile: _, ...muxOptions } = options;
-    return this.#add(new MuxChardev(this.#environment, muxOptions, base));
+    return this.#add(new MuxChardev(this.#environment, muxOptions, base, this.#started));
+  }
+
+  /**
+   * The machine's first frontends are attached. Until then those of multiplexers hear nothing: a
+   * monitor, say, must not greet on a terminal whose focus the serial port is about to get.
+   */
+  start(): void {
+    this.#started = true;
+    for (const { chardev } of this.#slots.values()) {
+      if (chardev instanceof MuxChardev) chardev.start();
+    }
   }
 
   /** The device `id`, `undefined` if there is none. */
@@ -236,7 +248,7 @@ export class Chardevs implements Disposable {
         if (base === undefined) {
           throw new ChardevError(`mux: base chardev ${backend.chardev} not found`);
         }
-        return new MuxChardev(environment, options, base);
+        return new MuxChardev(environment, options, base, this.#started);
       }
     }
   }

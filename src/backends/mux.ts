@@ -103,21 +103,37 @@ export class MuxChardev extends Chardev {
   readonly #base: Chardev;
   readonly #ports: MuxPort[] = [];
   #focus: MuxPort | undefined;
+  /** Frontends are told that the device is open: not while they are still being attached. */
+  #started: boolean;
   #escaped = false;
   /** Milliseconds of the epoch from which output lines are stamped, if they are. */
   #stampsSince: number | undefined;
   #atLineStart = true;
   #stamp = new Uint8Array(0);
 
-  constructor(environment: ChardevEnvironment, options: ChardevOptions, base: Chardev) {
+  /** With `started` false, frontends hear nothing of the device until {@linkcode start}. */
+  constructor(
+    environment: ChardevEnvironment,
+    options: ChardevOptions,
+    base: Chardev,
+    started: boolean,
+  ) {
     super(options);
     this.#environment = environment;
     this.#base = base;
+    this.#started = started;
     base.attach({
       canReceive: () => Math.max(0, this.#focus?.room ?? 1),
       receive: (bytes) => this.#receive(bytes),
       event: (event) => this.#forward(event),
     });
+  }
+
+  /** All frontends of the beginning are there: they hear that the device is open, if it is. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    if (this.#base.open) this.#forward("opened");
   }
 
   /** A place for another frontend. The one that attaches last gets the focus. */
@@ -177,6 +193,7 @@ export class MuxChardev extends Chardev {
   }
 
   #forward(event: CharacterEvent): void {
+    if (!this.#started) return;
     if (event === "break") return this.#focus?.frontend?.event("break");
     this.setOpen(event === "opened");
     for (const port of this.#ports) port.frontend?.event(event);

@@ -10,13 +10,12 @@ export class PortWriter {
   readonly #queue: Uint8Array<ArrayBuffer>[] = [];
   #pending = 0;
   #waiting = false;
-  #drained = Promise.withResolvers<void>();
+  #waiters: (() => void)[] = [];
 
   /** `onDrained` is called whenever output that had to wait has been taken. */
   constructor(port: CharacterPort, onDrained: () => void) {
     this.#port = port;
     this.#onDrained = onDrained;
-    this.#drained.resolve();
   }
 
   /** Bytes that the other end has not taken. */
@@ -37,12 +36,13 @@ export class PortWriter {
     this.#queue.length = 0;
     this.#pending = 0;
     this.#waiting = false;
-    this.#drained.resolve();
+    this.#tellWaiters();
   }
 
   /** Resolves when nothing is pending. */
   drained(): Promise<void> {
-    return this.#drained.promise;
+    if (this.#pending === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
   #flush(): void {
@@ -53,12 +53,15 @@ export class PortWriter {
       if (taken < bytes.length) {
         this.#queue[0] = bytes.subarray(taken);
         this.#waiting = true;
-        this.#drained = Promise.withResolvers<void>();
         return;
       }
       this.#queue.shift();
     }
-    this.#drained.resolve();
+    this.#tellWaiters();
+  }
+
+  #tellWaiters(): void {
+    for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
   #resume(): void {

@@ -23,8 +23,10 @@ const READ_LIMIT = 4096;
 export interface HumanEnvironment {
   readonly context: MonitorContext;
   /** Loads the commands: lazily, because that takes time. */
-  readonly runner: () => Promise<typeof import("./runner.ts")>;
+  readonly runner: () => Promise<Runner>;
 }
+
+type Runner = typeof import("./runner.ts");
 
 /** A human monitor on a character device. */
 export class HumanSession implements CharacterFrontend, Disposable {
@@ -37,7 +39,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
   #state: HumanState = initialState();
   /** Typed, but not looked at because a command runs. */
   #typed: string[] = [];
-  #completion: ((text: string) => readonly string[]) | undefined;
+  #runner: Runner | undefined;
   #running = false;
   #open = false;
   #focused = true;
@@ -51,7 +53,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#readline = new Readline(PROMPT, {
       print: (text) => this.#print(text),
       line: (text) => void this.#run(text),
-      complete: (text) => this.#complete(text),
+      complete: (text) => this.#runner?.completeHumanLine(text) ?? [],
     });
     port.attach(this);
   }
@@ -132,6 +134,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
   }
 
   #work(): void {
+    if (this.#runner === undefined) return void this.#load();
     while (!this.#running) {
       const character = this.#typed.shift();
       if (character === undefined) return;
@@ -139,20 +142,20 @@ export class HumanSession implements CharacterFrontend, Disposable {
     }
   }
 
-  /** Nothing, until the commands have been loaded. */
-  #complete(text: string): readonly string[] {
-    if (this.#completion !== undefined) return this.#completion(text);
-    void this.#environment.runner().then(({ completeHumanLine }) => {
-      this.#completion = completeHumanLine;
-    });
-    return [];
+  /** Loads the commands before the first key is looked at. */
+  async #load(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    this.#runner = await this.#environment.runner();
+    this.#running = false;
+    this.#work();
+    this.#port.acceptInput();
   }
 
   async #run(line: string): Promise<void> {
     this.#running = true;
     const state = this.#state;
-    const { runHumanLine } = await this.#environment.runner();
-    await runHumanLine({
+    await this.#runner?.runHumanLine({
       context: this.#environment.context,
       state,
       print: (text) => {

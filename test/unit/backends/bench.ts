@@ -73,6 +73,11 @@ export class Bench implements AsyncDisposable {
     commitDisks: () => this.quits.push("commit"),
   });
 
+  /** With `started` false, multiplexers wait for `chardevs.start()`. */
+  constructor(started = true) {
+    if (started) this.chardevs.start();
+  }
+
   path(name: string): string {
     return `${this.directory}/${name}`;
   }

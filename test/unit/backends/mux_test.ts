@@ -127,3 +127,17 @@ Deno.test("multiplexers are neither removed nor made over a device in use", asyn
   assertThrows(() => bench.chardevs.remove("m"), ChardevError, "Chardev 'm' is busy");
   assertThrows(() => bench.chardevs.remove("m-base"), ChardevError, "Chardev 'm-base' is busy");
 });
+
+Deno.test("frontends hear of the device once all of the beginning are attached", async () => {
+  await using bench = new Bench(false);
+  const { terminal, type } = await multiplexed(bench);
+  using _terminal = terminal;
+  const monitor = record(bench.chardevs.port("test"));
+  const console = record(bench.chardevs.port("test"));
+  assertEquals(monitor.events, ["mux-in", "mux-out"]);
+  bench.chardevs.start();
+  assertEquals(monitor.events, ["mux-in", "mux-out", "opened"]);
+  assertEquals(console.events, ["mux-in", "opened"]);
+  type("typed");
+  await until(() => console.text === "typed");
+});
