@@ -184,6 +184,7 @@ export class VirtualMachine implements Disposable {
     for (const { chardev, mode, pretty } of config.monitors) {
       monitors.add(chardevs.port(chardev), { mode, pretty });
     }
+    chardevs.start();
 
     const vm: VirtualMachine = new VirtualMachine({
       board,
