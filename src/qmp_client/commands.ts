@@ -1,0 +1,109 @@
+/**
+ * The commands that the client knows by type: what each takes and what it returns. Everything else
+ * goes through QmpClient.executeUntyped. Results may have members that are not listed here.
+ */
+import { z } from "zod";
+import { migrationCommands } from "./migration_commands.ts";
+
+const nothing = z.strictObject({});
+const done = z.looseObject({});
+
+const runState = z.enum([
+  "debug",
+  "inmigrate",
+  "internal-error",
+  "io-error",
+  "paused",
+  "postmigrate",
+  "prelaunch",
+  "finish-migrate",
+  "restore-vm",
+  "running",
+  "save-vm",
+  "shutdown",
+  "suspended",
+  "watchdog",
+  "guest-panicked",
+  "colo",
+]);
+
+/** What a machine is doing (qapi/run-state.json: RunState). */
+export type RunState = z.infer<typeof runState>;
+
+/** Commands by name. */
+export const qmpCommands = {
+  "qmp_capabilities": {
+    arguments: z.strictObject({ enable: z.array(z.literal("oob")).optional() }),
+    returns: done,
+  },
+  "query-version": {
+    arguments: nothing,
+    returns: z.looseObject({
+      qemu: z.object({ major: z.number(), minor: z.number(), micro: z.number() }),
+      package: z.string(),
+    }),
+  },
+  "query-commands": {
+    arguments: nothing,
+    returns: z.array(z.looseObject({ name: z.string() })),
+  },
+  "query-name": { arguments: nothing, returns: z.looseObject({ name: z.string().optional() }) },
+  "query-uuid": { arguments: nothing, returns: z.looseObject({ UUID: z.string() }) },
+  "query-status": {
+    arguments: nothing,
+    returns: z.looseObject({ status: runState, running: z.boolean() }),
+  },
+  "query-kvm": {
+    arguments: nothing,
+    returns: z.looseObject({ enabled: z.boolean(), present: z.boolean() }),
+  },
+  "query-cpus-fast": {
+    arguments: nothing,
+    // `thread-id` is the host's number of the vCPU's thread.
+    returns: z.array(z.looseObject({ "cpu-index": z.number(), "thread-id": z.number() })),
+  },
+  "query-memdev": {
+    arguments: nothing,
+    returns: z.array(z.looseObject({
+      id: z.string().optional(),
+      size: z.number(),
+      share: z.boolean(),
+    })),
+  },
+  "query-chardev": {
+    arguments: nothing,
+    returns: z.array(z.looseObject({
+      label: z.string(),
+      filename: z.string(),
+      "frontend-open": z.boolean(),
+    })),
+  },
+  "qom-get": {
+    arguments: z.strictObject({ path: z.string(), property: z.string() }),
+    returns: z.unknown(),
+  },
+  "qom-list": {
+    arguments: z.strictObject({ path: z.string() }),
+    returns: z.array(z.looseObject({ name: z.string(), type: z.string() })),
+  },
+  "human-monitor-command": {
+    arguments: z.strictObject({
+      "command-line": z.string(),
+      "cpu-index": z.int().optional(),
+    }),
+    returns: z.string(),
+  },
+  "stop": { arguments: nothing, returns: done },
+  "cont": { arguments: nothing, returns: done },
+  "system_reset": { arguments: nothing, returns: done },
+  "system_powerdown": { arguments: nothing, returns: done },
+  "quit": { arguments: nothing, returns: done },
+  ...migrationCommands,
+} as const;
+
+/** The name of a command that the client knows by type. */
+export type QmpCommandName = keyof typeof qmpCommands;
+/** What a command takes. */
+export type QmpArguments<N extends QmpCommandName> = z.input<typeof qmpCommands[N]["arguments"]>;
+/** What a command returns. */
+export type QmpResult<N extends QmpCommandName> = z.output<typeof qmpCommands[N]["returns"]>;
