@@ -9,6 +9,7 @@
 #include <termios.h>
 
 #include "channel.h"
+#include "mapped_ram.h"
 #include "vcpu.h"
 #include "wait.h"
 
@@ -80,6 +81,12 @@ static const struct {
 	SIZE(molt_channel),
 	OFFSET(molt_channel, cancel),
 	OFFSET(molt_channel, offset),
+	SIZE(molt_page_transfer),
+	OFFSET(molt_page_transfer, end),
+	OFFSET(molt_page_transfer, fd),
+	OFFSET(molt_page_transfer, cancelled),
+	OFFSET(molt_page_transfer, next),
+	OFFSET(molt_page_transfer, error_page),
 	SIZE(molt_wait_result),
 	SIZE(molt_wait_event),
 	SIZE(termios),

@@ -68,6 +68,12 @@ MOLT_EXPORT int32_t molt_datasync(int32_t fd)
 	return (int32_t)molt_result(fdatasync(fd));
 }
 
+/* Waits until the file's data and all that is known of it are on stable storage: of a directory, names. */
+MOLT_EXPORT int32_t molt_sync(int32_t fd)
+{
+	return (int32_t)molt_result(fsync(fd));
+}
+
 /* Fills a struct stat. */
 MOLT_EXPORT int32_t molt_stat(int32_t fd, void *stat)
 {

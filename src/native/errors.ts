@@ -34,6 +34,7 @@ const errnoTable: Readonly<Record<number, readonly [name: string, message: strin
   36: ["ENAMETOOLONG", "File name too long"],
   38: ["ENOSYS", "Function not implemented"],
   40: ["ELOOP", "Too many levels of symbolic links"],
+  61: ["ENODATA", "No data available"],
   71: ["EPROTO", "Protocol error"],
   88: ["ENOTSOCK", "Socket operation on non-socket"],
   90: ["EMSGSIZE", "Message too long"],
@@ -51,6 +52,7 @@ const errnoTable: Readonly<Record<number, readonly [name: string, message: strin
   111: ["ECONNREFUSED", "Connection refused"],
   113: ["EHOSTUNREACH", "No route to host"],
   115: ["EINPROGRESS", "Operation now in progress"],
+  122: ["EDQUOT", "Disk quota exceeded"],
   125: ["ECANCELED", "Operation canceled"],
 };
 
@@ -58,13 +60,17 @@ const errnoTable: Readonly<Record<number, readonly [name: string, message: strin
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   EAGAIN: 11,
   EEXIST: 17,
+  EISDIR: 21,
   EINVAL: 22,
   ENOSPC: 28,
   EPIPE: 32,
+  ENODATA: 61,
+  EOPNOTSUPP: 95,
   EADDRINUSE: 98,
   ECONNRESET: 104,
   ECONNREFUSED: 111,
@@ -88,8 +94,8 @@ export class SystemError extends Error {
   /** What could not be done, without the reason. */
   readonly attempt: string;
 
-  constructor(attempt: string, errno: number) {
-    super(`${attempt}: ${errnoMessage(errno)}`);
+  constructor(attempt: string, errno: number, options?: ErrorOptions) {
+    super(`${attempt}: ${errnoMessage(errno)}`, options);
     this.attempt = attempt;
     this.errno = errno;
   }

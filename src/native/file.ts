@@ -227,12 +227,18 @@ export function setNonBlocking(fd: Fd, on: boolean): void {
   unwrap(native.molt_set_flags(fd, changed), () => `Could not change descriptor ${fd}`);
 }
 
-/** Waits off the isolate until the file's data is on stable storage. */
-export async function dataSync(fd: Fd): Promise<void> {
-  unwrap(await native.datasync_async(fd), "Could not flush to stable storage");
+/** Waits off the isolate until the file's data is on stable storage. `name` is for the message. */
+export async function dataSync(fd: Fd, name: string): Promise<void> {
+  unwrap(await native.datasync_async(fd), `Could not write '${name}' to stable storage`);
 }
 
 /** Which of `events` (epoll's bits) hold for `fd` now; error and hang-up are always among them. */
 export function pollNow(fd: Fd, events: number): number {
   return unwrap(native.molt_poll(fd, events, 0), () => `Could not inspect descriptor ${fd}`);
+}
+
+/** Waits off the isolate until a directory's names are on stable storage. */
+export async function syncDirectory(path: string): Promise<void> {
+  using directory = openFile(path, OpenFlags.readOnly | OpenFlags.directory);
+  unwrap(await native.sync_async(directory.fd), `Could not write '${path}' to stable storage`);
 }

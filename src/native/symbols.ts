@@ -54,6 +54,7 @@ export const symbols = {
   molt_truncate: { parameters: [i32, i64], result: i32 },
   molt_allocate: { parameters: [i32, i32, i64, i64], result: i32 },
   molt_datasync: { parameters: [i32], result: i32 },
+  sync_async: { name: "molt_sync", parameters: [i32], result: i32, nonblocking: true },
   datasync_async: { name: "molt_datasync", parameters: [i32], result: i32, nonblocking: true },
   molt_stat: { parameters: [i32, buffer], result: i32 },
   molt_rename: { parameters: [buffer, buffer], result: i32 },
@@ -129,6 +130,9 @@ export const symbols = {
   molt_channel_write: { parameters: [u64, buffer, u64], result: i32, nonblocking: true },
   molt_channel_wait: { parameters: [u64, i32], result: i32, nonblocking: true },
   molt_await_child: { parameters: [i32, buffer], result: i32, nonblocking: true },
+
+  // mapped_ram.c
+  molt_pages_transfer: { parameters: [buffer, u32], result: i32, nonblocking: true },
 
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },

@@ -1,0 +1,163 @@
+/*
+ * Pages between guest memory and their fixed places in a file (mapped-ram), by several threads at once.
+ *
+ * TypeScript describes a range of a block in a struct molt_page_transfer; threads take it apart in
+ * chunks until it is done, one of them fails, or it is cancelled. Runs of pages move by one pwrite or
+ * pread straight from or to guest memory: nothing is copied in between, and a descriptor may be O_DIRECT.
+ */
+#include "molt.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mapped_ram.h"
+#include "pages.h"
+
+/* Stops all threads; what the first of them reports stays. */
+static void fail(struct molt_page_transfer *transfer, int32_t error, uint64_t page)
+{
+	int32_t none = 0;
+
+	if (__atomic_compare_exchange_n(&transfer->error, &none, error, false, __ATOMIC_RELAXED,
+					__ATOMIC_RELAXED))
+		transfer->error_page = page;
+}
+
+static bool stopped(const struct molt_page_transfer *transfer)
+{
+	return __atomic_load_n(&transfer->cancelled, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&transfer->error, __ATOMIC_RELAXED);
+}
+
+static uint8_t *page_at(const struct molt_page_transfer *transfer, uint64_t page)
+{
+	return (uint8_t *)(uintptr_t)transfer->memory + (page << MOLT_PAGE_SHIFT);
+}
+
+/* Moves the pages [first, end) between memory and file. False if that failed. */
+static bool move_run(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+{
+	uint8_t *memory = page_at(transfer, first);
+	int64_t offset = transfer->file_offset + (int64_t)(first << MOLT_PAGE_SHIFT);
+	size_t length = (end - first) << MOLT_PAGE_SHIFT;
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t moved = transfer->direction == MOLT_PAGES_SAVE ?
+			pwrite(transfer->fd, memory + done, length - done, offset + (int64_t)done) :
+			pread(transfer->fd, memory + done, length - done, offset + (int64_t)done);
+		int32_t error = moved < 0 ? errno : moved == 0 ? ENODATA : 0;
+
+		/* A part of a page is moved again: O_DIRECT goes on at multiples of the block size only. */
+		if (error == 0 && moved < MOLT_PAGE_SIZE)
+			error = transfer->direction == MOLT_PAGES_SAVE ? ENOSPC : ENODATA;
+		if (error == EINTR)
+			continue;
+		if (error) {
+			fail(transfer, error, first + (done >> MOLT_PAGE_SHIFT));
+			return false;
+		}
+		done += (size_t)moved & ~(size_t)(MOLT_PAGE_SIZE - 1);
+	}
+	__atomic_fetch_add(&transfer->moved, end - first, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Writes the selected pages of [first, end) that are not zero, and notes for all whether they are. */
+static bool save_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+{
+	const uint64_t *selected = (const uint64_t *)(uintptr_t)transfer->selected;
+	uint64_t *stored = (uint64_t *)(uintptr_t)transfer->stored;
+	uint64_t zero = 0;
+	uint64_t page = molt_next_set(selected, first, end);
+
+	while (page < end) {
+		uint64_t run = page;
+		uint64_t limit = molt_next_clear(selected, page, end);
+
+		while (page < limit &&
+		       !(transfer->detect_zero && molt_page_is_zero(page_at(transfer, page))))
+			molt_set_bit(stored, page++);
+		if (page > run && !move_run(transfer, run, page))
+			return false;
+		if (page < limit) {
+			molt_clear_bit(stored, page++);
+			zero++;
+		}
+		page = molt_next_set(selected, page, end);
+	}
+	__atomic_fetch_add(&transfer->zero, zero, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Reads the stored pages of [first, end), and clears those others that are selected. */
+static bool load_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+{
+	const uint64_t *selected = (const uint64_t *)(uintptr_t)transfer->selected;
+	const uint64_t *stored = (const uint64_t *)(uintptr_t)transfer->stored;
+	uint64_t page = first;
+
+	while (page < end) {
+		uint64_t run = molt_next_set(stored, page, end);
+		uint64_t after = molt_next_clear(stored, run, end);
+
+		for (page = molt_next_set(selected, page, run); page < run;
+		     page = molt_next_set(selected, page + 1, run))
+			if (!molt_page_is_zero(page_at(transfer, page)))
+				memset(page_at(transfer, page), 0, MOLT_PAGE_SIZE);
+		if (after > run && !move_run(transfer, run, after))
+			return false;
+		page = after;
+	}
+	return true;
+}
+
+static void *work(void *argument)
+{
+	struct molt_page_transfer *transfer = argument;
+
+	while (!stopped(transfer)) {
+		uint64_t first = __atomic_fetch_add(&transfer->next, transfer->chunk,
+						    __ATOMIC_RELAXED);
+		uint64_t end = first + transfer->chunk;
+
+		if (first >= transfer->end)
+			break;
+		if (end > transfer->end)
+			end = transfer->end;
+		if (!(transfer->direction == MOLT_PAGES_SAVE ? save_chunk :
+							      load_chunk)(transfer, first, end))
+			break;
+	}
+	return NULL;
+}
+
+/*
+ * Moves the range by `threads` threads, of which the calling one is one. Returns 0, -ECANCELED, or the
+ * negative errno of the first failure, whose page is then in `error_page`. Fewer threads than asked for
+ * do it where the system gives no more.
+ */
+MOLT_EXPORT int32_t molt_pages_transfer(struct molt_page_transfer *transfer, uint32_t threads)
+{
+	pthread_t *helpers = calloc(threads, sizeof *helpers);
+	uint32_t started = 0;
+	sigset_t all, before;
+
+	/* Signals are for the threads that wait for them. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (helpers && started + 1 < threads &&
+	       pthread_create(&helpers[started], NULL, work, transfer) == 0)
+		started++;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	work(transfer);
+	for (uint32_t i = 0; i < started; i++)
+		pthread_join(helpers[i], NULL);
+	free(helpers);
+	if (transfer->error)
+		return -transfer->error;
+	return __atomic_load_n(&transfer->cancelled, __ATOMIC_RELAXED) ? -ECANCELED : 0;
+}

@@ -1,0 +1,118 @@
+/** Pages between guest memory and their fixed places in a file, by threads (ffi/mapped_ram.c). */
+import { native } from "./library.ts";
+import type { Fd } from "./descriptor.ts";
+import { Errno, SystemError } from "./errors.ts";
+import type { Mapping } from "./mapping.ts";
+import type { PageBitmap } from "./pages.ts";
+
+/** `save`: memory to file; `load`: file to memory. */
+export type PageTransferDirection = "save" | "load";
+
+/** A block and its place in a file. */
+export interface PageTransferOptions {
+  readonly direction: PageTransferDirection;
+  readonly memory: Mapping;
+  /** Every access is a whole number of pages, straight from or to guest memory: O_DIRECT will do. */
+  readonly fd: Fd;
+  /** File offset of the block's page 0. */
+  readonly fileOffset: number;
+  /**
+   * Save: the pages to write. Load: the pages whose memory may hold something, which is cleared
+   * where the file has no page.
+   */
+  readonly selected: PageBitmap;
+  /** Which pages the file has. Save notes it for the selected pages, load obeys it. */
+  readonly stored: PageBitmap;
+  /** Save: zero pages are noted as not stored instead of being written. */
+  readonly detectZero: boolean;
+}
+
+/** A page could not be written or read. */
+export class PageTransferError extends SystemError {
+  /** The page's number in its block. */
+  readonly page: number;
+
+  constructor(direction: PageTransferDirection, page: number, errno: number) {
+    super(`Could not ${direction === "save" ? "write" : "read"} page ${page}`, errno);
+    this.page = page;
+  }
+}
+
+/** Layout of struct molt_page_transfer (ffi/mapped_ram.h). */
+const SIZE = 104;
+const offsets = {
+  memory: 0,
+  fileOffset: 8,
+  selected: 16,
+  stored: 24,
+  end: 32,
+  chunk: 40,
+  fd: 48,
+  direction: 52,
+  detectZero: 56,
+  cancelled: 60,
+  next: 64,
+  moved: 72,
+  zero: 80,
+  error: 88,
+  errorPage: 96,
+} as const;
+
+/** Pages that a thread takes at once. Larger writes let the host's page cache use larger folios. */
+const CHUNK = 1024;
+
+/** One block's transfer. It may be run several times, for one range after another. */
+export class PageTransfer {
+  readonly #options: PageTransferOptions;
+  readonly #bytes = new Uint8Array(SIZE);
+  readonly #view = new DataView(this.#bytes.buffer);
+
+  constructor(options: PageTransferOptions) {
+    this.#options = options;
+    const { memory, selected, stored } = options;
+    if (selected.pages > memory.size / 4096 || stored.pages !== selected.pages) {
+      throw new RangeError("the page bitmaps do not fit the memory");
+    }
+    const view = this.#view;
+    view.setBigUint64(offsets.memory, memory.address, true);
+    view.setBigInt64(offsets.fileOffset, BigInt(options.fileOffset), true);
+    view.setBigUint64(offsets.selected, selected.address, true);
+    view.setBigUint64(offsets.stored, stored.address, true);
+    view.setBigUint64(offsets.chunk, BigInt(CHUNK), true);
+    view.setInt32(offsets.fd, options.fd, true);
+    view.setInt32(offsets.direction, options.direction === "save" ? 0 : 1, true);
+    view.setInt32(offsets.detectZero, options.detectZero ? 1 : 0, true);
+  }
+
+  /** Pages written or read so far, in all runs. Grows while threads work. */
+  get moved(): number {
+    return Number(this.#view.getBigUint64(offsets.moved, true));
+  }
+
+  /** Selected pages that were zero so far, when saving. */
+  get zero(): number {
+    return Number(this.#view.getBigUint64(offsets.zero, true));
+  }
+
+  /**
+   * Moves the pages in [first, end), `first` being a multiple of 64, by `threads` threads. False if it
+   * was cancelled. Memory, bitmaps and descriptor must stay until it has ended.
+   */
+  async run(threads: number, first = 0, end = this.#options.selected.pages): Promise<boolean> {
+    if (first % 64 !== 0 || first > end || end > this.#options.selected.pages) {
+      throw new RangeError(`pages ${first} to ${end} of ${this.#options.selected.pages}`);
+    }
+    this.#view.setBigUint64(offsets.next, BigInt(first), true);
+    this.#view.setBigUint64(offsets.end, BigInt(end), true);
+    const result = await native.molt_pages_transfer(this.#bytes, threads);
+    if (result === 0) return true;
+    if (result === -Errno.ECANCELED) return false;
+    const page = Number(this.#view.getBigUint64(offsets.errorPage, true));
+    throw new PageTransferError(this.#options.direction, page, -result);
+  }
+
+  /** Makes the threads stop after what they are writing or reading now. */
+  cancel(): void {
+    this.#view.setInt32(offsets.cancelled, 1, true);
+  }
+}
