@@ -97,10 +97,24 @@ export function childStatus(pid: number): ExitStatus | undefined {
     native.molt_wait_child(pid, new Uint8Array(status.buffer), WNOHANG),
     `Could not wait for process ${pid}`,
   );
-  if (ended === 0) return undefined;
-  const signal = status[0]! & 0x7f;
+  return ended === 0 ? undefined : exitStatus(status[0]!);
+}
+
+/** Waits off the isolate until a child has ended. */
+export async function awaitChild(pid: number): Promise<ExitStatus> {
+  const status = new Int32Array(1);
+  unwrap(
+    await native.molt_await_child(pid, new Uint8Array(status.buffer)),
+    `Could not wait for process ${pid}`,
+  );
+  return exitStatus(status[0]!);
+}
+
+/** What waitpid's status says. */
+function exitStatus(status: number): ExitStatus {
+  const signal = status & 0x7f;
   return signal === 0
-    ? { kind: "exited", status: (status[0]! >> 8) & 0xff }
+    ? { kind: "exited", status: (status >> 8) & 0xff }
     : { kind: "killed", signal };
 }
 
