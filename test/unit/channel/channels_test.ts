@@ -8,7 +8,7 @@ import { ChannelCancelled } from "../../../src/native/channel.ts";
 import { createPipe, openFile, OpenFlags } from "../../../src/native/file.ts";
 import { socketPair } from "../../../src/native/socket.ts";
 
-const text = (value: string) => new TextEncoder().encode(value);
+const text = (value: string) => new Uint8Array(new TextEncoder().encode(value));
 
 async function readAll(channel: IncomingChannel): Promise<string> {
   const buffer = new Uint8Array(65536);
