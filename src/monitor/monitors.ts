@@ -4,6 +4,7 @@ import type { CommandTable } from "./command.ts";
 import type { MonitorContext } from "./context.ts";
 import type { EventHub } from "./events.ts";
 import { HumanSession } from "./hmp/session.ts";
+import type { SavedSession } from "./saved_session.ts";
 import { QmpSession } from "./qmp/session.ts";
 
 /** A monitor as -mon, -qmp and -monitor ask for it. */
@@ -15,15 +16,23 @@ export interface MonitorOptions {
 
 /** What a monitor offers its owner. */
 interface Monitor extends Disposable {
+  /** What a successor needs to go on with the client; `undefined` if there is none. */
+  save(): SavedSession | undefined;
   /** Resolves when the client has been sent everything, or is gone. */
   drained(): Promise<void>;
+}
+
+/** A session under the id of its character device. */
+export interface SavedMonitor {
+  readonly port: string;
+  readonly session: SavedSession;
 }
 
 /** Makes monitors and closes them. */
 export class Monitors implements Disposable {
   readonly #context: MonitorContext;
   readonly #events: EventHub;
-  readonly #monitors: Monitor[] = [];
+  readonly #monitors: { readonly port: string; readonly monitor: Monitor }[] = [];
   #commands: Promise<CommandTable> | undefined;
   #runner: Promise<typeof import("./hmp/runner.ts")> | undefined;
 
@@ -34,17 +43,33 @@ export class Monitors implements Disposable {
 
   /**
    * Puts a monitor on a character device's port. Throws, as the port does, if somebody else uses it.
+   * `saved` are the sessions of a predecessor, whose clients go on if their connections do.
    */
-  add(port: CharacterPort, options: MonitorOptions): void {
+  add(port: CharacterPort, options: MonitorOptions, saved: readonly SavedMonitor[] = []): void {
     const context = this.#context;
+    const session = saved.find((candidate) => candidate.port === port.id)?.session;
     const monitor = options.mode === "readline"
-      ? new HumanSession(port, { context, runner: () => this.#loadRunner() })
+      ? new HumanSession(
+        port,
+        { context, runner: () => this.#loadRunner() },
+        session?.kind === "human" ? session : undefined,
+      )
       : new QmpSession(
         port,
         { context, events: this.#events, commands: () => this.#loadCommands() },
         options.pretty,
+        session?.kind === "qmp" ? session : undefined,
       );
-    this.#monitors.push(monitor);
+    this.#monitors.push({ port: port.id, monitor });
+  }
+
+  /** The sessions whose connections survive this process, for its successor. */
+  save(): SavedMonitor[] {
+    return this.#monitors.flatMap(({ port, monitor }) => {
+      const survives = this.#context.chardevs.find(port)?.cpr ?? false;
+      const session = survives ? monitor.save() : undefined;
+      return session === undefined ? [] : [{ port, session }];
+    });
   }
 
   /**
@@ -57,7 +82,7 @@ export class Monitors implements Disposable {
 
   /** Resolves when every client has been sent everything, or is gone. */
   async drained(): Promise<void> {
-    await Promise.all(this.#monitors.map((monitor) => monitor.drained()));
+    await Promise.all(this.#monitors.map(({ monitor }) => monitor.drained()));
   }
 
   #loadCommands(): Promise<CommandTable> {
@@ -71,6 +96,6 @@ export class Monitors implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const monitor of this.#monitors.splice(0)) monitor[Symbol.dispose]();
+    for (const { monitor } of this.#monitors.splice(0)) monitor[Symbol.dispose]();
   }
 }

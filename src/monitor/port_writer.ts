@@ -1,5 +1,6 @@
 /** Text for a character device: what the other end does not take yet is kept, in order. */
 import type { CharacterPort } from "../backends/character.ts";
+import { concatenate } from "./saved_session.ts";
 
 const encoder = new TextEncoder();
 
@@ -23,9 +24,17 @@ export class PortWriter {
     return this.#pending;
   }
 
+  /** What the other end has not taken, as bytes. */
+  get unsent(): Uint8Array<ArrayBuffer> {
+    return concatenate(this.#queue);
+  }
+
   write(text: string): void {
-    if (text === "") return;
-    const bytes = encoder.encode(text);
+    this.writeBytes(encoder.encode(text));
+  }
+
+  writeBytes(bytes: Uint8Array<ArrayBuffer>): void {
+    if (bytes.length === 0) return;
     this.#queue.push(bytes);
     this.#pending += bytes.length;
     if (!this.#waiting) this.#flush();

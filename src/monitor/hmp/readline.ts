@@ -45,6 +45,19 @@ export class Readline {
     return this.#history;
   }
 
+  /** What has been typed of the line. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Takes over the history and the line of a predecessor, which the user sees already. */
+  resume(history: readonly string[], text: string): void {
+    this.#history.splice(0, Infinity, ...history);
+    this.#recalled = history.length;
+    this.#text = text;
+    this.#cursor = text.length;
+  }
+
   /** Begins a line: forgets what was typed, and shows the prompt. */
   start(): void {
     this.#text = "";

@@ -11,6 +11,7 @@ import type { Descriptor } from "../../native/descriptor.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { MonitorContext } from "../context.ts";
 import { PortWriter } from "../port_writer.ts";
+import { decodeBase64, encodeBase64, type SavedHumanSession } from "../saved_session.ts";
 import { qemuVersionText } from "../version.ts";
 import { Readline } from "./readline.ts";
 import { type HumanState, initialState } from "./state.ts";
@@ -45,8 +46,10 @@ export class HumanSession implements CharacterFrontend, Disposable {
   #focused = true;
   #greeted = false;
   #kept = "";
+  #saved: SavedHumanSession | undefined;
 
-  constructor(port: CharacterPort, environment: HumanEnvironment) {
+  /** With `saved`, a user who is there from the beginning goes on with that session. */
+  constructor(port: CharacterPort, environment: HumanEnvironment, saved?: SavedHumanSession) {
     this.#port = port;
     this.#environment = environment;
     this.#writer = new PortWriter(port, () => port.acceptInput());
@@ -55,7 +58,9 @@ export class HumanSession implements CharacterFrontend, Disposable {
       line: (text) => void this.#run(text),
       complete: (text) => this.#runner?.completeHumanLine(text) ?? [],
     });
+    this.#saved = saved;
     port.attach(this);
+    this.#saved = undefined;
   }
 
   canReceive(): number {
@@ -77,7 +82,8 @@ export class HumanSession implements CharacterFrontend, Disposable {
       case "opened":
         this.#reset();
         this.#open = true;
-        this.#greet();
+        if (this.#saved === undefined) this.#greet();
+        else this.#resume(this.#saved);
         break;
       case "closed":
         this.#reset();
@@ -94,6 +100,19 @@ export class HumanSession implements CharacterFrontend, Disposable {
       case "break":
         break;
     }
+  }
+
+  /** What a successor needs to go on with the user; `undefined` if there is none. */
+  save(): SavedHumanSession | undefined {
+    if (!this.#open) return undefined;
+    return {
+      kind: "human",
+      line: this.#readline.text,
+      typed: this.#typed.join(""),
+      history: this.#readline.history,
+      busy: this.#running,
+      output: encodeBase64(this.#writer.unsent),
+    };
   }
 
   /** Resolves when the user has been shown everything, or is gone. */
@@ -114,6 +133,15 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#kept = "";
     this.#writer.clear();
     this.#closeDescriptors();
+  }
+
+  #resume(saved: SavedHumanSession): void {
+    this.#greeted = true;
+    this.#writer.writeBytes(decodeBase64(saved.output));
+    this.#readline.resume(saved.history, saved.line);
+    if (saved.busy) this.#readline.start();
+    this.#typed.push(...saved.typed);
+    this.#work();
   }
 
   /** The banner once, and the prompt. */

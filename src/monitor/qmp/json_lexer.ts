@@ -26,6 +26,8 @@ export interface JsonToken {
   /** Lines are counted from 1 in the whole stream, columns in bytes from 1. */
   readonly line: number;
   readonly column: number;
+  /** Bytes of the stream up to the token's end. */
+  readonly end: number;
 }
 
 type State =
@@ -174,6 +176,8 @@ export class JsonLexer {
   #state: State = "start";
   #text = new Uint8Array(256);
   #length = 0;
+  /** Bytes fed, and among them the one being looked at. */
+  #fed = 0;
   #line = 1;
   #column = 0;
   #tokenLine = 1;
@@ -190,6 +194,7 @@ export class JsonLexer {
   }
 
   #feed(byte: number): void {
+    this.#fed++;
     const { line, column } = { line: this.#line, column: this.#column };
     if (byte === NEWLINE) {
       this.#line++;
@@ -211,13 +216,13 @@ export class JsonLexer {
         return this.#append(byte);
       case "complete":
         if (step.includesByte) this.#append(byte);
-        this.#emit(step.token);
+        this.#emit(step.token, step.includesByte ? this.#fed : this.#fed - 1);
         // QEMU counts a byte that it looks at twice as two columns.
         if (!step.includesByte) this.#begin(byte, this.#line, this.#column + 1);
         return;
       case "error":
         this.#append(byte);
-        return this.#emit("error");
+        return this.#emit("error", this.#fed);
     }
   }
 
@@ -228,9 +233,9 @@ export class JsonLexer {
     this.#tokenColumn = column;
     this.#append(byte);
     const kind = structural.get(byte);
-    if (kind !== undefined) return this.#emit(kind);
+    if (kind !== undefined) return this.#emit(kind, this.#fed);
     const state = stateAfterFirst(byte);
-    if (state === undefined) return this.#emit("error");
+    if (state === undefined) return this.#emit("error", this.#fed);
     this.#state = state;
   }
 
@@ -247,9 +252,9 @@ export class JsonLexer {
     this.#text[this.#length++] = byte;
   }
 
-  #emit(kind: JsonToken["kind"]): void {
+  #emit(kind: JsonToken["kind"], end: number): void {
     const bytes = this.#text.subarray(0, this.#length);
-    const token = { kind, bytes, line: this.#tokenLine, column: this.#tokenColumn };
+    const token = { kind, bytes, line: this.#tokenLine, column: this.#tokenColumn, end };
     this.#reset(kind === "error" ? "recovery" : "start");
     this.#onToken(token);
   }

@@ -84,6 +84,7 @@ export class JsonStreamParser {
   #brackets = 0;
   #tokenCount = 0;
   #tokenSize = 0;
+  #settled = 0;
 
   constructor(onResult: (result: JsonResult) => void) {
     this.#onResult = onResult;
@@ -92,6 +93,11 @@ export class JsonStreamParser {
       (token) => this.#take(token),
       () => this.#refuseOversize(),
     );
+  }
+
+  /** How many bytes of the stream need not be fed again: all but those of an unfinished value. */
+  get settled(): number {
+    return this.#settled;
   }
 
   feed(bytes: Uint8Array): void {
@@ -108,7 +114,9 @@ export class JsonStreamParser {
     if (!this.#skipping) this.#attempt(() => this.#parse(token));
     const balanced = this.#braces === 0 && this.#brackets === 0;
     const astray = this.#braces < 0 || this.#brackets < 0 || token.kind === "error";
-    if (balanced || astray) this.#restart();
+    if (!balanced && !astray) return;
+    this.#restart();
+    this.#settled = token.end;
   }
 
   #refuseOversize(): void {

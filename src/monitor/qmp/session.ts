@@ -15,8 +15,9 @@ import type { MonitorContext } from "../context.ts";
 import { CommandError, describeError } from "../errors.ts";
 import type { EventHub, TimedEvent } from "../events.ts";
 import { PortWriter } from "../port_writer.ts";
+import { concatenate, decodeBase64, encodeBase64, type SavedQmpSession } from "../saved_session.ts";
 import { qemuVersion } from "../version.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "./json_value.ts";
+import { isJsonObject, type JsonObject, JsonSyntaxError, type JsonValue } from "./json_value.ts";
 import { type JsonResult, JsonStreamParser } from "./json_parser.ts";
 import { writeJson } from "./json_writer.ts";
 import { checkRequest, type QmpRequest } from "./request.ts";
@@ -66,9 +67,26 @@ class Connection implements Disposable {
   /** Descriptors of the request that brought some last, for commands to take. */
   readonly available: Descriptor[] = [];
   busy = false;
+  /** What was read of an unfinished request, and where that begins in the stream. */
+  #unfinished: Uint8Array[] = [];
+  #unfinishedFrom = 0;
 
   constructor(onResult: (result: JsonResult) => void) {
     this.parser = new JsonStreamParser(onResult);
+  }
+
+  feed(bytes: Uint8Array): void {
+    const from = this.#unfinishedFrom;
+    this.parser.feed(bytes);
+    this.#unfinished.push(bytes);
+    if (this.parser.settled === from) return;
+    this.#unfinished = [this.unfinished.subarray(this.parser.settled - from)];
+    this.#unfinishedFrom = this.parser.settled;
+  }
+
+  /** The bytes of an unfinished request. */
+  get unfinished(): Uint8Array<ArrayBuffer> {
+    return concatenate(this.#unfinished);
   }
 
   [Symbol.dispose](): void {
@@ -89,15 +107,24 @@ export class QmpSession implements CharacterFrontend, Disposable {
   readonly #pretty: boolean;
   readonly #writer: PortWriter;
   readonly #subscription: Disposable;
+  #saved: SavedQmpSession | undefined;
   #connection: Connection | undefined;
 
-  constructor(port: CharacterPort, environment: QmpEnvironment, pretty: boolean) {
+  /** With `saved`, a client that is there from the beginning goes on with that session. */
+  constructor(
+    port: CharacterPort,
+    environment: QmpEnvironment,
+    pretty: boolean,
+    saved?: SavedQmpSession,
+  ) {
     this.#port = port;
     this.#environment = environment;
     this.#pretty = pretty;
     this.#writer = new PortWriter(port, () => port.acceptInput());
     this.#subscription = environment.events.subscribe((event) => this.#sendEvent(event));
+    this.#saved = saved;
     port.attach(this);
+    this.#saved = undefined;
   }
 
   canReceive(): number {
@@ -113,17 +140,37 @@ export class QmpSession implements CharacterFrontend, Disposable {
     const descriptors = this.#port.takeDescriptors();
     if (connection === undefined) return closeAll(descriptors);
     connection.arrived.push(...descriptors);
-    connection.parser.feed(bytes);
+    connection.feed(bytes);
   }
 
   event(event: CharacterEvent): void {
     if (event === "opened") {
       this.#close();
-      this.#connection = new Connection((result) => this.#take(result));
-      this.#greet();
+      const connection = new Connection((result) => this.#take(result));
+      this.#connection = connection;
+      if (this.#saved === undefined) this.#greet();
+      else this.#resume(connection, this.#saved);
     } else if (event === "closed") {
       this.#close();
     }
+  }
+
+  /** What a successor needs to go on with the client; `undefined` if there is none. */
+  save(): SavedQmpSession | undefined {
+    const connection = this.#connection;
+    if (connection === undefined) return undefined;
+    return {
+      kind: "qmp",
+      negotiated: connection.negotiated,
+      oob: connection.oob,
+      queue: connection.queue.map(({ result }) =>
+        result.kind === "value"
+          ? { request: writeJson(result.value) }
+          : { error: result.error.message }
+      ),
+      input: encodeBase64(connection.unfinished),
+      output: encodeBase64(this.#writer.unsent),
+    };
   }
 
   /** Resolves when the client has been sent everything, or is gone. */
@@ -155,6 +202,17 @@ export class QmpSession implements CharacterFrontend, Disposable {
   #greet(): void {
     const version = { qemu: qemuVersion, package: this.#environment.context.identity.package };
     this.#send({ QMP: { version, capabilities: ["oob"] } });
+  }
+
+  #resume(connection: Connection, saved: SavedQmpSession): void {
+    connection.negotiated = saved.negotiated;
+    connection.oob = saved.oob;
+    this.#writer.writeBytes(decodeBase64(saved.output));
+    for (const item of saved.queue) {
+      if ("request" in item) connection.feed(new TextEncoder().encode(`${item.request} `));
+      else this.#take({ kind: "error", error: new JsonSyntaxError(item.error) });
+    }
+    connection.feed(decodeBase64(saved.input));
   }
 
   #take(result: JsonResult): void {
