@@ -21,3 +21,9 @@ export type {
   MigrationParameters,
   MigrationStatus,
 } from "./migration_commands.ts";
+export {
+  awaitMigration,
+  followMigration,
+  type FollowOptions,
+  MigrationFailedError,
+} from "./migration.ts";
