@@ -27,8 +27,8 @@ interface OwnedMember {
   readonly opaque: string | undefined;
 }
 
-/** O_ACCMODE: the flags that say whether a descriptor reads, writes or both. */
-const ACCESS_MODE = 3;
+/** O_ACCMODE, the flags that say whether a descriptor reads, writes or both, and O_DIRECT. */
+const ACCESS_MODE = 3 | OpenFlags.direct;
 
 /** Keeps the descriptors until somebody takes, closes or removes them. */
 export class DescriptorStore implements Disposable {
@@ -96,7 +96,10 @@ export class DescriptorStore implements Disposable {
     }));
   }
 
-  /** A duplicate of the member of set `id` that was opened for the access that `flags` (O_*) ask for. */
+  /**
+   * A duplicate of the member of set `id` that was opened for the access that `flags` (O_*) ask for,
+   * with O_DIRECT or without.
+   */
   openFromSet(id: number, flags: number): Descriptor {
     const members = this.#sets.get(id);
     if (members === undefined) {

@@ -7,6 +7,7 @@
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
 import { Chardev, type ChardevEnvironment } from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
+import { encodeText } from "./text.ts";
 
 const ESCAPE = 0x01; // Ctrl-a
 const NEWLINE = 0x0a;
@@ -24,8 +25,6 @@ const helpText = [
   "C-a C-a  send C-a",
   "",
 ].join("\n\r");
-
-const encoder = new TextEncoder();
 
 /** What a {@linkcode MuxPort} needs of its multiplexer. */
 interface Multiplexer {
@@ -217,10 +216,10 @@ export class MuxChardev extends Chardev {
     switch (String.fromCharCode(key)) {
       case "h":
       case "?":
-        this.#base.write(encoder.encode(helpText));
+        this.#base.write(encodeText(helpText));
         break;
       case "x":
-        this.#base.write(encoder.encode("QEMU: Terminated\n\r"));
+        this.#base.write(encodeText("QEMU: Terminated\n\r"));
         this.#environment.quit();
         break;
       case "s":
@@ -252,7 +251,7 @@ export class MuxChardev extends Chardev {
     if (this.#stamp.length === 0) {
       const ms = Date.now() - (this.#stampsSince ?? Date.now());
       const clock = new Date(ms).toISOString().slice(11, 23);
-      this.#stamp = encoder.encode(`[${clock}] `);
+      this.#stamp = encodeText(`[${clock}] `);
     }
     const taken = this.#base.write(this.#stamp, onWritable);
     this.#stamp = this.#stamp.slice(taken);

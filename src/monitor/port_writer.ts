@@ -1,8 +1,7 @@
 /** Text for a character device: what the other end does not take yet is kept, in order. */
 import type { CharacterPort } from "../backends/character.ts";
+import { encodeText } from "../backends/text.ts";
 import { concatenate } from "./saved_session.ts";
-
-const encoder = new TextEncoder();
 
 /** Writes without ever losing or blocking. */
 export class PortWriter {
@@ -30,7 +29,7 @@ export class PortWriter {
   }
 
   write(text: string): void {
-    this.writeBytes(encoder.encode(text));
+    this.writeBytes(encodeText(text));
   }
 
   writeBytes(bytes: Uint8Array<ArrayBuffer>): void {

@@ -10,6 +10,7 @@ import {
 } from "../../backends/chardev_options.ts";
 import { PtyChardev } from "../../backends/pty.ts";
 import { RingbufChardev } from "../../backends/ringbuf.ts";
+import { encodeText } from "../../backends/text.ts";
 import { defineCommand } from "../command.ts";
 import type { ChardevControl } from "../context.ts";
 import { CommandError } from "../errors.ts";
@@ -225,7 +226,7 @@ export const chardevCommands = [
     arguments: struct({ device: z.string(), data: z.string(), format: dataFormat }),
     run: ({ chardevs }, { device, data, format }) => {
       const ringbuf = findRingbuf(chardevs, device);
-      ringbuf.write(format === "base64" ? decodeBase64(data) : new TextEncoder().encode(data));
+      ringbuf.write(format === "base64" ? decodeBase64(data) : encodeText(data));
     },
   }),
   defineCommand({

@@ -7,14 +7,14 @@ import type {
   CharacterFrontend,
 } from "../../../src/backends/character.ts";
 import type { Chardev } from "../../../src/backends/chardev.ts";
+import { encodeText } from "../../../src/backends/text.ts";
 import { Descriptor } from "../../../src/native/descriptor.ts";
 import { EventLoop } from "../../../src/native/event_loop.ts";
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
-  return encoder.encode(text);
+  return encodeText(text);
 }
 
 /** Waits until `condition` holds; fails the test if that takes half a minute. */

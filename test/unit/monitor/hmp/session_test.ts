@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type MonitorOptions } from "../../../../src/monitor/monitors.ts";
 import { Readline } from "../../../../src/monitor/hmp/readline.ts";
 import { socketPair } from "../../../../src/native/socket.ts";
+import { bytesOf } from "../../backends/bench.ts";
 import { Client, MonitorBench } from "../bench.ts";
 
 const readline: MonitorOptions = { mode: "readline", pretty: false };
@@ -173,7 +174,7 @@ Deno.test("on a multiplexed terminal the monitor speaks when it has the focus", 
     event: () => {},
   });
   bench.chardevs.start();
-  port.write(new TextEncoder().encode("boot\r\n"));
+  port.write(bytesOf("boot\r\n"));
   terminal.send("login\x01c");
   const shown = await terminal.expect(/\(qemu\) /);
   assertEquals(
