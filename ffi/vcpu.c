@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "vcpu.h"
+#include "virtio_interrupt.h"
 #include "wait.h"
 
 /*
@@ -81,6 +82,8 @@ static void *vcpu_thread(void *argument)
 			}
 			continue;
 		}
+		if (outcome == 0 && molt_interrupt_serve(vcpu->run))
+			continue;
 		vcpu->shared.error = outcome < 0 ? -errno : 0;
 		hand_over(vcpu, MOLT_VCPU_EXITED);
 	}

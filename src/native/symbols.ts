@@ -134,10 +134,24 @@ export const symbols = {
   // mapped_ram.c
   molt_pages_transfer: { parameters: [buffer, u32], result: i32, nonblocking: true },
 
+  // dirty.c
+  molt_dirty_log_get: {
+    parameters: [i32, u32, u64, u64, u64, u64],
+    result: i32,
+    nonblocking: true,
+  },
+  molt_dirty_log_clear: {
+    parameters: [i32, u32, u64, u64, u64, u64, u64],
+    result: i32,
+    nonblocking: true,
+  },
+  molt_dirty_rings_harvest: { parameters: [i32, u64, u32, u64, u32], result: i32 },
+
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
   molt_bitmap_next: { parameters: [u64, u64, u64, u32], result: u64 },
   molt_bitmap_fill: { parameters: [u64, u64, u64, u32], result: "void" },
+  molt_bitmap_take: { parameters: [u64, u64, u64, u64], result: "void" },
   molt_bitmap_runs: { parameters: [u64, u64, u64, u64, buffer, u32], result: u32 },
   molt_drop_zero_pages: { parameters: [u64, u64, u64, u64], result: "void", nonblocking: true },
   molt_drop_file_holes: {
@@ -146,4 +160,45 @@ export const symbols = {
     nonblocking: true,
   },
   molt_drop_untouched: { parameters: [u64, u64, u64, u64], result: i32, nonblocking: true },
+
+  // virtio_memory.c
+  molt_memory_create: { parameters: [buffer, u32], result: i64 },
+  molt_memory_destroy: { parameters: [u64], result: "void" },
+  molt_memory_watch: { parameters: [u64, u32, u64], result: "void" },
+  molt_memory_mark_range: { parameters: [u64, u64, u64], result: "void" },
+
+  // virtio_interrupt.c
+  molt_interrupt_create: { parameters: [i32, i32], result: i64 },
+  molt_interrupt_destroy: { parameters: [u64], result: "void" },
+  molt_interrupt_attach: { parameters: [u64, u64], result: i32 },
+  molt_interrupt_raise: { parameters: [u64, u32], result: "void" },
+  molt_interrupt_acknowledge: { parameters: [u64, u32], result: "void" },
+  molt_interrupt_restore: { parameters: [u64, u32], result: "void" },
+  molt_interrupt_route: { parameters: [u64, u32, u32], result: "void" },
+
+  // virtio_queue.c
+  molt_queue_create: { parameters: [u64, u64], result: i64 },
+  molt_queue_destroy: { parameters: [u64], result: "void" },
+  molt_queue_begin: { parameters: [u64, buffer], result: i32 },
+  molt_queue_end: { parameters: [u64], result: "void" },
+  molt_queue_take: { parameters: [u64, buffer], result: i32 },
+  molt_queue_put_back: { parameters: [u64], result: "void" },
+  molt_queue_return: { parameters: [u64, u32, u32], result: "void" },
+  molt_queue_await: { parameters: [u64], result: i32 },
+  molt_queue_position: { parameters: [u64], result: u32 },
+  molt_queue_fault_of: { parameters: [u64], result: u32 },
+  molt_queue_reject: { parameters: [u64], result: "void" },
+
+  // virtio_blk.c
+  molt_disk_create: { parameters: [u64, buffer, buffer, buffer, u32, i32], result: i64 },
+  molt_disk_start: { parameters: [u64, u32], result: i32 },
+  molt_disk_stop: { parameters: [u64, u32], result: "void" },
+  molt_disk_destroy: { parameters: [u64], result: "void" },
+  molt_disk_set_write_cache: { parameters: [u64, u32], result: "void" },
+  molt_disk_set_size: { parameters: [u64, u64], result: "void" },
+  molt_disk_errors: { parameters: [u64, buffer], result: u32 },
+  molt_disk_read_statistics: { parameters: [u64, buffer], result: "void" },
+  molt_disk_kept: { parameters: [u64, u32, u32, buffer], result: i32 },
+  molt_disk_keep: { parameters: [u64, u32, u32, buffer, u32, u32], result: i32 },
+  molt_disk_forget: { parameters: [u64, u32], result: "void" },
 } as const satisfies Deno.ForeignLibraryInterface;

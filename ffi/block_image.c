@@ -1,0 +1,229 @@
+/* Reading and writing disk images (see block_image.h). */
+#include "molt.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "block_image.h"
+#include "virtio_queue.h"
+
+/* Most bytes of zeros written at once where the file system cannot make them itself. */
+#define ZERO_CHUNK (1 << 20)
+
+static int take_time(const struct molt_image *image)
+{
+	struct timespec time = { (time_t)(image->latency / 1000000000),
+				 (long)(image->latency % 1000000000) };
+
+	if (image->latency > 0)
+		nanosleep(&time, NULL);
+	return 0;
+}
+
+static bool aligned(const struct molt_image *image, const struct iovec *iov, uint32_t count)
+{
+	if (!(image->flags & MOLT_IMAGE_DIRECT))
+		return true;
+	for (uint32_t i = 0; i < count; i++) {
+		if (((uintptr_t)iov[i].iov_base | iov[i].iov_len) & (image->alignment - 1))
+			return false;
+	}
+	return true;
+}
+
+/* An aligned piece of memory that stands in for buffers that O_DIRECT does not take. */
+static int make_bounce(const struct molt_image *image, uint64_t length, struct iovec *bounce)
+{
+	void *memory = aligned_alloc(image->alignment,
+				     (length + image->alignment - 1) & -(uint64_t)image->alignment);
+
+	if (!memory)
+		return -ENOMEM;
+	*bounce = (struct iovec){ memory, length };
+	return 0;
+}
+
+/* preadv2 until all is there. Changes the vector. */
+static int read_all(const struct molt_image *image, struct iovec *iov, uint32_t count,
+		    uint64_t offset, bool wait)
+{
+	while (count > 0) {
+		ssize_t got = preadv2(image->fd, iov, (int)count, (off_t)(image->offset + offset),
+				      wait ? 0 : RWF_NOWAIT);
+
+		if (got < 0) {
+			if (errno == EINTR)
+				continue;
+			return !wait && errno == EOPNOTSUPP ? -EAGAIN : -errno;
+		}
+		count = molt_iov_skip(&iov, count, (uint64_t)got);
+		offset += (uint64_t)got;
+		/* Direct reads are short of the alignment only at the file's end. */
+		if (got == 0 ||
+		    (image->flags & MOLT_IMAGE_DIRECT && (uint64_t)got % image->alignment != 0)) {
+			for (uint32_t i = 0; i < count; i++)
+				memset(iov[i].iov_base, 0, iov[i].iov_len);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static int write_all(const struct molt_image *image, struct iovec *iov, uint32_t count,
+		     uint64_t offset, bool durable)
+{
+	while (count > 0) {
+		ssize_t put = pwritev2(image->fd, iov, (int)count, (off_t)(image->offset + offset),
+				       durable ? RWF_DSYNC : 0);
+
+		if (put < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (put == 0)
+			return -ENOSPC;
+		count = molt_iov_skip(&iov, count, (uint64_t)put);
+		offset += (uint64_t)put;
+	}
+	return 0;
+}
+
+int molt_image_read(const struct molt_image *image, const struct iovec *iov, uint32_t count,
+		    uint64_t offset, bool wait)
+{
+	struct iovec copy[MOLT_QUEUE_MAXIMUM];
+	uint64_t length = molt_iov_length(iov, count);
+
+	if (image->fd < 0) {
+		if (!wait && image->latency > 0)
+			return -EAGAIN;
+		if (image->flags & MOLT_IMAGE_ZEROES) {
+			for (uint32_t i = 0; i < count; i++)
+				memset(iov[i].iov_base, 0, iov[i].iov_len);
+		}
+		return take_time(image);
+	}
+	if (aligned(image, iov, count)) {
+		memcpy(copy, iov, count * sizeof *iov);
+		return read_all(image, copy, count, offset, wait);
+	}
+
+	struct iovec bounce;
+	int error = make_bounce(image, length, &bounce);
+
+	if (error)
+		return error;
+
+	void *memory = bounce.iov_base;
+
+	error = read_all(image, &bounce, 1, offset, wait);
+	if (!error)
+		molt_iov_write(iov, count, memory, length);
+	free(memory);
+	return error;
+}
+
+int molt_image_write(const struct molt_image *image, const struct iovec *iov, uint32_t count,
+		     uint64_t offset, bool durable)
+{
+	struct iovec copy[MOLT_QUEUE_MAXIMUM];
+	uint64_t length = molt_iov_length(iov, count);
+
+	if (image->fd < 0)
+		return take_time(image);
+	durable = durable && !(image->flags & MOLT_IMAGE_NO_FLUSH);
+	if (aligned(image, iov, count)) {
+		memcpy(copy, iov, count * sizeof *iov);
+		return write_all(image, copy, count, offset, durable);
+	}
+
+	struct iovec bounce;
+	int error = make_bounce(image, length, &bounce);
+
+	if (error)
+		return error;
+
+	void *memory = bounce.iov_base;
+
+	molt_iov_read(iov, count, memory, length);
+	error = write_all(image, &bounce, 1, offset, durable);
+	free(memory);
+	return error;
+}
+
+int molt_image_flush(const struct molt_image *image)
+{
+	if (image->fd < 0 || image->flags & MOLT_IMAGE_NO_FLUSH)
+		return take_time(image);
+	return fdatasync(image->fd) < 0 ? -errno : 0;
+}
+
+static int allocate(const struct molt_image *image, int mode, uint64_t offset, uint64_t length)
+{
+	int outcome;
+
+	do {
+		outcome = fallocate(image->fd, mode, (off_t)(image->offset + offset),
+				    (off_t)length);
+	} while (outcome < 0 && errno == EINTR);
+	return outcome < 0 ? -errno : 0;
+}
+
+static bool not_supported(int error)
+{
+	return error == -EOPNOTSUPP || error == -ENOSYS || error == -ENODEV || error == -EINVAL;
+}
+
+int molt_image_discard(const struct molt_image *image, uint64_t offset, uint64_t length)
+{
+	if (image->fd < 0)
+		return take_time(image);
+	if (!(image->flags & MOLT_IMAGE_UNMAP) || length == 0)
+		return 0;
+
+	int error = allocate(image, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+
+	/* It is a hint: where it cannot be followed, nothing is lost. */
+	return not_supported(error) ? 0 : error;
+}
+
+static int write_zero_bytes(const struct molt_image *image, uint64_t offset, uint64_t length)
+{
+	uint64_t chunk = length < ZERO_CHUNK ? length : ZERO_CHUNK;
+	void *zeros = aligned_alloc(4096, (chunk + 4095) & ~(uint64_t)4095);
+	int error = zeros ? 0 : -ENOMEM;
+
+	if (zeros)
+		memset(zeros, 0, chunk);
+	while (!error && length > 0) {
+		struct iovec piece = { zeros, length < chunk ? length : chunk };
+		uint64_t size = piece.iov_len;
+
+		error = write_all(image, &piece, 1, offset, false);
+		offset += size;
+		length -= size;
+	}
+	free(zeros);
+	return error;
+}
+
+int molt_image_write_zeroes(const struct molt_image *image, uint64_t offset, uint64_t length,
+			    bool unmap)
+{
+	int error = -EOPNOTSUPP;
+
+	if (image->fd < 0)
+		return take_time(image);
+	if (length == 0)
+		return 0;
+	if (unmap && image->flags & MOLT_IMAGE_UNMAP)
+		error = allocate(image, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+	if (not_supported(error))
+		error = allocate(image, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
+	return not_supported(error) ? write_zero_bytes(image, offset, length) : error;
+}

@@ -1,0 +1,172 @@
+/* Interrupts of virtio-mmio devices (see virtio_interrupt.h). */
+#include "molt.h"
+
+#include <linux/kvm.h>
+#include <linux/virtio_mmio.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "virtio_interrupt.h"
+
+struct molt_interrupt {
+	_Atomic uint32_t status; /* InterruptStatus; first: TypeScript maps it */
+	int vm; /* KVM's virtual machine, -1: tests without one */
+	int32_t gsi; /* input of KVM's interrupt controllers; -1: by message */
+	_Atomic uint64_t message; /* low half: address, high half: data; 0: the pin is masked */
+};
+
+/* Transports' registers whose interrupts are answered in vCPU threads. */
+#define REGISTERS_START 0xfeb00000u
+#define REGISTERS_SIZE 0x200u
+#define TRANSPORTS 24
+
+static _Atomic(struct molt_interrupt *) transports[TRANSPORTS];
+
+/* An interrupt by input `gsi` of KVM's controllers of `vm`, or by message (-1). Returns its handle. */
+MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi)
+{
+	struct molt_interrupt *interrupt = calloc(1, sizeof *interrupt);
+
+	if (!interrupt)
+		return -ENOMEM;
+	interrupt->vm = vm;
+	interrupt->gsi = gsi;
+	return (int64_t)(uintptr_t)interrupt;
+}
+
+/* Frees the interrupt. No vCPU may run and no thread use it any more. */
+MOLT_EXPORT void molt_interrupt_destroy(uint64_t handle)
+{
+	struct molt_interrupt *interrupt = (void *)(uintptr_t)handle;
+
+	for (int i = 0; i < TRANSPORTS; i++) {
+		struct molt_interrupt *expected = interrupt;
+
+		atomic_compare_exchange_strong(&transports[i], &expected, NULL);
+	}
+	free(interrupt);
+}
+
+/* vCPU threads answer for the transport whose registers start at `address`. */
+MOLT_EXPORT int32_t molt_interrupt_attach(uint64_t handle, uint64_t address)
+{
+	uint64_t index = (address - REGISTERS_START) / REGISTERS_SIZE;
+
+	if (index >= TRANSPORTS || address % REGISTERS_SIZE != 0)
+		return -EINVAL;
+	atomic_store(&transports[index], (struct molt_interrupt *)(uintptr_t)handle);
+	return 0;
+}
+
+static void set_line(struct molt_interrupt *interrupt, uint32_t level)
+{
+	struct kvm_irq_level line = { .irq = (uint32_t)interrupt->gsi, .level = level };
+
+	if (interrupt->vm >= 0 && interrupt->gsi >= 0)
+		ioctl(interrupt->vm, KVM_IRQ_LINE, &line);
+}
+
+static void send_message(struct molt_interrupt *interrupt)
+{
+	uint64_t message = atomic_load(&interrupt->message);
+	struct kvm_msi msi = { .address_lo = (uint32_t)message, .data = (uint32_t)(message >> 32) };
+
+	if (interrupt->vm >= 0 && message != 0)
+		ioctl(interrupt->vm, KVM_SIGNAL_MSI, &msi);
+}
+
+void molt_interrupt_assert(struct molt_interrupt *interrupt, uint32_t bits)
+{
+	/* Whoever found the register zero raises the line; see the end of acknowledge. */
+	if (atomic_fetch_or(&interrupt->status, bits) != 0)
+		return;
+	if (interrupt->gsi < 0)
+		send_message(interrupt);
+	else
+		set_line(interrupt, 1);
+}
+
+static void acknowledge(struct molt_interrupt *interrupt, uint32_t bits)
+{
+	uint32_t left = atomic_fetch_and(&interrupt->status, ~bits) & ~bits;
+
+	if (interrupt->gsi < 0) {
+		if (left != 0)
+			send_message(interrupt);
+		return;
+	}
+	/* Lowered even if a bit is left: an edge-triggered input needs the edge. */
+	set_line(interrupt, 0);
+	if (atomic_load(&interrupt->status) != 0)
+		set_line(interrupt, 1);
+}
+
+/* molt_interrupt_assert for TypeScript. */
+MOLT_EXPORT void molt_interrupt_raise(uint64_t handle, uint32_t bits)
+{
+	molt_interrupt_assert((void *)(uintptr_t)handle, bits);
+}
+
+/* The guest wrote `bits` to InterruptACK. */
+MOLT_EXPORT void molt_interrupt_acknowledge(uint64_t handle, uint32_t bits)
+{
+	acknowledge((void *)(uintptr_t)handle, bits);
+}
+
+/* Gives InterruptStatus a value, after a reset or a load, and the line the level that goes with it. */
+MOLT_EXPORT void molt_interrupt_restore(uint64_t handle, uint32_t status)
+{
+	struct molt_interrupt *interrupt = (void *)(uintptr_t)handle;
+
+	atomic_store(&interrupt->status, status);
+	if (interrupt->gsi >= 0)
+		set_line(interrupt, status != 0);
+	else if (status != 0)
+		send_message(interrupt);
+}
+
+/* The guest programmed the pin: the message it wants from now on; data and address 0: masked. */
+MOLT_EXPORT void molt_interrupt_route(uint64_t handle, uint32_t address, uint32_t data)
+{
+	struct molt_interrupt *interrupt = (void *)(uintptr_t)handle;
+	uint64_t message = (uint64_t)data << 32 | address;
+
+	if (atomic_exchange(&interrupt->message, message) != message &&
+	    atomic_load(&interrupt->status) != 0)
+		send_message(interrupt);
+}
+
+bool molt_interrupt_serve(struct kvm_run *run)
+{
+	if (run->exit_reason != KVM_EXIT_MMIO || run->mmio.len != 4)
+		return false;
+
+	uint64_t offset = run->mmio.phys_addr - REGISTERS_START;
+
+	if (offset >= TRANSPORTS * REGISTERS_SIZE)
+		return false;
+
+	struct molt_interrupt *interrupt = atomic_load(&transports[offset / REGISTERS_SIZE]);
+	uint32_t value;
+
+	if (!interrupt)
+		return false;
+	switch (offset % REGISTERS_SIZE) {
+	case VIRTIO_MMIO_INTERRUPT_STATUS:
+		if (run->mmio.is_write)
+			return false;
+		value = atomic_load(&interrupt->status);
+		memcpy(run->mmio.data, &value, sizeof value);
+		return true;
+	case VIRTIO_MMIO_INTERRUPT_ACK:
+		if (!run->mmio.is_write)
+			return false;
+		memcpy(&value, run->mmio.data, sizeof value);
+		acknowledge(interrupt, value);
+		return true;
+	default:
+		return false;
+	}
+}

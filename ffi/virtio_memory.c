@@ -1,0 +1,141 @@
+/* The guest's physical memory as devices in C see it (see virtio_memory.h). */
+#include "molt.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pages.h"
+#include "virtio_memory.h"
+
+/* One piece of RAM as TypeScript describes it. */
+struct molt_memory_region {
+	uint64_t guest; /* guest-physical address */
+	uint64_t size;
+	uint64_t host; /* address in this process */
+	uint64_t first_page; /* its first page's place in the block's page bitmap */
+};
+
+struct region {
+	struct molt_memory_region place;
+	_Atomic(uint64_t) *dirty; /* page bitmap of the block; NULL while nobody wants to know */
+};
+
+struct molt_memory {
+	_Atomic bool marking; /* some region has a bitmap */
+	pthread_mutex_t lock; /* bitmaps may go away only while nobody marks */
+	uint32_t count;
+	struct region regions[];
+};
+
+/* Copies `count` regions. They must not overlap. Returns the memory's handle, or -ENOMEM. */
+MOLT_EXPORT int64_t molt_memory_create(const struct molt_memory_region *places, uint32_t count)
+{
+	struct molt_memory *memory = calloc(1, sizeof *memory + count * sizeof memory->regions[0]);
+
+	if (!memory)
+		return -ENOMEM;
+	pthread_mutex_init(&memory->lock, NULL);
+	memory->count = count;
+	for (uint32_t i = 0; i < count; i++)
+		memory->regions[i].place = places[i];
+	return (int64_t)(uintptr_t)memory;
+}
+
+MOLT_EXPORT void molt_memory_destroy(uint64_t handle)
+{
+	struct molt_memory *memory = (void *)(uintptr_t)handle;
+
+	pthread_mutex_destroy(&memory->lock);
+	free(memory);
+}
+
+/*
+ * Pages of region `index` that devices write are set in `bitmap` from now on: a page bitmap (pages.h)
+ * of the region's block. 0 ends that; when the call has returned, the bitmap is not used any more.
+ */
+MOLT_EXPORT void molt_memory_watch(uint64_t handle, uint32_t index, uint64_t bitmap)
+{
+	struct molt_memory *memory = (void *)(uintptr_t)handle;
+	bool marking = false;
+
+	pthread_mutex_lock(&memory->lock);
+	memory->regions[index].dirty = (void *)(uintptr_t)bitmap;
+	for (uint32_t i = 0; i < memory->count; i++)
+		marking |= memory->regions[i].dirty != NULL;
+	atomic_store(&memory->marking, marking);
+	pthread_mutex_unlock(&memory->lock);
+}
+
+static const struct region *find(const struct molt_memory *memory, uint64_t address)
+{
+	for (uint32_t i = 0; i < memory->count; i++) {
+		const struct region *region = &memory->regions[i];
+
+		if (address - region->place.guest < region->place.size)
+			return region;
+	}
+	return NULL;
+}
+
+void *molt_memory_at(const struct molt_memory *memory, uint64_t address, uint64_t *length)
+{
+	const struct region *region = find(memory, address);
+
+	if (!region)
+		return NULL;
+
+	uint64_t offset = address - region->place.guest;
+
+	if (*length > region->place.size - offset)
+		*length = region->place.size - offset;
+	return (void *)(uintptr_t)(region->place.host + offset);
+}
+
+void *molt_memory_range(const struct molt_memory *memory, uint64_t address, uint64_t length)
+{
+	uint64_t there = length;
+	void *host = molt_memory_at(memory, address, &there);
+
+	return there == length ? host : NULL;
+}
+
+static void mark_in(const struct region *region, uint64_t address, uint64_t length)
+{
+	uint64_t offset = address - region->place.guest;
+	uint64_t first = region->place.first_page + (offset >> MOLT_PAGE_SHIFT);
+	uint64_t last = region->place.first_page + ((offset + length - 1) >> MOLT_PAGE_SHIFT);
+
+	for (uint64_t page = first; page <= last; page++)
+		atomic_fetch_or(&region->dirty[page >> 6], UINT64_C(1) << (page & 63));
+}
+
+void molt_memory_mark(struct molt_memory *memory, uint64_t address, uint64_t length)
+{
+	if (!atomic_load(&memory->marking))
+		return;
+	pthread_mutex_lock(&memory->lock);
+	while (length > 0) {
+		const struct region *region = find(memory, address);
+
+		if (!region)
+			break;
+
+		uint64_t there = region->place.size - (address - region->place.guest);
+
+		if (there > length)
+			there = length;
+		if (region->dirty)
+			mark_in(region, address, there);
+		address += there;
+		length -= there;
+	}
+	pthread_mutex_unlock(&memory->lock);
+}
+
+/* Marks for TypeScript's devices. */
+MOLT_EXPORT void molt_memory_mark_range(uint64_t handle, uint64_t address, uint64_t length)
+{
+	molt_memory_mark((void *)(uintptr_t)handle, address, length);
+}

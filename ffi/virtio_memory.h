@@ -1,0 +1,25 @@
+#ifndef MOLT_VIRTIO_MEMORY_H
+#define MOLT_VIRTIO_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * The guest's physical memory as devices in C see it: pieces of RAM, and for each the bitmap of pages
+ * that must be sent again because a device wrote them during a live migration.
+ */
+struct molt_memory;
+
+/*
+ * The host address of guest-physical [address, address + *length), or NULL if `address` is not RAM.
+ * Shortens *length where the piece of RAM ends.
+ */
+void *molt_memory_at(const struct molt_memory *memory, uint64_t address, uint64_t *length);
+
+/* The host address of guest-physical [address, address + length) if all of it is one piece of RAM. */
+void *molt_memory_range(const struct molt_memory *memory, uint64_t address, uint64_t length);
+
+/* Tells a migration that a device wrote [address, address + length). Any thread. */
+void molt_memory_mark(struct molt_memory *memory, uint64_t address, uint64_t length);
+
+#endif

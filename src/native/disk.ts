@@ -1,0 +1,210 @@
+/** The threads that serve a virtio-blk device's requests (ffi/virtio_blk.c). */
+import { native } from "./library.ts";
+import { unwrap } from "./errors.ts";
+import type { Fd } from "./descriptor.ts";
+import type { DeviceMemory } from "./device_memory.ts";
+import { decodeElement, type NativeQueue, QUEUE_MAXIMUM, type QueueElement } from "./virtqueue.ts";
+
+/** What happens when a request fails; `enospc`: stop if there is no space left, else report. */
+export const errorActions = ["report", "ignore", "enospc", "stop"] as const;
+export type ErrorAction = (typeof errorActions)[number];
+
+/** Classes of operations in statistics and errors. */
+export const diskOperations = ["read", "write", "flush", "unmap"] as const;
+export type DiskOperation = (typeof diskOperations)[number];
+
+/** The bytes behind a disk. */
+export interface DiskImage {
+  /** Absent: there is no file, for measurements. */
+  readonly fd: Fd | undefined;
+  /** Opened with O_DIRECT, which wants memory and offsets that are multiples of `alignment`. */
+  readonly direct: boolean;
+  readonly alignment: number;
+  readonly noFlush: boolean;
+  /** Discarded blocks are given back. */
+  readonly unmap: boolean;
+  /** Without file: reads give zeros. */
+  readonly zeroes: boolean;
+  /** Where the disk starts in the file. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+  /** Without file: ns that each request takes. */
+  readonly latency: number;
+}
+
+/** A disk as its requests see it. */
+export interface DiskSetup {
+  readonly image: DiskImage;
+  /** Bytes of a logical block. */
+  readonly blockSize: number;
+  readonly readOnly: boolean;
+  readonly readError: ErrorAction;
+  readonly writeError: ErrorAction;
+  /** Sectors of 512 bytes. */
+  readonly discardMaximum: number;
+  readonly writeZeroesMaximum: number;
+  /** Of which 20 bytes are shown. */
+  readonly serial: string;
+}
+
+/** A request that failed. */
+export interface DiskError {
+  readonly operation: DiskOperation;
+  readonly action: Exclude<ErrorAction, "enospc">;
+  readonly errno: number;
+}
+
+/** Totals of one class of operations. */
+export interface DiskTotals {
+  readonly bytes: number;
+  readonly operations: number;
+  readonly failed: number;
+  readonly invalid: number;
+  /** ns. */
+  readonly time: number;
+}
+
+/** struct molt_disk_setup. */
+const SETUP_SIZE = 88;
+const ERRORS_KEPT = 16;
+const ERROR_SIZE = 16;
+
+function encodeSetup(setup: DiskSetup): Uint8Array<ArrayBuffer> {
+  const { image } = setup;
+  const bytes = new Uint8Array(SETUP_SIZE);
+  const view = new DataView(bytes.buffer);
+  const flags = [image.direct, image.noFlush, image.unmap, image.zeroes];
+  view.setInt32(0, image.fd ?? -1, true);
+  view.setUint32(4, flags.reduce((bits, on, bit) => bits | (on ? 1 << bit : 0), 0), true);
+  view.setBigUint64(8, BigInt(image.offset), true);
+  view.setBigUint64(16, BigInt(image.size), true);
+  view.setBigUint64(24, BigInt(image.latency), true);
+  view.setUint32(32, image.alignment, true);
+  view.setUint32(40, setup.blockSize, true);
+  view.setUint32(44, setup.readOnly ? 1 : 0, true);
+  view.setUint32(48, errorActions.indexOf(setup.readError), true);
+  view.setUint32(52, errorActions.indexOf(setup.writeError), true);
+  view.setUint32(56, setup.discardMaximum, true);
+  view.setUint32(60, setup.writeZeroesMaximum, true);
+  bytes.set(new TextEncoder().encode(setup.serial).subarray(0, 20), 64);
+  return bytes;
+}
+
+/** A disk's queues at work. Their notifications arrive at `kicks`. */
+export class NativeDisk implements Disposable {
+  readonly #handle: bigint;
+
+  /** Faults and errors are told by the eventfd `attention`. */
+  constructor(
+    memory: DeviceMemory,
+    setup: DiskSetup,
+    queues: readonly { readonly queue: NativeQueue; readonly kick: Fd }[],
+    attention: Fd,
+  ) {
+    const rings = BigUint64Array.from(queues, ({ queue }) => queue.handle);
+    const kicks = Int32Array.from(queues, ({ kick }) => kick);
+    this.#handle = BigInt(
+      unwrap(
+        native.molt_disk_create(
+          memory.handle,
+          encodeSetup(setup),
+          new Uint8Array(rings.buffer),
+          new Uint8Array(kicks.buffer),
+          queues.length,
+          attention,
+        ),
+        "Could not create a disk",
+      ),
+    );
+  }
+
+  /** Serves queue `index`, whose rings were found, and the requests kept in it. */
+  start(index: number): void {
+    unwrap(native.molt_disk_start(this.#handle, index), "Could not start a disk's thread");
+  }
+
+  /** Returns when no request of queue `index` is under way any more. */
+  stop(index: number): void {
+    native.molt_disk_stop(this.#handle, index);
+  }
+
+  /** Whether writes may stay in the host's cache until a flush. */
+  set writeCache(on: boolean) {
+    native.molt_disk_set_write_cache(this.#handle, on ? 1 : 0);
+  }
+
+  /** Takes over the image's new size. All queues must be stopped. */
+  set size(size: number) {
+    native.molt_disk_set_size(this.#handle, BigInt(size));
+  }
+
+  /** The errors since the last call. */
+  takeErrors(): DiskError[] {
+    const bytes = new Uint8Array(ERRORS_KEPT * ERROR_SIZE);
+    const view = new DataView(bytes.buffer);
+    const count = native.molt_disk_errors(this.#handle, bytes);
+    return Array.from({ length: count }, (_, i) => {
+      const action = errorActions[view.getUint32(16 * i + 4, true)];
+      return {
+        operation: diskOperations[view.getUint32(16 * i, true)] ?? "read",
+        action: action === undefined || action === "enospc" ? "report" : action,
+        errno: view.getInt32(16 * i + 8, true),
+      };
+    });
+  }
+
+  /** What was done so far. */
+  get statistics(): Readonly<Record<DiskOperation, DiskTotals>> {
+    const values = new BigUint64Array(5 * 4);
+    native.molt_disk_read_statistics(this.#handle, new Uint8Array(values.buffer));
+    const totals = (operation: number): DiskTotals => {
+      const value = (kind: number) => Number(values[4 * kind + operation]);
+      return {
+        bytes: value(0),
+        operations: value(1),
+        failed: value(2),
+        invalid: value(3),
+        time: value(4),
+      };
+    };
+    return { read: totals(0), write: totals(1), flush: totals(2), unmap: totals(3) };
+  }
+
+  /** The requests kept in queue `index`, which is stopped, after errors. */
+  keptRequests(index: number): QueueElement[] {
+    const bytes = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
+    const requests: QueueElement[] = [];
+    while (native.molt_disk_kept(this.#handle, index, requests.length, bytes) !== 0) {
+      requests.push(decodeElement(new DataView(bytes.buffer)));
+    }
+    return requests;
+  }
+
+  /** Adds a request to those kept in queue `index`, which is stopped. */
+  keepRequest(index: number, { head, out, in: written }: QueueElement): void {
+    const buffers = BigUint64Array.from(
+      [...out, ...written].flatMap(({ address, length }) => [BigInt(address), BigInt(length)]),
+    );
+    unwrap(
+      native.molt_disk_keep(
+        this.#handle,
+        index,
+        head,
+        new Uint8Array(buffers.buffer),
+        out.length,
+        written.length,
+      ),
+      "Could not take over a failed disk request",
+    );
+  }
+
+  /** Forgets the requests kept in queue `index`. */
+  forgetRequests(index: number): void {
+    native.molt_disk_forget(this.#handle, index);
+  }
+
+  [Symbol.dispose](): void {
+    native.molt_disk_destroy(this.#handle);
+  }
+}

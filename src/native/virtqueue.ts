@@ -1,0 +1,174 @@
+/** The device's side of a split virtqueue (ffi/virtio_queue.c). */
+import { native } from "./library.ts";
+import { unwrap } from "./errors.ts";
+import type { DeviceInterrupt } from "./device_interrupt.ts";
+import type { DeviceMemory } from "./device_memory.ts";
+
+/** Entries of the largest queue, and buffers of the longest request. */
+export const QUEUE_MAXIMUM = 1024;
+
+/** What can be wrong with a queue: enum molt_queue_fault, in words. */
+const faults: Readonly<Record<number, string>> = {
+  1: "a ring is not in RAM",
+  2: "the available index moved too far",
+  3: "more requests than the queue has entries",
+  4: "a chain starts outside the descriptor table",
+  5: "a descriptor's next one is outside the table",
+  6: "looped descriptors",
+  7: "a request has too many buffers",
+  8: "a buffer to be read follows one to be written",
+  9: "a buffer is empty",
+  10: "a buffer is not in RAM",
+  11: "an indirect table's size is no multiple of a descriptor's",
+  12: "an indirect table is not in RAM",
+  13: "an indirect table within an indirect table",
+  14: "an indirect table although none were negotiated",
+  15: "a request that the device does not understand",
+  16: "the used index does not fit the number of requests taken",
+};
+
+/** The guest put something into a queue that no device can work with. */
+export class VirtqueueError extends Error {
+  override readonly name = "VirtqueueError";
+  constructor(fault: number) {
+    super(faults[fault] ?? `queue fault ${fault}`);
+  }
+}
+
+/** Where the driver put a queue; addresses are guest-physical. */
+export interface QueueSetup {
+  readonly descriptors: bigint;
+  readonly available: bigint;
+  readonly used: bigint;
+  /** Entries. */
+  readonly size: number;
+  readonly eventIndex: boolean;
+  readonly indirect: boolean;
+  readonly notifyOnEmpty: boolean;
+  /** The next available index to look at. */
+  readonly lastAvailable: number;
+}
+
+/** A buffer of a request. */
+export interface GuestBuffer {
+  /** Guest-physical; the buffer is RAM in one piece. */
+  readonly address: number;
+  /** Bytes, at least 1. */
+  readonly length: number;
+}
+
+/** A request taken from a queue. */
+export interface QueueElement {
+  /** Its first descriptor, by which it is returned. */
+  readonly head: number;
+  /** Buffers that the device reads. */
+  readonly out: readonly GuestBuffer[];
+  /** Buffers that the device writes. */
+  readonly in: readonly GuestBuffer[];
+}
+
+/** struct molt_request. */
+const request = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
+const requestView = new DataView(request.buffer);
+
+/** Decodes struct molt_request. */
+export function decodeElement(view: DataView): QueueElement {
+  const outCount = view.getUint32(4, true);
+  const inCount = view.getUint32(8, true);
+  const buffers = (first: number, count: number): GuestBuffer[] =>
+    Array.from({ length: count }, (_, i) => ({
+      address: Number(view.getBigUint64(16 + 16 * (first + i), true)),
+      length: Number(view.getBigUint64(24 + 16 * (first + i), true)),
+    }));
+  return {
+    head: view.getUint32(0, true),
+    out: buffers(0, outCount),
+    in: buffers(outCount, inCount),
+  };
+}
+
+/**
+ * One queue, used by TypeScript or, between start and stop of its engine, by threads of the C library,
+ * never by both.
+ */
+export class NativeQueue implements Disposable {
+  readonly handle: bigint;
+
+  constructor(memory: DeviceMemory, interrupt: DeviceInterrupt) {
+    this.handle = BigInt(
+      unwrap(
+        native.molt_queue_create(memory.handle, interrupt.handle),
+        "Could not create a queue",
+      ),
+    );
+  }
+
+  /** Finds the rings. Throws a {@linkcode VirtqueueError} if they cannot be what the setup says. */
+  begin(setup: QueueSetup): void {
+    const bytes = new Uint8Array(40);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, setup.descriptors, true);
+    view.setBigUint64(8, setup.available, true);
+    view.setBigUint64(16, setup.used, true);
+    view.setUint32(24, setup.size, true);
+    view.setUint32(
+      28,
+      (setup.eventIndex ? 1 : 0) | (setup.indirect ? 2 : 0) | (setup.notifyOnEmpty ? 4 : 0),
+      true,
+    );
+    view.setUint32(32, setup.lastAvailable, true);
+    this.#check(native.molt_queue_begin(this.handle, bytes));
+  }
+
+  /** Leaves the rings so that another device can go on with them. */
+  end(): void {
+    native.molt_queue_end(this.handle);
+  }
+
+  /** Takes the next request. Throws a {@linkcode VirtqueueError} if the queue is broken. */
+  pop(): QueueElement | undefined {
+    const outcome = this.#check(native.molt_queue_take(this.handle, request));
+    return outcome === 0 ? undefined : decodeElement(requestView);
+  }
+
+  /** Leaves the request popped last in the queue after all. */
+  unpop(): void {
+    native.molt_queue_put_back(this.handle);
+  }
+
+  /** Returns a request of which `written` bytes were written, and interrupts the driver if it wants. */
+  push(element: QueueElement, written: number): void {
+    native.molt_queue_return(this.handle, element.head, written);
+  }
+
+  /** Asks the driver to notify of new requests. True if there are some already. */
+  awaitRequests(): boolean {
+    return native.molt_queue_await(this.handle) !== 0;
+  }
+
+  /** The next available index that the device will look at. */
+  get position(): number {
+    return native.molt_queue_position(this.handle);
+  }
+
+  /** Why the queue is broken; `undefined` if it is not. */
+  get fault(): VirtqueueError | undefined {
+    const fault = native.molt_queue_fault_of(this.handle);
+    return fault === 0 ? undefined : new VirtqueueError(fault);
+  }
+
+  /** Declares the queue broken by a request that makes no sense to the device. */
+  reject(): VirtqueueError {
+    native.molt_queue_reject(this.handle);
+    return new VirtqueueError(15);
+  }
+
+  [Symbol.dispose](): void {
+    native.molt_queue_destroy(this.handle);
+  }
+
+  #check(outcome: number): number {
+    if (outcome < 0) throw new VirtqueueError(-outcome);
+    return outcome;
+  }
+}
