@@ -1,30 +1,99 @@
-/** Files as channels, from an offset on. */
+/** Files as channels, from an offset on: main stream, and a way in for threads that move pages. */
+import { ChannelCancelled, ChannelDescriptor } from "../native/channel.ts";
 import type { Descriptor, Fd } from "../native/descriptor.ts";
-import { ChannelDescriptor } from "../native/channel.ts";
-import { openFile, OpenFlags, readAt, truncate, writeAt } from "../native/file.ts";
-import type { IncomingChannel, OutgoingChannel } from "./channel.ts";
+import { Errno, SystemError } from "../native/errors.ts";
+import { dataSync, openFile, OpenFlags, readAt, seek, Whence, writeAt } from "../native/file.ts";
+import { ChannelError, type IncomingChannel, type OutgoingChannel } from "./channel.ts";
+import { asNewFile, emptyFrom, type NewFile, openNewFile } from "./new_file.ts";
+import { descriptorSet, type GivenDescriptors, openPath } from "./path.ts";
+
+/** What opening the same file again takes. */
+interface Origin {
+  /** For messages. */
+  readonly name: string;
+  /** The set it came from; a file that was opened by path is opened again by its descriptor. */
+  readonly set?: { readonly path: string; readonly given: GivenDescriptors };
+}
+
+/** Descriptors for the members of a set, when `path` stands for one. */
+function originOf(path: string, given: GivenDescriptors | undefined): Origin {
+  if (descriptorSet(path) === undefined) return { name: path };
+  if (given === undefined) throw new ChannelError(`Failed to find fdset ${path}`);
+  return { name: path, set: { path, given } };
+}
+
+const anonymous: Origin = { name: "memory" };
+
+/** The same file once more, without the page cache. */
+function reopenDirect(fd: Fd, access: number, { name, set }: Origin): Descriptor {
+  const flags = access | OpenFlags.direct;
+  if (set !== undefined) return openPath(set.path, flags, set.given);
+  try {
+    return openFile(`/proc/self/fd/${fd}`, flags);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    const reason = error.errno === Errno.EINVAL
+      ? "its file system does not support O_DIRECT"
+      : error.message;
+    throw new ChannelError(`Could not open '${name}' for direct I/O: ${reason}`, { cause: error });
+  }
+}
+
+/** A promise's outcome, or ChannelCancelled as soon as `signal` says so; the promise goes on then. */
+async function untilCancelled<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const cancelled = Promise.withResolvers<never>();
+  const abort = () => cancelled.reject(new ChannelCancelled());
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([promise, cancelled.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+    promise.catch(() => {});
+  }
+}
 
 /** A file that is written. */
 export class OutgoingFile implements OutgoingChannel {
   readonly seekable = true;
   readonly returnPath = undefined;
   readonly #io: ChannelDescriptor;
+  readonly #file: NewFile | undefined;
+  readonly #origin: Origin;
+  readonly #cancelled = new AbortController();
 
-  /** Takes over `descriptor`; writing starts at `offset`. */
-  constructor(descriptor: Descriptor, offset = 0) {
+  /**
+   * Takes over `descriptor`, of memory or of a file that nobody asked to be durable; writing starts at
+   * `offset`.
+   */
+  constructor(descriptor: Descriptor, offset = 0, origin: Origin = anonymous, file?: NewFile) {
     this.#io = new ChannelDescriptor(descriptor, offset);
+    this.#origin = origin;
+    this.#file = file;
   }
 
-  /** Creates or empties the file at `path` beyond `offset`, readable by its owner only. */
-  static create(path: string, offset = 0): OutgoingFile {
-    const descriptor = openFile(path, OpenFlags.readWrite | OpenFlags.create, 0o600);
+  /**
+   * Creates `path`, readable by its owner only; the name appears when the channel is finished. A file
+   * that exists is emptied from `offset` on and overwritten (see new_file.ts).
+   */
+  static create(path: string, offset = 0, given?: GivenDescriptors): OutgoingFile {
+    const origin = originOf(path, given);
+    const file = origin.set === undefined ? openNewFile(path, offset) : asNewFile(
+      openPath(path, OpenFlags.writeOnly | OpenFlags.create, origin.set.given),
+    );
     try {
-      truncate(descriptor.fd, offset);
-      return new OutgoingFile(descriptor, offset);
+      if (origin.set !== undefined) emptyFrom(file.descriptor, offset);
+      // The channel has a descriptor of its own: threads may still use it when the file is closed.
+      return new OutgoingFile(file.descriptor.duplicate(), offset, origin, file);
     } catch (error) {
-      descriptor[Symbol.dispose]();
+      file[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** The path, for messages. */
+  get name(): string {
+    return this.#origin.name;
   }
 
   get fd(): Fd {
@@ -35,30 +104,62 @@ export class OutgoingFile implements OutgoingChannel {
     return this.#io.position;
   }
 
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    writeAt(this.fd, bytes, this.position);
+  /** Aborted when somebody cancels the channel. */
+  get cancelled(): AbortSignal {
+    return this.#cancelled.signal;
+  }
+
+  // A promise is rejected, also where nothing is waited for.
+  // deno-lint-ignore require-await
+  async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.cancelled.aborted) throw new ChannelCancelled();
+    try {
+      writeAt(this.fd, bytes, this.position);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      const attempt = `Could not write to '${this.name}' at offset 0x${this.position.toString(16)}`;
+      throw new SystemError(attempt, error.errno, { cause: error });
+    }
     this.seek(this.position + bytes.length);
-    return Promise.resolve();
   }
 
   writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
-    return this.#io.use(operation, undefined, "Unable to write to file");
+    return this.#io.use(operation, undefined, `Could not write to '${this.name}'`);
   }
 
   seek(position: number): void {
     this.#io.seek(position);
   }
 
-  finish(): Promise<void> {
-    return Promise.resolve();
+  /** A descriptor of the same file that bypasses the page cache (O_DIRECT). */
+  openDirect(): Descriptor {
+    return reopenDirect(this.fd, OpenFlags.writeOnly, this.#origin);
+  }
+
+  /** Waits off the isolate until everything written so far is on stable storage. */
+  async sync(): Promise<void> {
+    const synced = this.#io.use(
+      () => dataSync(this.fd, this.name).then(() => 0),
+      undefined,
+      "",
+    );
+    await untilCancelled(synced, this.cancelled);
+  }
+
+  async finish(): Promise<void> {
+    if (this.#file === undefined) return;
+    await this.sync();
+    await this.#file.keep();
   }
 
   cancel(): void {
+    this.#cancelled.abort();
     this.#io.cancel();
   }
 
   [Symbol.dispose](): void {
     this.#io[Symbol.dispose]();
+    this.#file?.[Symbol.dispose]();
   }
 }
 
@@ -67,33 +168,70 @@ export class IncomingFile implements IncomingChannel {
   readonly seekable = true;
   readonly returnPath = undefined;
   readonly #descriptor: Descriptor;
+  readonly #origin: Origin;
+  readonly #cancelled = new AbortController();
   #position: number;
 
   /** Takes over `descriptor`; reading starts at `offset`. */
-  constructor(descriptor: Descriptor, offset = 0) {
+  constructor(descriptor: Descriptor, offset = 0, origin: Origin = anonymous) {
     this.#descriptor = descriptor;
     this.#position = offset;
+    this.#origin = origin;
   }
 
-  static open(path: string, offset = 0): IncomingFile {
-    return new IncomingFile(openFile(path, OpenFlags.readOnly), offset);
+  static open(path: string, offset = 0, given?: GivenDescriptors): IncomingFile {
+    const origin = originOf(path, given);
+    const descriptor = origin.set === undefined
+      // Non-blocking: opening a FIFO that nobody writes to would wait for ever.
+      ? openFile(path, OpenFlags.readOnly | OpenFlags.nonBlocking)
+      : openPath(path, OpenFlags.readOnly, origin.set.given);
+    return new IncomingFile(descriptor, offset, origin);
+  }
+
+  /** The path, for messages. */
+  get name(): string {
+    return this.#origin.name;
   }
 
   get fd(): Fd {
     return this.#descriptor.fd;
   }
 
-  read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+  /** File offset of the next byte read. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Bytes in the file, or on the block device. */
+  get size(): number {
+    return seek(this.fd, 0, Whence.end);
+  }
+
+  /** Aborted when somebody cancels the channel. */
+  get cancelled(): AbortSignal {
+    return this.#cancelled.signal;
+  }
+
+  // deno-lint-ignore require-await
+  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+    if (this.cancelled.aborted) throw new ChannelCancelled();
     const count = readAt(this.fd, buffer, this.#position);
     this.#position += count;
-    return Promise.resolve(count);
+    return count;
   }
 
   seek(position: number): void {
     this.#position = position;
   }
 
-  cancel(): void {}
+  /** A descriptor of the same file that bypasses the page cache (O_DIRECT). */
+  openDirect(): Descriptor {
+    return reopenDirect(this.fd, OpenFlags.readOnly, this.#origin);
+  }
+
+  cancel(): void {
+    this.#cancelled.abort();
+  }
 
   [Symbol.dispose](): void {
     this.#descriptor[Symbol.dispose]();
