@@ -5,7 +5,7 @@
 #include "molt.h"
 
 #include <fcntl.h>
-#include <string.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "pages.h"
@@ -95,6 +95,17 @@ MOLT_EXPORT uint32_t molt_bitmap_runs(const uint64_t *bitmap, uint64_t first, ui
 		first = after;
 	}
 	return count;
+}
+
+/*
+ * Moves the pages of [first, end) from `source`, whose bits other threads set atomically at any time,
+ * to `target`. `first` and `end` are multiples of 64 or the last page.
+ */
+MOLT_EXPORT void molt_bitmap_take(uint64_t *source, uint64_t *target, uint64_t first, uint64_t end)
+{
+	for (uint64_t word = first >> 6; first < end && word < words_end(end); word++)
+		if (source[word])
+			target[word] |= atomic_exchange((_Atomic uint64_t *)&source[word], 0);
 }
 
 bool molt_page_is_zero(const void *page)

@@ -102,6 +102,7 @@ export class VirtualMachine implements Disposable {
           rtcStart: Date.now() / 1000,
           rtcClock: config.clock.clock === "vm" ? "vm" : "host",
           source,
+          dirtyRingSize: dirtyRingSize(config),
         },
         {
           noReboot: config.actions.reboot === "shutdown",
@@ -251,6 +252,11 @@ function openKvm(config: VirtualMachineConfig): Kvm {
     }
   }
   throw new KvmUnavailableError(reason);
+}
+
+function dirtyRingSize({ accelerators }: VirtualMachineConfig): number {
+  const kvm = accelerators.find((accelerator) => accelerator.kind === "kvm");
+  return kvm?.dirtyRingSize ?? 0;
 }
 
 function boardOptions(machine: MicrovmConfig) {

@@ -1,6 +1,7 @@
 /** A KVM virtual machine: memory slots, interrupt controllers, clock and notifications. */
 import { ioctl, ioctlValue } from "../native/control.ts";
 import { Descriptor, type Fd } from "../native/descriptor.ts";
+import { DIRTY_RING_ENTRY } from "../native/dirty.ts";
 import { Capability, Ioctl, IrqChip } from "./constants.ts";
 import type { Kvm } from "./kvm.ts";
 
@@ -106,6 +107,25 @@ export class KvmVm implements Disposable {
     view.setUint32(0, capability, true);
     values.forEach((value, i) => view.setBigUint64(8 + 8 * i, BigInt(value), true));
     ioctl(this.fd, Ioctl.enableCapability, bytes, `KVM_ENABLE_CAP ${capability}`);
+  }
+
+  /**
+   * Gives each vCPU created from now on a dirty ring of `entries` entries (a power of two).
+   * Returns false, having changed nothing, if KVM has none.
+   */
+  enableDirtyRings(kvm: Kvm, entries: number): boolean {
+    const names = [Capability.dirtyLogRingAcquireRelease, Capability.dirtyLogRing];
+    const capability = names.find((name) => kvm.capability(name) > 0);
+    if (capability === undefined) return false;
+    const maximum = kvm.capability(capability) / DIRTY_RING_ENTRY;
+    if (entries > maximum) {
+      throw new Error(
+        `KVM dirty ring size ${entries} too big (maximum is ${maximum}).  ` +
+          "Please use a smaller value.",
+      );
+    }
+    this.enableCapability(capability, entries * DIRTY_RING_ENTRY);
+    return true;
   }
 
   /** Creates the in-kernel 8254. Its speaker port stays the machine's. */

@@ -37,6 +37,9 @@ import { Serial } from "../devices/serial.ts";
 import { Capability } from "../kvm/constants.ts";
 import { Cpu, CpuCommon } from "../kvm/cpu.ts";
 import { type CpuidOptions, guestCpuid } from "../kvm/cpuid.ts";
+import { DirtyLog } from "../kvm/dirty_log.ts";
+import { DirtyRing } from "../kvm/dirty_ring.ts";
+import type { DirtyTracker } from "../kvm/dirty_tracker.ts";
 import { KernelIoapic, Pic } from "../kvm/irqchip.ts";
 import { KvmClock } from "../kvm/kvmclock.ts";
 import type { Kvm } from "../kvm/kvm.ts";
@@ -88,6 +91,8 @@ export interface MicrovmOptions {
   readonly uuid?: Uint8Array;
   /** What the guest starts from, at first and after each reset. */
   readonly source: StartUpSource;
+  /** Entries of each vCPU's dirty ring; 0: the dirty log is used. */
+  readonly dirtyRingSize: number;
 }
 
 /** The built board: the machine, and what a migration saves of it. */
@@ -95,6 +100,8 @@ export class Microvm implements Disposable {
   readonly machine: Machine;
   readonly ram: MachineRam;
   readonly slots: MemorySlots;
+  /** Tells a live migration what the guest writes. */
+  readonly dirtyTracker: DirtyTracker;
   readonly vm: KvmVm;
   readonly kvm: Kvm;
   readonly fwCfg: FwCfg;
@@ -124,8 +131,13 @@ export class Microvm implements Disposable {
     if (options.pit) this.vm.createPit();
 
     const clock = undo.use(new MachineClock(loop));
+    const rings = options.dirtyRingSize > 0 &&
+      this.vm.enableDirtyRings(kvm, options.dirtyRingSize);
     const cpuid = kvm.supportedCpuid();
     const vcpus = createVcpus(kvm, this.vm, loop, cpuid, options, undo);
+    this.dirtyTracker = rings
+      ? undo.use(new DirtyRing(this.vm, vcpus, this.slots, options.dirtyRingSize))
+      : new DirtyLog(kvm, this.vm, this.slots);
     const addressSizes = cpuid.find((entry) => entry.function === 0x80000008);
     const physicalBits = addressSizes ? addressSizes.eax & 0xff : DEFAULT_PHYSICAL_BITS;
     const surroundings = {
@@ -214,7 +226,7 @@ export class Microvm implements Disposable {
         ],
         powerButton: () => ged?.powerButton(),
         endOfInterrupt: (vector) => ioapic2?.endOfInterrupt(vector),
-        collectDirtyRings: () => {},
+        collectDirtyRings: () => this.dirtyTracker.emptyRings(),
       },
       policy,
       runState,

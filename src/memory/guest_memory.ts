@@ -1,5 +1,6 @@
 /** The guest's physical memory: which RAM block answers at which address. */
-import type { RamBlock } from "./ram_block.ts";
+import type { PageBitmap } from "../native/pages.ts";
+import { PAGE_SIZE, type RamBlock } from "./ram_block.ts";
 
 /** An address in the guest's physical memory. */
 declare const brand: unique symbol;
@@ -22,6 +23,12 @@ export class GuestMemoryError extends Error {
   }
 }
 
+/**
+ * Bitmaps of the blocks in which devices set the pages they write, atomically and from any thread;
+ * `undefined` while nobody wants to know.
+ */
+export type DeviceWriteBitmaps = ReadonlyMap<RamBlock, PageBitmap> | undefined;
+
 /** All RAM of the guest. Addresses come from the guest, so every access is checked. */
 export class GuestMemory {
   /** Sorted by address; regions do not overlap. */
@@ -30,12 +37,46 @@ export class GuestMemory {
   /** Bytes of RAM in all regions. */
   readonly size: number;
 
+  #deviceWrites: DeviceWriteBitmaps;
+  readonly #writers = new Set<(bitmaps: DeviceWriteBitmaps) => void>();
+
   constructor(regions: readonly MemoryRegion[]) {
     this.size = regions.reduce((sum, region) => sum + region.size, 0);
     this.regions = [...regions].sort((a, b) => a.address - b.address);
   }
 
-  /** The memory itself, not a copy. Throws unless all of it is RAM in one piece. */
+  /**
+   * Has devices record the pages they write, or ends that. When it returns, bitmaps given before are
+   * not used any more.
+   */
+  recordDeviceWrites(bitmaps: DeviceWriteBitmaps): void {
+    this.#deviceWrites = bitmaps;
+    for (const writer of this.#writers) writer(bitmaps);
+  }
+
+  /** Tells somebody who writes memory on other threads what to record, now and at each change. */
+  addWriter(writer: (bitmaps: DeviceWriteBitmaps) => void): Disposable {
+    this.#writers.add(writer);
+    writer(this.#deviceWrites);
+    return { [Symbol.dispose]: () => void this.#writers.delete(writer) };
+  }
+
+  /** Says that a device has written to these addresses through a view. Those that are not RAM do not count. */
+  markDirty(address: number, length: number): void {
+    if (this.#deviceWrites === undefined) return;
+    for (const region of this.regions) {
+      const start = Math.max(address, region.address);
+      const end = Math.min(address + length, region.address + region.size);
+      if (start >= end) continue;
+      const offset = region.blockOffset - region.address;
+      this.#deviceWrites.get(region.block)?.setAtomically(
+        Math.floor((start + offset) / PAGE_SIZE),
+        Math.ceil((end + offset) / PAGE_SIZE),
+      );
+    }
+  }
+
+  /** The memory itself, not a copy. Throws unless all of it is RAM in one piece. Whoever writes to it says so by {@linkcode markDirty}. */
   view(address: number, length: number): Uint8Array<ArrayBuffer> {
     for (const region of this.regions) {
       const offset = address - region.address;
@@ -60,6 +101,7 @@ export class GuestMemory {
     const pieces: [Uint8Array, number][] = [];
     this.#forEachPiece(address, bytes.length, (piece, at) => pieces.push([piece, at]));
     for (const [piece, at] of pieces) piece.set(bytes.subarray(at, at + piece.length));
+    this.markDirty(address, bytes.length);
   }
 
   #forEachPiece(

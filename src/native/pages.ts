@@ -21,6 +21,7 @@ export interface PageRun {
 export class PageBitmap implements Disposable {
   readonly pages: number;
   readonly #mapping: Mapping;
+  readonly #halfWords: Int32Array<ArrayBuffer>;
 
   /** A bitmap for `pages` pages, all clear. */
   constructor(pages: number) {
@@ -33,6 +34,7 @@ export class PageBitmap implements Disposable {
     );
     this.bytes = this.#mapping.bytes.subarray(0, bytes);
     this.words = new BigUint64Array(this.bytes.buffer, 0, bytes / 8);
+    this.#halfWords = new Int32Array(this.bytes.buffer, 0, bytes / 4);
   }
 
   /** The words' bytes: not a copy, whole words. */
@@ -50,6 +52,19 @@ export class PageBitmap implements Disposable {
 
   set(page: number): void {
     if (page < this.pages) this.bytes[page >>> 3]! |= 1 << (page & 7);
+  }
+
+  /** Sets pages [first, end) while other threads do the same or take them. */
+  setAtomically(first: number, end: number): void {
+    for (let page = first; page < Math.min(end, this.pages); page++) {
+      Atomics.or(this.#halfWords, page >>> 5, 1 << (page & 31));
+    }
+  }
+
+  /** Moves all pages that are set in `source`, also those that other threads set just now, to this. */
+  takeFrom(source: PageBitmap): void {
+    if (source.pages !== this.pages) throw new RangeError("bitmaps of different blocks");
+    native.molt_bitmap_take(source.address, this.address, 0n, BigInt(this.pages));
   }
 
   /** How many pages of the range are set. */
