@@ -135,7 +135,7 @@ export class MuxChardev extends Chardev {
     if (this.#base.open) this.#forward("opened");
   }
 
-  /** A place for another frontend. The one that attaches last gets the focus. */
+  /** A place for another frontend. The one that attaches first gets the focus. */
   port(): CharacterPort {
     return new MuxPort(this.id, {
       isOpen: () => this.open,
@@ -173,7 +173,8 @@ export class MuxChardev extends Chardev {
 
   #attached(port: MuxPort): void {
     this.#ports.push(port);
-    this.#setFocus(port);
+    if (this.#focus === undefined) this.#setFocus(port);
+    else port.frontend?.event("mux-out");
     this.#base.acceptInput();
   }
 

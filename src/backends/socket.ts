@@ -33,6 +33,9 @@ import type {
 } from "./chardev_options.ts";
 import { ByteStream } from "./stream.ts";
 
+/** After a client could not be accepted. */
+const ACCEPT_AGAIN_NS = 1_000_000_000n;
+
 type SocketOptions = Extract<ChardevBackendOptions, { kind: "socket" }>;
 
 function describeInet(address: BoundAddress): string {
@@ -230,9 +233,13 @@ export class SocketChardev extends Chardev {
     try {
       connection = accept(this.#listener.fd);
     } catch (error) {
-      // The client has gone again, or there are too many open files: the next one may fare better.
-      if (error instanceof SystemError) return;
-      throw error;
+      if (!(error instanceof SystemError)) throw error;
+      // Too many open files, say. The client still waits, so look again only after a while.
+      this.#accepting?.[Symbol.dispose]();
+      this.#accepting = undefined;
+      this.#retry ??= this.#environment.loop.timer(() => this.#awaitPeer());
+      this.#retry.arm(monotonicTime() + ACCEPT_AGAIN_NS);
+      return;
     }
     if (connection === undefined) return;
     this.disconnect();

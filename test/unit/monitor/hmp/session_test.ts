@@ -165,7 +165,6 @@ Deno.test("on a multiplexed terminal the monitor speaks when it has the focus", 
   const [ours, theirs] = socketPair();
   using terminal = new Client(ours);
   await bench.create({ id: "t", backend: "socket", fd: String(theirs.release()), mux: "on" });
-  bench.monitors.add(bench.chardevs.port("t"), readline);
   const port = bench.chardevs.port("t");
   let console = "";
   port.attach({
@@ -173,6 +172,7 @@ Deno.test("on a multiplexed terminal the monitor speaks when it has the focus", 
     receive: (bytes) => console += new TextDecoder().decode(bytes),
     event: () => {},
   });
+  bench.monitors.add(bench.chardevs.port("t"), readline);
   bench.chardevs.start();
   port.write(bytesOf("boot\r\n"));
   terminal.send("login\x01c");
