@@ -4,6 +4,7 @@ import { describeRamBlocks, hex } from "../../human_readable.ts";
 import { qemuVersionText } from "../../version.ts";
 import { defineHumanCommand, describeCommand, type HumanCommand } from "../command.ts";
 import { flag, optionalInteger, optionalText } from "../parameters.ts";
+import { describePageTables } from "../page_tables.ts";
 import { describeRegisters } from "../registers.ts";
 
 function describeRegion({ name, kind, start, length }: MemoryRegionInfo): string {
@@ -93,6 +94,18 @@ const subcommands: readonly HumanCommand[] = [
     parameters: {},
     run: ({ context: { capabilities: { accelerators } }, print }) =>
       print(`kvm support: ${accelerators.enabled === "kvm" ? "enabled" : "disabled"}\n`),
+  }),
+  defineHumanCommand({
+    names: "mem",
+    help: "show the active virtual memory mappings",
+    parameters: {},
+    run: ({ context: { cpus, memory }, state, print }) =>
+      print(
+        describePageTables(
+          cpus.registers(state.cpu),
+          (address, length) => memory.readPhysical(address, length),
+        ),
+      ),
   }),
   defineHumanCommand({
     names: "memdev",
