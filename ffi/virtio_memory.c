@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "pages.h"
 #include "virtio_memory.h"
@@ -14,17 +13,17 @@ struct molt_memory_region {
 	uint64_t guest; /* guest-physical address */
 	uint64_t size;
 	uint64_t host; /* address in this process */
-	uint64_t first_page; /* its first page's place in the block's page bitmap */
 };
 
 struct region {
 	struct molt_memory_region place;
-	_Atomic(uint64_t) *dirty; /* page bitmap of the block; NULL while nobody wants to know */
+	_Atomic uint64_t *written; /* page bitmap of the block; NULL while nobody wants to know */
+	uint64_t first; /* the region's first page in it */
 };
 
 struct molt_memory {
-	_Atomic bool marking; /* some region has a bitmap */
-	pthread_mutex_t lock; /* bitmaps may go away only while nobody marks */
+	_Atomic bool recording; /* some region has a bitmap */
+	pthread_mutex_t lock; /* bitmaps go away only while nobody marks */
 	uint32_t count;
 	struct region regions[];
 };
@@ -53,18 +52,21 @@ MOLT_EXPORT void molt_memory_destroy(uint64_t handle)
 
 /*
  * Pages of region `index` that devices write are set in `bitmap` from now on: a page bitmap (pages.h)
- * of the region's block. 0 ends that; when the call has returned, the bitmap is not used any more.
+ * in which the region's first page is number `first`. 0 ends that: when the call has returned, the
+ * bitmap given before is not used any more.
  */
-MOLT_EXPORT void molt_memory_watch(uint64_t handle, uint32_t index, uint64_t bitmap)
+MOLT_EXPORT void molt_memory_record(uint64_t handle, uint32_t index, uint64_t bitmap,
+				    uint64_t first)
 {
 	struct molt_memory *memory = (void *)(uintptr_t)handle;
-	bool marking = false;
+	bool recording = false;
 
 	pthread_mutex_lock(&memory->lock);
-	memory->regions[index].dirty = (void *)(uintptr_t)bitmap;
+	memory->regions[index].written = (void *)(uintptr_t)bitmap;
+	memory->regions[index].first = first;
 	for (uint32_t i = 0; i < memory->count; i++)
-		marking |= memory->regions[i].dirty != NULL;
-	atomic_store(&memory->marking, marking);
+		recording |= memory->regions[i].written != NULL;
+	atomic_store(&memory->recording, recording);
 	pthread_mutex_unlock(&memory->lock);
 }
 
@@ -101,19 +103,17 @@ void *molt_memory_range(const struct molt_memory *memory, uint64_t address, uint
 	return there == length ? host : NULL;
 }
 
-static void mark_in(const struct region *region, uint64_t address, uint64_t length)
+static void mark_in(const struct region *region, uint64_t offset, uint64_t length)
 {
-	uint64_t offset = address - region->place.guest;
-	uint64_t first = region->place.first_page + (offset >> MOLT_PAGE_SHIFT);
-	uint64_t last = region->place.first_page + ((offset + length - 1) >> MOLT_PAGE_SHIFT);
+	uint64_t last = region->first + ((offset + length - 1) >> MOLT_PAGE_SHIFT);
 
-	for (uint64_t page = first; page <= last; page++)
-		atomic_fetch_or(&region->dirty[page >> 6], UINT64_C(1) << (page & 63));
+	for (uint64_t page = region->first + (offset >> MOLT_PAGE_SHIFT); page <= last; page++)
+		atomic_fetch_or(&region->written[page >> 6], UINT64_C(1) << (page & 63));
 }
 
 void molt_memory_mark(struct molt_memory *memory, uint64_t address, uint64_t length)
 {
-	if (!atomic_load(&memory->marking))
+	if (!atomic_load(&memory->recording))
 		return;
 	pthread_mutex_lock(&memory->lock);
 	while (length > 0) {
@@ -122,20 +122,15 @@ void molt_memory_mark(struct molt_memory *memory, uint64_t address, uint64_t len
 		if (!region)
 			break;
 
-		uint64_t there = region->place.size - (address - region->place.guest);
+		uint64_t offset = address - region->place.guest;
+		uint64_t there = region->place.size - offset;
 
 		if (there > length)
 			there = length;
-		if (region->dirty)
-			mark_in(region, address, there);
+		if (region->written)
+			mark_in(region, offset, there);
 		address += there;
 		length -= there;
 	}
 	pthread_mutex_unlock(&memory->lock);
-}
-
-/* Marks for TypeScript's devices. */
-MOLT_EXPORT void molt_memory_mark_range(uint64_t handle, uint64_t address, uint64_t length)
-{
-	molt_memory_mark((void *)(uintptr_t)handle, address, length);
 }

@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /*
- * The guest's physical memory as devices in C see it: pieces of RAM, and for each the bitmap of pages
- * that must be sent again because a device wrote them during a live migration.
+ * The guest's physical memory as devices in C see it: pieces of RAM, and for each a record of the pages
+ * that devices wrote, which KVM knows nothing of, for a live migration to send again.
  */
 struct molt_memory;
 
@@ -19,7 +19,7 @@ void *molt_memory_at(const struct molt_memory *memory, uint64_t address, uint64_
 /* The host address of guest-physical [address, address + length) if all of it is one piece of RAM. */
 void *molt_memory_range(const struct molt_memory *memory, uint64_t address, uint64_t length);
 
-/* Tells a migration that a device wrote [address, address + length). Any thread. */
+/* Records that a device wrote [address, address + length), while somebody wants to know. Any thread. */
 void molt_memory_mark(struct molt_memory *memory, uint64_t address, uint64_t length);
 
 #endif

@@ -8,23 +8,16 @@ export interface DeviceMemoryRegion {
   /** Bytes. */
   readonly size: number;
   readonly hostAddress: bigint;
-  /** Its first page's number in its block. */
-  readonly firstPage: number;
 }
 
-/** The guest's RAM for devices. It must outlive the queues that use it. */
+/** The guest's RAM for device threads. It must outlive the queues that use it. */
 export class DeviceMemory implements Disposable {
   readonly handle: bigint;
 
   constructor(regions: readonly DeviceMemoryRegion[]) {
-    const table = new BigUint64Array(4 * regions.length);
-    regions.forEach((region, i) =>
-      table.set([
-        BigInt(region.guestAddress),
-        BigInt(region.size),
-        region.hostAddress,
-        BigInt(region.firstPage),
-      ], 4 * i)
+    const table = new BigUint64Array(3 * regions.length);
+    regions.forEach(({ guestAddress, size, hostAddress }, i) =>
+      table.set([BigInt(guestAddress), BigInt(size), hostAddress], 3 * i)
     );
     this.handle = BigInt(unwrap(
       native.molt_memory_create(new Uint8Array(table.buffer), regions.length),
@@ -34,15 +27,11 @@ export class DeviceMemory implements Disposable {
 
   /**
    * Pages of region `index` that devices write from now on are set in the page bitmap at host address
-   * `bitmap`, which covers the region's block; 0 ends that, and the bitmap is free then.
+   * `bitmap`, in which the region starts at page `first`. 0 ends that: a bitmap given before is not used
+   * any more.
    */
-  watchWrites(index: number, bitmap: bigint): void {
-    native.molt_memory_watch(this.handle, index, bitmap);
-  }
-
-  /** A device wrote `length` bytes at guest address `address`. Costs nothing while nobody watches. */
-  markWritten(address: number, length: number): void {
-    native.molt_memory_mark_range(this.handle, BigInt(address), BigInt(length));
+  recordWrites(index: number, bitmap: bigint, first: number): void {
+    native.molt_memory_record(this.handle, index, bitmap, BigInt(first));
   }
 
   [Symbol.dispose](): void {

@@ -164,8 +164,7 @@ export const symbols = {
   // virtio_memory.c
   molt_memory_create: { parameters: [buffer, u32], result: i64 },
   molt_memory_destroy: { parameters: [u64], result: "void" },
-  molt_memory_watch: { parameters: [u64, u32, u64], result: "void" },
-  molt_memory_mark_range: { parameters: [u64, u64, u64], result: "void" },
+  molt_memory_record: { parameters: [u64, u32, u64, u64], result: "void" },
 
   // virtio_interrupt.c
   molt_interrupt_create: { parameters: [i32, i32], result: i64 },
