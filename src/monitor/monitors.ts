@@ -33,6 +33,7 @@ export class Monitors implements Disposable {
   readonly #context: MonitorContext;
   readonly #events: EventHub;
   readonly #monitors: { readonly port: string; readonly monitor: Monitor }[] = [];
+  #held: PromiseWithResolvers<void> | undefined;
   #commands: Promise<CommandTable> | undefined;
   #runner: Promise<typeof import("./hmp/runner.ts")> | undefined;
 
@@ -73,10 +74,16 @@ export class Monitors implements Disposable {
   }
 
   /**
-   * Loads the commands, which takes some 10 ms: otherwise the first request does. Call it when the
-   * guest runs.
+   * Lets requests wait until {@linkcode preload}: loading the commands takes some 30 ms, and a client
+   * that is quick to connect must not have the guest stand still for that.
    */
+  hold(): void {
+    this.#held ??= Promise.withResolvers<void>();
+  }
+
+  /** Loads the commands; otherwise the first request does. Call it when the guest runs. */
   async preload(): Promise<void> {
+    this.#held?.resolve();
     await Promise.all([this.#loadCommands(), this.#loadRunner()]);
   }
 
@@ -85,14 +92,16 @@ export class Monitors implements Disposable {
     await Promise.all(this.#monitors.map(({ monitor }) => monitor.drained()));
   }
 
-  #loadCommands(): Promise<CommandTable> {
+  async #loadCommands(): Promise<CommandTable> {
+    await this.#held?.promise;
     this.#commands ??= import("./commands/index.ts").then(({ commands }) => commands);
-    return this.#commands;
+    return await this.#commands;
   }
 
-  #loadRunner(): Promise<typeof import("./hmp/runner.ts")> {
+  async #loadRunner(): Promise<typeof import("./hmp/runner.ts")> {
+    await this.#held?.promise;
     this.#runner ??= import("./hmp/runner.ts");
-    return this.#runner;
+    return await this.#runner;
   }
 
   [Symbol.dispose](): void {

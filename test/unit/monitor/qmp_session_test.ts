@@ -306,3 +306,17 @@ Deno.test("drained resolves once the client has been sent everything", async () 
   for (let reply = 1; reply < 20; reply++) await client.expect(/\r\n/);
   await until(() => drained);
 });
+
+Deno.test("requests can be held until the guest runs", async () => {
+  await using bench = new MonitorBench();
+  bench.monitors.hold();
+  using client = await bench.connect(await bench.listen());
+  assertEquals(await client.line(), GREETING);
+  client.send('{"execute": "query-name", "id": 1}{"execute": "qmp_capabilities", "id": 2}');
+  assertMatch(await client.line(), /^\{"id": 1, "error": .*Expecting capabilities negotiation/);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  client.read();
+  assertEquals(client.text, "");
+  await bench.monitors.preload();
+  assertEquals(await client.line(), '{"return": {}, "id": 2}');
+});
