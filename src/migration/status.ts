@@ -10,8 +10,34 @@
  *   any of these -> cancelling -> cancelled                migrate_cancel
  *   completed -> failed                                    cpr-exec: execve failed
  *
- * Incoming: none -> setup -> active -> completed or failed.
+ * Incoming: none -> setup -> active -> completed or failed; failed -> setup when it is tried again.
  */
+
+/** All of QEMU's names, in its order (qapi/migration.json: MigrationStatus). */
+export const migrationStatuses = [
+  "none",
+  "setup",
+  "cancelling",
+  "cancelled",
+  "active",
+  "postcopy-device",
+  "postcopy-active",
+  "postcopy-paused",
+  "postcopy-recover-setup",
+  "postcopy-recover",
+  "completed",
+  "failing",
+  "failed",
+  "colo",
+  "pre-switchover",
+  "device",
+  "wait-unplug",
+] as const;
+
+/** The name of a status. */
+export type MigrationStatusName = typeof migrationStatuses[number];
+
+/** The statuses that migrations here go through. */
 export type MigrationStatus =
   | "none"
   | "setup"
@@ -40,4 +66,9 @@ export function isUnderWay(status: MigrationStatus): boolean {
     case "failed":
       return false;
   }
+}
+
+/** True for the name of a status. */
+export function isMigrationStatus(name: string): name is MigrationStatusName {
+  return migrationStatuses.some((status) => status === name);
 }
