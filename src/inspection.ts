@@ -1,7 +1,7 @@
 /** What monitors show of a built machine: facts of the board and the configuration, as data. */
 import { isDeviceDriver } from "./cli/device_models.ts";
 import type { VirtualMachineConfig } from "./cli/config.ts";
-import { readRegisters, translate } from "./kvm/inspect.ts";
+import { readRegisters, translate } from "./cpu_inspection.ts";
 import type { Vcpu } from "./kvm/vcpu.ts";
 import type { Bus } from "./machine/bus.ts";
 import type { Microvm } from "./machine/microvm.ts";

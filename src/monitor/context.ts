@@ -3,7 +3,6 @@ import type { Chardev } from "../backends/chardev.ts";
 import type { ChardevOptions } from "../backends/chardev_options.ts";
 import type { ChardevInfo } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
-import type { CpuRegisters } from "../kvm/inspect.ts";
 import type { RunState } from "../machine/run_state.ts";
 import type { ObjectTree } from "./object_tree.ts";
 
@@ -51,6 +50,35 @@ export interface CpuInfo {
   readonly coreId: number;
   /** Of the hyperthread within its core. */
   readonly smtId: number;
+}
+
+/** A segment register's visible and hidden parts; `flags` are the descriptor's upper half. */
+export interface SegmentInfo {
+  readonly selector: number;
+  readonly base: bigint;
+  readonly limit: number;
+  readonly flags: number;
+}
+
+/** A vCPU's registers. */
+export interface CpuRegisters {
+  /** RAX to R15 in the order of their numbers: RAX RCX RDX RBX RSP RBP RSI RDI R8 ... */
+  readonly general: readonly bigint[];
+  readonly rip: bigint;
+  readonly rflags: bigint;
+  readonly segments: Readonly<
+    Record<"ES" | "CS" | "SS" | "DS" | "FS" | "GS" | "LDT" | "TR", SegmentInfo>
+  >;
+  readonly gdt: { readonly base: bigint; readonly limit: number };
+  readonly idt: { readonly base: bigint; readonly limit: number };
+  readonly cr0: bigint;
+  readonly cr2: bigint;
+  readonly cr3: bigint;
+  readonly cr4: bigint;
+  readonly efer: bigint;
+  /** DR0 to DR3, DR6, DR7. */
+  readonly debug: readonly bigint[];
+  readonly halted: boolean;
 }
 
 /** The vCPUs. The machine may be running: registers are those of a moment. */

@@ -2,7 +2,7 @@
  * The guest's page tables as `info mem` shows them: ranges of virtual addresses with the same
  * access rights. Formats: Intel SDM volume 3, chapter 4 (32-bit, PAE, 4-level and 5-level paging).
  */
-import type { CpuRegisters } from "../../kvm/inspect.ts";
+import type { CpuRegisters } from "../context.ts";
 import { hex } from "../human_readable.ts";
 
 const CR0_PG = 1n << 31n;

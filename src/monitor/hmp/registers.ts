@@ -1,5 +1,5 @@
 /** A vCPU's registers for people. */
-import type { CpuRegisters, SegmentInfo } from "../../kvm/inspect.ts";
+import type { CpuRegisters, SegmentInfo } from "../context.ts";
 import { hex } from "../human_readable.ts";
 
 const generalNames = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"] as const;

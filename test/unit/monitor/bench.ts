@@ -1,7 +1,6 @@
 /** What monitor tests share: monitors over real sockets, on a machine that is nothing but data. */
 import { DescriptorStore } from "../../../src/backends/descriptor_store.ts";
-import type { CpuRegisters } from "../../../src/kvm/inspect.ts";
-import type { MonitorContext } from "../../../src/monitor/context.ts";
+import type { CpuRegisters, MonitorContext } from "../../../src/monitor/context.ts";
 import { EventHub } from "../../../src/monitor/events.ts";
 import { type MonitorOptions, Monitors } from "../../../src/monitor/monitors.ts";
 import { ObjectTree } from "../../../src/monitor/object_tree.ts";

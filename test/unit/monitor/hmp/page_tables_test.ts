@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { CpuRegisters } from "../../../../src/kvm/inspect.ts";
+import type { CpuRegisters } from "../../../../src/monitor/context.ts";
 import { describePageTables } from "../../../../src/monitor/hmp/page_tables.ts";
 import { MonitorBench } from "../bench.ts";
 

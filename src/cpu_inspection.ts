@@ -1,36 +1,8 @@
 /** A parked vCPU's registers and address translation, for people to look at. */
-import { Ioctl, MpState } from "./constants.ts";
-import { getSegment } from "./structures.ts";
-import type { Vcpu } from "./vcpu.ts";
-
-/** A segment register's visible and hidden parts; `flags` are the descriptor's upper half. */
-export interface SegmentInfo {
-  readonly selector: number;
-  readonly base: bigint;
-  readonly limit: number;
-  readonly flags: number;
-}
-
-/** A vCPU's registers. */
-export interface CpuRegisters {
-  /** RAX to R15 in the order of their numbers: RAX RCX RDX RBX RSP RBP RSI RDI R8 ... */
-  readonly general: readonly bigint[];
-  readonly rip: bigint;
-  readonly rflags: bigint;
-  readonly segments: Readonly<
-    Record<"ES" | "CS" | "SS" | "DS" | "FS" | "GS" | "LDT" | "TR", SegmentInfo>
-  >;
-  readonly gdt: { readonly base: bigint; readonly limit: number };
-  readonly idt: { readonly base: bigint; readonly limit: number };
-  readonly cr0: bigint;
-  readonly cr2: bigint;
-  readonly cr3: bigint;
-  readonly cr4: bigint;
-  readonly efer: bigint;
-  /** DR0 to DR3, DR6, DR7. */
-  readonly debug: readonly bigint[];
-  readonly halted: boolean;
-}
+import { Ioctl, MpState } from "./kvm/constants.ts";
+import { getSegment } from "./kvm/structures.ts";
+import type { Vcpu } from "./kvm/vcpu.ts";
+import type { CpuRegisters } from "./monitor/context.ts";
 
 /** Where RAX RCX RDX RBX RSP RBP RSI RDI R8.. lie in struct kvm_regs, in words of 8 bytes. */
 const generalOrder = [0, 2, 3, 1, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15] as const;
