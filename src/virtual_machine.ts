@@ -6,11 +6,11 @@
  * What a live update waits for comes first; what only serves people (command tables, schemas) is
  * loaded when the guest runs.
  */
+import { openAccelerator } from "./accelerator.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
 import { IncomingFile, OutgoingFile } from "./channel/file.ts";
 import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
-import { Kvm, KvmUnavailableError } from "./kvm/kvm.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import { Microvm } from "./machine/microvm.ts";
 import { MachineRam } from "./machine/ram.ts";
@@ -26,6 +26,8 @@ import { Monitors } from "./monitor/monitors.ts";
 import type { MonitorContext } from "./monitor/context.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
+import { boardTarget } from "./qtest/board.ts";
+import { serveQtest } from "./qtest/server.ts";
 import { tell } from "./process/messages.ts";
 import { version } from "./version.ts";
 
@@ -84,7 +86,8 @@ export class VirtualMachine implements Disposable {
     const chardevs = undo.use(new Chardevs(environment));
     for (const options of config.chardevs) await chardevs.create(options);
 
-    const kvm = undo.use(openKvm(config));
+    const accelerator = openAccelerator(config.accelerators);
+    const kvm = undo.use(accelerator.kvm);
     const incoming = config.incoming !== undefined || inherited !== undefined;
     const source = startUpSource(config);
     const ram = undo.use(createRam(config, config.machine, source, adopt));
@@ -102,7 +105,8 @@ export class VirtualMachine implements Disposable {
           rtcStart: Date.now() / 1000,
           rtcClock: config.clock.clock === "vm" ? "vm" : "host",
           source,
-          dirtyRingSize: dirtyRingSize(config),
+          testDriven: accelerator.kind === "qtest",
+          dirtyRingSize: accelerator.dirtyRingSize,
         },
         {
           noReboot: config.actions.reboot === "shutdown",
@@ -185,6 +189,11 @@ export class VirtualMachine implements Disposable {
     for (const { chardev, mode, pretty } of config.monitors) {
       monitors.add(chardevs.port(chardev), { mode, pretty });
     }
+    if (config.qtest !== undefined) {
+      const { chardev, log } = config.qtest;
+      const target = boardTarget(board, accelerator);
+      undo.use(serveQtest(environment, chardevs.port(chardev), log, target));
+    }
     chardevs.start();
 
     const vm: VirtualMachine = new VirtualMachine({
@@ -233,30 +242,6 @@ export class VirtualMachine implements Disposable {
   [Symbol.dispose](): void {
     this.#resources[Symbol.dispose]();
   }
-}
-
-function openKvm(config: VirtualMachineConfig): Kvm {
-  let reason = "no accelerator was named";
-  for (const accelerator of config.accelerators) {
-    if (accelerator.kind !== "kvm") {
-      reason = `molt has no accelerator '${accelerator.kind}'`;
-      continue;
-    }
-    try {
-      const kvm = new Kvm(accelerator.device);
-      kvm.requireCapabilities();
-      return kvm;
-    } catch (error) {
-      if (!(error instanceof KvmUnavailableError)) throw error;
-      reason = error.message;
-    }
-  }
-  throw new KvmUnavailableError(reason);
-}
-
-function dirtyRingSize({ accelerators }: VirtualMachineConfig): number {
-  const kvm = accelerators.find((accelerator) => accelerator.kind === "kvm");
-  return kvm?.dirtyRingSize ?? 0;
 }
 
 function boardOptions(machine: MicrovmConfig) {

@@ -55,12 +55,16 @@ export function outputFlags(append: boolean): number {
 /** A file that takes output. What cannot be written, on a full disk say, is lost and told once. */
 export class OutputFile implements Disposable {
   readonly #path: string;
-  readonly #environment: ChardevEnvironment;
+  readonly #environment: Pick<ChardevEnvironment, "tell">;
   readonly #descriptor: Descriptor;
   #failed = false;
 
   /** Takes over `descriptor`, which is `path`'s. */
-  constructor(environment: ChardevEnvironment, path: string, descriptor: Descriptor) {
+  constructor(
+    environment: Pick<ChardevEnvironment, "tell">,
+    path: string,
+    descriptor: Descriptor,
+  ) {
     this.#path = path;
     this.#environment = environment;
     this.#descriptor = descriptor;

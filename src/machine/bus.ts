@@ -12,10 +12,16 @@ export interface MappedRegion {
 
 const ALL_ONES = { 1: 0xff, 2: 0xffff, 4: 0xffffffff } as const;
 
-/** One address space of registers. Where no device answers, reads give all ones and writes are lost. */
+/** One address space of registers. Where no device answers, writes are lost. */
 export class Bus {
   readonly #regions: MappedRegion[] = [];
+  readonly #absent: "zeros" | "ones";
   #last: MappedRegion | undefined;
+
+  /** `absent`: what is read where no device answers. In QEMU ports give ones, memory zeros. */
+  constructor(absent: "zeros" | "ones") {
+    this.#absent = absent;
+  }
 
   /** Regions in address order. */
   get regions(): readonly MappedRegion[] {
@@ -37,7 +43,7 @@ export class Bus {
   /** An access of 1, 2 or 4 bytes; one that crosses a region's end is answered byte by byte. */
   read(address: number, size: AccessSize): number {
     const mapped = this.#find(address);
-    if (mapped === undefined) return ALL_ONES[size];
+    if (mapped === undefined) return this.#absent === "ones" ? ALL_ONES[size] : 0;
     const offset = address - mapped.start;
     if (offset + size <= mapped.length) return mapped.region.read(offset, size) >>> 0;
     let value = 0;

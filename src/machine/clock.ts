@@ -1,4 +1,7 @@
-/** The virtual clock: nanoseconds the machine has been running. It stands still while it is stopped. */
+/**
+ * The virtual clock: nanoseconds the machine has been running. It stands still while it is stopped.
+ * In a machine that a test drives it stands still always, and the test moves it on.
+ */
 import { type EventLoop, monotonicTime, type Timer } from "../native/event_loop.ts";
 import type { VirtualClock, VirtualTimer } from "../devices/device.ts";
 
@@ -6,27 +9,34 @@ import type { VirtualClock, VirtualTimer } from "../devices/device.ts";
 export class MachineClock implements VirtualClock, Disposable {
   readonly #host: Timer;
   readonly #timers = new Set<MachineTimer>();
+  readonly #drive: "host" | "test";
   /** Virtual time minus CLOCK_MONOTONIC while running; the virtual time itself while stopped. */
   #offset = 0n;
   #running = false;
 
-  constructor(loop: EventLoop) {
+  /** `drive` "test": only {@linkcode advance} moves the clock. */
+  constructor(loop: EventLoop, drive: "host" | "test" = "host") {
     this.#host = loop.timer(() => this.#expire());
+    this.#drive = drive;
   }
 
   now(): bigint {
-    return this.#running ? monotonicTime() + this.#offset : this.#offset;
+    return this.#moving ? monotonicTime() + this.#offset : this.#offset;
   }
 
   /** Virtual time minus CLOCK_MONOTONIC: adds to a host time to give virtual time. */
   get offsetFromHost(): bigint {
-    return this.#running ? this.#offset : this.#offset - monotonicTime();
+    return this.#moving ? this.#offset : this.#offset - monotonicTime();
+  }
+
+  get #moving(): boolean {
+    return this.#running && this.#drive === "host";
   }
 
   start(): void {
     if (this.#running) return;
-    this.#offset -= monotonicTime();
     this.#running = true;
+    if (this.#moving) this.#offset -= monotonicTime();
     this.#rearm();
   }
 
@@ -43,6 +53,25 @@ export class MachineClock implements VirtualClock, Disposable {
     this.#offset = time;
   }
 
+  /** When the next timer expires; `undefined` if none is armed. */
+  nextExpiry(): bigint | undefined {
+    let next: bigint | undefined;
+    for (const { expiry } of this.#timers) {
+      if (expiry !== undefined && (next === undefined || expiry < next)) next = expiry;
+    }
+    return next;
+  }
+
+  /** Moves a test's clock on to `time`, expiring timers on the way. It never goes back. */
+  advance(time: bigint): void {
+    if (this.#moving) throw new Error("The virtual clock moves by itself");
+    for (let next; (next = this.nextExpiry()) !== undefined && next <= time;) {
+      if (next > this.#offset) this.#offset = next;
+      this.#fire();
+    }
+    if (time > this.#offset) this.#offset = time;
+  }
+
   timer(handler: () => void): VirtualTimer {
     return new MachineTimer(handler, this.#timers, () => this.#rearm());
   }
@@ -54,21 +83,29 @@ export class MachineClock implements VirtualClock, Disposable {
 
   #rearm(): void {
     if (!this.#running) return;
-    let next: bigint | undefined;
-    for (const { expiry } of this.#timers) {
-      if (expiry !== undefined && (next === undefined || expiry < next)) next = expiry;
-    }
-    if (next === undefined) this.#host.disarm();
-    else this.#host.arm(next - this.#offset);
+    const next = this.nextExpiry();
+    const wait = next === undefined ? undefined : this.#hostTime(next);
+    if (wait === undefined) this.#host.disarm();
+    else this.#host.arm(wait);
+  }
+
+  /** CLOCK_MONOTONIC at which a timer expires by itself. */
+  #hostTime(expiry: bigint): bigint | undefined {
+    if (this.#drive === "host") return expiry - this.#offset;
+    return expiry <= this.#offset ? 0n : undefined;
   }
 
   #expire(): void {
+    this.#fire();
+    this.#rearm();
+  }
+
+  #fire(): void {
     const now = this.now();
     for (const timer of [...this.#timers]) {
       // An earlier handler may have disarmed or postponed this one.
       if (timer.expiry !== undefined && timer.expiry <= now) timer.fire();
     }
-    this.#rearm();
   }
 }
 

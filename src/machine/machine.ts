@@ -43,6 +43,8 @@ export type MachineEvent =
 export interface MachineParts {
   readonly loop: EventLoop;
   readonly vcpus: readonly Vcpu[];
+  /** False if a test drives the board (-accel qtest): then the vCPUs stay parked. */
+  readonly execute: boolean;
   readonly buses: Buses;
   readonly clock: MachineClock;
   /** In the order in which they start; they pause in the opposite one. */
@@ -84,6 +86,8 @@ export class Machine {
   readonly vcpus: readonly Vcpu[];
   readonly clock: MachineClock;
   readonly #parts: MachineParts;
+  /** The vCPUs that run when the machine does. */
+  readonly #executing: readonly Vcpu[];
   readonly #policy: EndPolicy;
   readonly #emit: (event: MachineEvent) => void;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
@@ -102,6 +106,7 @@ export class Machine {
     this.#runState = runState;
     this.#emit = emit;
     this.vcpus = parts.vcpus;
+    this.#executing = parts.execute ? parts.vcpus : [];
     this.clock = parts.clock;
     parts.loop.onVcpus((vcpus) => this.#serve(vcpus));
   }
@@ -151,7 +156,7 @@ export class Machine {
     this.#emit({ name: "RESUME" });
     this.#parts.clock.start();
     for (const listener of this.#parts.listeners) listener.runStateChanged(true);
-    for (const vcpu of this.vcpus) vcpu.thread.resume();
+    for (const vcpu of this.#executing) vcpu.thread.resume();
   }
 
   /** Stops a running machine; a stopped one only changes its state, where that is allowed. */
@@ -176,7 +181,7 @@ export class Machine {
     } finally {
       // What a vCPU asked for while it parked must happen before it runs on.
       this.#serveRequests();
-      if (this.running) { for (const vcpu of this.vcpus) vcpu.thread.resume(); }
+      if (this.running) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
     }
   }
 
@@ -209,9 +214,9 @@ export class Machine {
   #park(): void {
     this.#parking = true;
     try {
-      for (const vcpu of this.vcpus) vcpu.thread.kick();
+      for (const vcpu of this.#executing) vcpu.thread.kick();
       this.#parts.loop.serveVcpusUntil(() =>
-        this.vcpus.every((vcpu) => vcpu.thread.state === VcpuState.parked)
+        this.#executing.every((vcpu) => vcpu.thread.state === VcpuState.parked)
       );
     } finally {
       this.#parking = false;
@@ -280,7 +285,7 @@ export class Machine {
     if (wasRunning) this.#park();
     this.#emit({ name: "RESET", data: { guest: guestReasons.includes(reason), reason } });
     this.resetDevices();
-    if (wasRunning) { for (const vcpu of this.vcpus) vcpu.thread.resume(); }
+    if (wasRunning) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
     else if (this.#runState !== "inmigrate") this.setRunState("prelaunch");
   }
 }

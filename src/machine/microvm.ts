@@ -89,6 +89,8 @@ export interface MicrovmOptions {
   readonly rtcClock: "host" | "vm";
   /** The 16 bytes of -uuid. */
   readonly uuid?: Uint8Array;
+  /** A test drives the board (-accel qtest): no vCPU runs, and the test turns the clock on. */
+  readonly testDriven: boolean;
   /** What the guest starts from, at first and after each reset. */
   readonly source: StartUpSource;
   /** Entries of each vCPU's dirty ring; 0: the dirty log is used. */
@@ -105,8 +107,8 @@ export class Microvm implements Disposable {
   readonly vm: KvmVm;
   readonly kvm: Kvm;
   readonly fwCfg: FwCfg;
-  readonly ports = new Bus();
-  readonly memory = new Bus();
+  readonly ports = new Bus("ones");
+  readonly memory = new Bus("zeros");
   /** Sections of the stream, in its order. */
   readonly sections: readonly SavedDevice<never>[];
   readonly #resources: DisposableStack;
@@ -130,7 +132,7 @@ export class Microvm implements Disposable {
     this.vm.setStandardRouting();
     if (options.pit) this.vm.createPit();
 
-    const clock = undo.use(new MachineClock(loop));
+    const clock = undo.use(new MachineClock(loop, options.testDriven ? "test" : "host"));
     const rings = options.dirtyRingSize > 0 &&
       this.vm.enableDirtyRings(kvm, options.dirtyRingSize);
     const cpuid = kvm.supportedCpuid();
@@ -213,6 +215,7 @@ export class Microvm implements Disposable {
       {
         loop,
         vcpus,
+        execute: !options.testDriven,
         buses: { ports: this.ports, memory: this.memory },
         clock,
         listeners,

@@ -40,9 +40,7 @@ export class Descriptor implements Disposable {
 
   /** A second descriptor for the same open file. */
   duplicate(): Descriptor {
-    return new Descriptor(
-      unwrap(native.molt_duplicate(this.fd), "Could not duplicate a descriptor"),
-    );
+    return duplicate(this.fd);
   }
 
   [Symbol.dispose](): void {
@@ -50,6 +48,13 @@ export class Descriptor implements Disposable {
     native.molt_close(this.#fd);
     this.#fd = undefined;
   }
+}
+
+/** A second descriptor for the open file of `fd`, which stays its owner's. */
+export function duplicate(fd: Fd): Descriptor {
+  return new Descriptor(
+    unwrap(native.molt_duplicate(fd), () => `Could not duplicate descriptor ${fd}`),
+  );
 }
 
 /** Whether `fd` survives an execve. */

@@ -1,0 +1,54 @@
+/** Chooses what runs the guest: the first of the -accel options that works on this host. */
+import type { AcceleratorConfig, KvmConfig } from "./cli/config.ts";
+import { Kvm, KvmUnavailableError } from "./kvm/kvm.ts";
+
+/** The accelerator in use. */
+export interface Accelerator {
+  /** `qtest`: a test drives the board, and no vCPU runs. */
+  readonly kind: "kvm" | "qtest";
+  /** Also with qtest: the interrupt controllers are the kernel's. */
+  readonly kvm: Kvm;
+  /** Entries of each vCPU's dirty ring; 0: the dirty log is used. */
+  readonly dirtyRingSize: number;
+}
+
+/**
+ * Opens the first KVM of `configs` that works. Those that molt does not have are passed over; so is
+ * qtest, unless nothing else is there. Throws a {@linkcode KvmUnavailableError} with every reason.
+ */
+export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelerator {
+  const reasons: string[] = [];
+  for (const config of configs) {
+    if (config.kind === "unavailable") reasons.push(`${config.name}: molt does not have it`);
+    if (config.kind !== "kvm") continue;
+    try {
+      return { kind: "kvm", kvm: openKvm(config), dirtyRingSize: config.dirtyRingSize };
+    } catch (error) {
+      if (!(error instanceof KvmUnavailableError)) throw error;
+      reasons.push(error.message);
+    }
+  }
+  if (configs.some(({ kind }) => kind === "qtest")) {
+    return { kind: "qtest", kvm: openKvm(undefined), dirtyRingSize: 0 };
+  }
+  throw new KvmUnavailableError(
+    reasons.length === 1 ? reasons[0] : `no accelerator works: ${reasons.join("; ")}`,
+  );
+}
+
+function openKvm(config: KvmConfig | undefined): Kvm {
+  if (config?.kernelIrqchip === "split") {
+    throw new KvmUnavailableError(
+      "-accel kvm,kernel-irqchip=split: not available: " +
+        "the interrupt controllers are the kernel's; use kernel-irqchip=on",
+    );
+  }
+  const kvm = new Kvm(config?.device);
+  try {
+    kvm.requireCapabilities();
+    return kvm;
+  } catch (error) {
+    kvm[Symbol.dispose]();
+    throw error;
+  }
+}
