@@ -66,6 +66,25 @@ MOLT_EXPORT uint64_t molt_bitmap_next(const uint64_t *bitmap, uint64_t first, ui
 	return value ? molt_next_set(bitmap, first, end) : molt_next_clear(bitmap, first, end);
 }
 
+/* Where the range ends that begins at `first` and has `count` set pages: `end` if it has fewer. */
+MOLT_EXPORT uint64_t molt_bitmap_advance(const uint64_t *bitmap, uint64_t first, uint64_t end,
+					 uint64_t count)
+{
+	for (uint64_t word = first >> 6; first < end && word < words_end(end); word++) {
+		uint64_t bits = bitmap[word] & mask_of(word, first, end);
+		uint64_t here = (uint64_t)__builtin_popcountll(bits);
+
+		if (here < count) {
+			count -= here;
+			continue;
+		}
+		for (; count > 1; count--)
+			bits &= bits - 1;
+		return bits ? (word << 6) + (uint64_t)__builtin_ctzll(bits) + 1 : first;
+	}
+	return end;
+}
+
 /* Sets or clears all pages of [first, end). */
 MOLT_EXPORT void molt_bitmap_fill(uint64_t *bitmap, uint64_t first, uint64_t end, uint32_t value)
 {

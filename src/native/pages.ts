@@ -81,6 +81,13 @@ export class PageBitmap implements Disposable {
     );
   }
 
+  /** Where the range ends that begins at `first` and has `count` set pages; `end` if it has fewer. */
+  advance(first: number, end: number, count: number): number {
+    return Number(
+      native.molt_bitmap_advance(this.address, ...this.#range(first, end), BigInt(count)),
+    );
+  }
+
   /** Sets or clears the range. */
   fill(set: boolean, first = 0, end = this.pages): void {
     native.molt_bitmap_fill(this.address, ...this.#range(first, end), set ? 1 : 0);

@@ -147,11 +147,19 @@ export const symbols = {
   },
   molt_dirty_rings_harvest: { parameters: [i32, u64, u32, u64, u32], result: i32 },
 
+  // ram_stream.c
+  molt_ram_send: {
+    parameters: [u64, u64, u64, u64, u64, u64, u32, u64, u64],
+    result: i64,
+    nonblocking: true,
+  },
+
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
   molt_bitmap_next: { parameters: [u64, u64, u64, u32], result: u64 },
   molt_bitmap_fill: { parameters: [u64, u64, u64, u32], result: "void" },
   molt_bitmap_take: { parameters: [u64, u64, u64, u64], result: "void" },
+  molt_bitmap_advance: { parameters: [u64, u64, u64, u64], result: u64 },
   molt_bitmap_runs: { parameters: [u64, u64, u64, u64, buffer, u32], result: u32 },
   molt_drop_zero_pages: { parameters: [u64, u64, u64, u64], result: "void", nonblocking: true },
   molt_drop_file_holes: {

@@ -6,6 +6,8 @@
  *   finish  the rest, when the guest has stopped; the `ram` section's END
  */
 
+import type { RamBlock } from "../../memory/ram_block.ts";
+
 /** What query-migrate's `ram` is made of. Bytes and pages count from the migration's start. */
 export interface RamStatistics {
   /** Bytes sent on all channels. */
@@ -28,6 +30,10 @@ export interface RamStatistics {
   multifdBytes: number;
   precopyBytes: number;
   downtimeBytes: number;
+  /** How long the guest would stand still if the rest were sent now, in ms; undefined: not known yet. */
+  expectedDowntime: number | undefined;
+  /** Share of their time that vCPUs lose to auto-converge; undefined while it does nothing. */
+  cpuThrottlePercentage: number | undefined;
 }
 
 /** Statistics before anything was sent. */
@@ -45,7 +51,18 @@ export function emptyRamStatistics(): RamStatistics {
     multifdBytes: 0,
     precopyBytes: 0,
     downtimeBytes: 0,
+    expectedDowntime: undefined,
+    cpuThrottlePercentage: undefined,
   };
+}
+
+/** A block as the list of the `ram` section names it. */
+export interface RamListing {
+  readonly block: RamBlock;
+  /** Guest physical address, to be given with x-ignore-shared. */
+  readonly guestAddress?: number;
+  /** Listed only: the destination finds its pages by itself. */
+  readonly ignored: boolean;
 }
 
 /** Sends RAM. What it writes goes to the main stream, and pages perhaps elsewhere. */
@@ -53,8 +70,9 @@ export interface RamSender extends AsyncDisposable {
   readonly statistics: RamStatistics;
   begin(): Promise<void>;
   /**
-   * One pass over what is dirty while the guest runs, within the bandwidth limit. Returns true when
-   * the rest is expected to fit the downtime limit. Throws MigrationCancelled soon after a cancel.
+   * One pass over what is dirty while the guest may run, within the bandwidth limit. Returns true when
+   * the rest is expected to fit the downtime limit; to be called until it does, also for a machine that
+   * is stopped. Throws MigrationCancelled soon after a cancel.
    */
   pass(): Promise<boolean>;
   finish(): Promise<void>;

@@ -1,0 +1,26 @@
+/** How dirty pages travel: in the main stream, or on multifd's channels beside it. */
+import type { DirtyRange } from "./dirty_pages.ts";
+
+/** What became of a range. */
+export interface SentPages {
+  /** Bytes on the wire. */
+  readonly bytes: number;
+  /** Pages with content. */
+  readonly normal: number;
+  readonly zero: number;
+}
+
+/** Sends ranges of pages. */
+export interface PageTransport extends AsyncDisposable {
+  /** How many ranges can be sent at the same time. */
+  readonly parallel: number;
+  /** Sends the dirty pages of a range that was prepared. Resolves when none of them is read any more. */
+  send(range: DirtyRange): Promise<SentPages>;
+  /**
+   * Makes sure that what was sent so far counts before what is sent later. Writes to the main stream,
+   * inside the `ram` section.
+   */
+  synchronise(): Promise<void>;
+  /** Ends what is still under way. The channel was cancelled if there is any. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
