@@ -252,7 +252,8 @@ function boardOptions(machine: MicrovmConfig) {
     pic: machine.pic !== "off",
     // With KVM, QEMU's `auto` leaves the clock out: kvmclock tells the time.
     rtc: machine.rtc === "on",
-    ioapic2: machine.ioapic2 === "auto" ? acpi : machine.ioapic2 === "on",
+    // Without ACPI there is only one, whatever was asked for, as in QEMU.
+    ioapic2: acpi && machine.ioapic2 !== "off",
   };
 }
 
