@@ -1,0 +1,41 @@
+/** QEMU becomes molt and molt becomes QEMU, in one process, under a running guest. */
+import { assertEquals, assertLess } from "@std/assert";
+import { HeartbeatLog } from "../support/heartbeat_log.ts";
+import { heartbeatMachine } from "../support/heartbeat_machine.ts";
+import { commandOf } from "../support/programs.ts";
+import { memoryFiles } from "../support/processes.ts";
+import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { VirtualMachine } from "../support/virtual_machine.ts";
+
+const ROUNDS = 10;
+/** Device state and description; a stream with RAM in it would have megabytes. */
+const STREAM_LIMIT = 128 * 1024;
+
+Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, same memory`, async () => {
+  using directory = new TemporaryDirectory();
+  using log = new HeartbeatLog(directory.file("serial"));
+  const options = heartbeatMachine(log, { shared: true });
+  const state = directory.file("state");
+  await using vm = await VirtualMachine.start("qemu", options, { directory });
+  const qmp = ["-qmp", `unix:${vm.socket},server=on,wait=off`];
+
+  await log.beats(3);
+  const memory = memoryFiles(vm.pid);
+  for (let round = 0; round < 2 * ROUNDS; round++) {
+    const vmm = round % 2 === 0 ? "molt" : "qemu";
+    await vm.qmp.execute("migrate-set-parameters", {
+      "mode": "cpr-exec",
+      "cpr-exec-command": [...commandOf(vmm), ...options, ...qmp, "-incoming", `file:${state}`],
+    });
+    await vm.qmp.execute("migrate", { uri: `file:${state}` });
+    await vm.qmp.closed;
+    await vm.connect();
+
+    await log.beats(3);
+    const successor = vm.qmp.greeting.version.package;
+    assertEquals(successor.startsWith("molt"), vmm === "molt", successor);
+    assertEquals((await vm.qmp.execute("query-status")).status, "running");
+    assertEquals(memoryFiles(vm.pid), memory, "the same memory");
+    assertLess(Deno.statSync(state).size, STREAM_LIMIT, "no memory in the stream");
+  }
+});
