@@ -4,7 +4,8 @@
  *
  *   reading:  the handler has room -> readable is awaited -> one read per event -> received()
  *   paused:   the handler has no room -> only a hang-up is awaited, resume() looks again
- *   ended:    end of file, or an error -> ended() once; nothing is awaited any more
+ *   ended:    end of file, or an error -> ended() once; nothing is read any more. Where input and
+ *             output are one descriptor, nothing is written either
  */
 import type { Fd } from "../native/descriptor.ts";
 import { Errno, SystemError } from "../native/errors.ts";
@@ -104,6 +105,7 @@ export class ByteStream implements Disposable {
   #wantsOutput = false;
   #hungUp = false;
   #ended = false;
+  #inputEnded = false;
 
   constructor(loop: EventLoop, source: StreamSource, handler: StreamHandler) {
     this.#source = source;
@@ -157,11 +159,11 @@ export class ByteStream implements Disposable {
     if (this.#ended) return;
     if (this.#hungUp && this.#handler.capacity() === 0) this.#handler.hungUp?.();
     if (this.#ended) return;
-    const input = this.#handler.capacity() > 0 ? Events.readable : 0;
+    const input = !this.#inputEnded && this.#handler.capacity() > 0 ? Events.readable : 0;
     const output = this.#wantsOutput && !this.#hungUp ? Events.writable : 0;
     const both = this.#input === this.#output ? input | output : input;
     // A hang-up that is known would be reported again and again.
-    this.#input?.set(both === 0 && this.#hungUp ? undefined : both);
+    if (!this.#inputEnded) this.#input?.set(both === 0 && this.#hungUp ? undefined : both);
     if (this.#output !== this.#input) this.#output?.set(output || undefined);
   }
 
@@ -198,7 +200,14 @@ export class ByteStream implements Disposable {
     }
     if (count === undefined) return;
     if (count > 0) return this.#handler.received(readBuffer.slice(0, count));
-    this[Symbol.dispose]();
+    if (this.#input === this.#output) this[Symbol.dispose]();
+    else this.#endInput();
     this.#handler.ended();
+  }
+
+  /** Input and output are two descriptors: the end of one is not that of the other. */
+  #endInput(): void {
+    this.#inputEnded = true;
+    this.#input?.[Symbol.dispose]();
   }
 }
