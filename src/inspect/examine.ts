@@ -1,0 +1,77 @@
+/** Opens a file and finds out what it is and what it holds. */
+import { Errno, SystemError } from "../native/errors.ts";
+import { openFile, OpenFlags, readAt, seek, status, Whence } from "../native/file.ts";
+import type { Fd } from "../native/descriptor.ts";
+import { examineCprState } from "./cpr.ts";
+import type { OpenReport } from "./report.ts";
+import { examineStream } from "./stream.ts";
+
+/** First u32 of CPR state, `QCPR`. */
+const CPR_MAGIC = 0x51435052;
+/** First u32 of a multifd connection's recording. */
+const MULTIFD_MAGIC = 0x11223344;
+
+/** Reads from an open file, as far as it goes. */
+export interface Source {
+  readonly name: string;
+  readonly size: number;
+  /** Reads some bytes at `offset`: the count, 0 at the end. */
+  read(buffer: Uint8Array<ArrayBuffer>, offset: number): number;
+  /** Fills `buffer`. Throws if the file ends before. */
+  readFully(buffer: Uint8Array<ArrayBuffer>, offset: number): void;
+}
+
+/** Where the stream or state begins, and what is wanted of it. */
+export interface ExamineOptions {
+  readonly offset: number;
+}
+
+/**
+ * Examines the file at `path`. What is wrong inside it is part of the report; it throws only if the file
+ * cannot be read or is nothing that could be reported on.
+ */
+export function examine(path: string, { offset }: ExamineOptions): OpenReport {
+  using undo = new DisposableStack();
+  const descriptor = undo.use(openFile(path, OpenFlags.readOnly | OpenFlags.nonBlocking));
+  const source = sourceOf(descriptor.fd, path);
+  const head = new DataView(new ArrayBuffer(4));
+  const count = source.read(new Uint8Array(head.buffer), offset);
+  const magic = count === 4 ? head.getUint32(0) : undefined;
+  if (magic === MULTIFD_MAGIC) {
+    throw new Error(
+      `'${path}' holds what went through a multifd channel; the main channel's bytes are needed`,
+    );
+  }
+  const report = magic === CPR_MAGIC
+    ? examineCprState(source, offset)
+    : examineStream(source, offset);
+  undo.move();
+  return {
+    report,
+    readFully: source.readFully,
+    [Symbol.dispose]: () => descriptor[Symbol.dispose](),
+  };
+}
+
+function sourceOf(fd: Fd, name: string): Source {
+  const { kind } = status(fd);
+  if (kind !== "file" && kind !== "block") {
+    const errno = kind === "directory" ? Errno.EISDIR : Errno.ESPIPE;
+    throw new SystemError(`Could not read '${name}'`, errno);
+  }
+  const read = (buffer: Uint8Array<ArrayBuffer>, offset: number) => readAt(fd, buffer, offset);
+  return {
+    name,
+    size: seek(fd, 0, Whence.end),
+    read,
+    readFully: (buffer, offset) => {
+      for (let done = 0; done < buffer.length;) {
+        const count = read(buffer.subarray(done), offset + done);
+        if (count === 0) {
+          throw new Error(`'${name}' ends at ${offset + done}, before what it should hold`);
+        }
+        done += count;
+      }
+    },
+  };
+}
