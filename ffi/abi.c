@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "mapped_ram.h"
+#include "ram_load.h"
 #include "vcpu.h"
 #include "wait.h"
 
@@ -78,6 +79,7 @@ static const struct {
 	SIZE(molt_vcpu_shared),
 	OFFSET(molt_vcpu_shared, state),
 	OFFSET(molt_vcpu_shared, error),
+	SIZE(molt_ram_target),
 	SIZE(molt_channel),
 	OFFSET(molt_channel, cancel),
 	OFFSET(molt_channel, offset),

@@ -26,14 +26,23 @@ export interface IncomingContext {
   readonly inPlace: boolean;
 }
 
+/** Bytes read at once, if there are so many: pages come in bulk. */
+const READ_SIZE = 1 << 20;
+
 /** Loads the machine. Returns the source's run state before it was stopped. */
 export async function receiveMachine(context: IncomingContext): Promise<string> {
   const { target, channel } = context;
   const devices = new ReceivedDevices(target);
-  const ram = new RamReceiver(target.blocks, context.inPlace, context.inherited);
+  using ram = new RamReceiver({
+    blocks: target.blocks,
+    inPlace: context.inPlace,
+    inherited: context.inherited,
+  });
   const reader = new StreamReader({
     devices: (idstr, instanceId) => devices.descriptionsOf(idstr, instanceId),
     offset: context.offset,
+    ...(context.inPlace ? {} : { readSize: READ_SIZE }),
+    loadPages: (bytes, block) => ram.load(bytes, block),
   });
   const local = {
     machineType: target.machineType,
@@ -55,7 +64,7 @@ export async function receiveMachine(context: IncomingContext): Promise<string> 
         checkConfiguration(item.configuration, local, item.offset);
         break;
       case "ram":
-        ram.apply(item.record, reader.bytes);
+        await ram.apply(item.record, reader.bytes);
         break;
       case "device":
         devices.add(item.section.idstr, item.section.instanceId, item.state);

@@ -61,6 +61,7 @@ export const expectedAbi = {
   "sizeof molt_vcpu_shared": 8,
   "molt_vcpu_shared.state": 0,
   "molt_vcpu_shared.error": 4,
+  "sizeof molt_ram_target": 280,
   "sizeof molt_channel": 16,
   "molt_channel.cancel": 4,
   "molt_channel.offset": 8,

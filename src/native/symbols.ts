@@ -154,6 +154,9 @@ export const symbols = {
     nonblocking: true,
   },
 
+  // ram_load.c
+  molt_ram_load: { parameters: [buffer, u64, u64, u32, buffer], result: u64 },
+
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
   molt_bitmap_next: { parameters: [u64, u64, u64, u32], result: u64 },

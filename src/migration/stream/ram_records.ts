@@ -89,6 +89,20 @@ export class RamRecordReader {
     this.#format = format;
   }
 
+  /** Whether records of pages may come now: there is a block list, and it is not of a mapped-ram file. */
+  get expectsPages(): boolean {
+    return this.#blocks.size > 0 && this.#list === undefined && !this.#format.mappedRam;
+  }
+
+  /** The name of the block that the latest record of a page was of. */
+  get currentBlock(): string | undefined {
+    return this.#current?.name;
+  }
+
+  set currentBlock(name: string | undefined) {
+    this.#current = name === undefined ? undefined : this.#blocks.get(name);
+  }
+
   /**
    * The next record, or where reading has to continue, or neither when a part of a block list was read.
    * Throws OutOfDataError, having changed nothing, if the record is not complete.

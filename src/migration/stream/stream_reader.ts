@@ -47,8 +47,7 @@ export type { RamPart, SectionHeader, StreamItem } from "./stream_items.ts";
 
 /** Largest item that is buffered as a whole: the state of a device with many requests in flight. */
 const itemMaximum = 64 * 1024 * 1024;
-/** Bytes that {@linkcode StreamReader.space} gives at least. */
-const readSize = 64 * 1024;
+const defaultReadSize = 64 * 1024;
 
 /** What a reader has to know of the machine. */
 export interface StreamReaderOptions {
@@ -65,6 +64,19 @@ export interface StreamReaderOptions {
   offset?: number;
   /** The whole stream, when it is in memory already. */
   bytes?: Uint8Array<ArrayBuffer>;
+  /** Bytes of {@linkcode StreamReader.space} at least; 64 KiB by default. */
+  readSize?: number;
+  /**
+   * Takes as many records of pages as it can from the beginning of `bytes`. `block` is the block of the
+   * record before; that of the last one is returned. Records that it leaves come as items.
+   */
+  loadPages?(bytes: Uint8Array<ArrayBuffer>, block: string | undefined): LoadedPages;
+}
+
+/** What became of the bytes. */
+export interface LoadedPages {
+  readonly consumed: number;
+  readonly block: string | undefined;
 }
 
 type State =
@@ -101,7 +113,7 @@ export class StreamReader {
   constructor(options: StreamReaderOptions) {
     this.#options = options;
     this.#final = options.bytes !== undefined;
-    this.#buffer = options.bytes ?? new Uint8Array(readSize);
+    this.#buffer = options.bytes ?? new Uint8Array(options.readSize ?? defaultReadSize);
     this.#filled = options.bytes?.length ?? 0;
     this.#reader = this.#newReader(0, options.offset ?? 0);
   }
@@ -132,6 +144,7 @@ export class StreamReader {
   /** Memory to put the next bytes of the stream into. */
   space(): Uint8Array<ArrayBuffer> {
     const used = this.#filled - this.#reader.offset;
+    const readSize = this.#options.readSize ?? defaultReadSize;
     if (this.#buffer.length - this.#filled < readSize) {
       const wanted = Math.max(used, this.#awaited) + readSize;
       const target = wanted > this.#buffer.length
@@ -390,6 +403,7 @@ export class StreamReader {
   #readRam(reader: StateReader, state: State & { at: "ram" }): StreamItem | undefined {
     const { part, section } = state;
     const offset = reader.streamOffset;
+    if (this.#loadPages(reader)) return undefined;
     let record;
     try {
       record = this.#ram.read(reader);
@@ -403,6 +417,19 @@ export class StreamReader {
     }
     if (record.kind === "end of records") this.#state = { at: "footer", part, section };
     return { kind: "ram", offset, record };
+  }
+
+  /** Has pages loaded in bulk. False if there were none at the beginning. */
+  #loadPages(reader: StateReader): boolean {
+    if (this.#options.loadPages === undefined || !this.#ram.expectsPages) return false;
+    const { consumed, block } = this.#options.loadPages(
+      this.#buffer.subarray(reader.offset, this.#filled),
+      this.#ram.currentBlock,
+    );
+    if (consumed === 0) return false;
+    reader.skip(consumed);
+    this.#ram.currentBlock = block;
+    return true;
   }
 
   /** Goes on reading at an offset ahead. */

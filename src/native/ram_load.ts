@@ -1,0 +1,81 @@
+/** Memory that the pages of a migration stream are put into by the C library (ffi/ram_load.c). */
+import { native } from "./library.ts";
+import { Mapping } from "./mapping.ts";
+import type { PageBitmap } from "./pages.ts";
+
+/** A block that pages go to. */
+export interface RamTarget {
+  readonly name: string;
+  readonly memory: Mapping;
+  /** Bytes in use. */
+  readonly length: number;
+  /** Pages that may hold something else than zeros; kept up to date. */
+  readonly written: PageBitmap;
+}
+
+/** sizeof struct molt_ram_target. */
+const TARGET_SIZE = 280;
+const NAME_OFFSET = 24;
+const NAME_LIMIT = 255;
+
+/** The blocks of a machine, as the C library needs them. */
+export class RamTargets implements Disposable {
+  readonly #targets: readonly RamTarget[];
+  readonly #table: Mapping;
+  readonly #current = new Uint32Array(1);
+
+  constructor(targets: readonly RamTarget[]) {
+    this.#targets = targets;
+    const size = Math.ceil(Math.max(TARGET_SIZE * targets.length, 1) / 4096) * 4096;
+    this.#table = new Mapping({ kind: "anonymous" }, size, "the table of RAM blocks");
+    const { bytes } = this.#table;
+    const view = new DataView(bytes.buffer);
+    targets.forEach(({ name, memory, length, written }, i) => {
+      const at = TARGET_SIZE * i;
+      const encoded = new TextEncoder().encode(name);
+      if (encoded.length > NAME_LIMIT || length > memory.size || length > written.pages * 4096) {
+        throw new RangeError(`RAM block '${name}' of ${length} bytes`);
+      }
+      view.setBigUint64(at, memory.address, true);
+      view.setBigUint64(at + 8, BigInt(length), true);
+      view.setBigUint64(at + 16, written.address, true);
+      bytes[at + NAME_OFFSET] = encoded.length;
+      bytes.set(encoded, at + NAME_OFFSET + 1);
+    });
+  }
+
+  /** Address of the array of struct molt_ram_target. */
+  get address(): bigint {
+    return this.#table.address;
+  }
+
+  get count(): number {
+    return this.#targets.length;
+  }
+
+  /**
+   * Applies the valid records of pages at the beginning of `bytes`, up to the first that is something
+   * else. `current` is the name of the block of the record before.
+   */
+  load(
+    bytes: Uint8Array<ArrayBuffer>,
+    current: string | undefined,
+  ): { readonly consumed: number; readonly block: string | undefined } {
+    const index = this.#targets.findIndex(({ name }) => name === current);
+    this.#current[0] = index < 0 ? this.count : index;
+    const consumed = Number(
+      native.molt_ram_load(
+        bytes,
+        BigInt(bytes.length),
+        this.address,
+        this.count,
+        new Uint8Array(this.#current.buffer),
+      ),
+    );
+    return { consumed, block: this.#targets[this.#current[0]]?.name };
+  }
+
+  [Symbol.dispose](): void {
+    this.#table[Symbol.dispose]();
+  }
+}
