@@ -66,6 +66,28 @@ static bool move_run(struct molt_page_transfer *transfer, uint64_t first, uint64
 	return true;
 }
 
+/* The first page of [first, end) that does not count as zero unseen. */
+static uint64_t next_written(const struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+{
+	const uint64_t *written = (const uint64_t *)(uintptr_t)transfer->written;
+
+	return written ? molt_next_set(written, first, end) : first;
+}
+
+/* The end of the run of pages from `first` on that are worth writing. */
+static uint64_t content_end(const struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+{
+	const uint64_t *written = (const uint64_t *)(uintptr_t)transfer->written;
+
+	if (written)
+		end = molt_next_clear(written, first, end);
+	if (!transfer->detect_zero)
+		return end;
+	while (first < end && !molt_page_is_zero(page_at(transfer, first)))
+		first++;
+	return first;
+}
+
 /* Writes the selected pages of [first, end) that are not zero, and notes for all whether they are. */
 static bool save_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
 {
@@ -75,15 +97,16 @@ static bool save_chunk(struct molt_page_transfer *transfer, uint64_t first, uint
 	uint64_t page = molt_next_set(selected, first, end);
 
 	while (page < end) {
-		uint64_t run = page;
 		uint64_t limit = molt_next_clear(selected, page, end);
+		uint64_t run = next_written(transfer, page, limit);
 
-		while (page < limit &&
-		       !(transfer->detect_zero && molt_page_is_zero(page_at(transfer, page))))
-			molt_set_bit(stored, page++);
+		molt_bitmap_fill(stored, page, run, 0);
+		zero += run - page;
+		page = content_end(transfer, run, limit);
+		molt_bitmap_fill(stored, run, page, 1);
 		if (page > run && !move_run(transfer, run, page))
 			return false;
-		if (page < limit) {
+		if (run < limit && page == run) {
 			molt_clear_bit(stored, page++);
 			zero++;
 		}

@@ -17,6 +17,8 @@ struct molt_page_transfer {
 	uint64_t selected;
 	/* Which pages the file has: save notes it, load obeys it. */
 	uint64_t stored;
+	/* Save: selected pages whose bit is clear here count as zero unseen. 0: there are none. */
+	uint64_t written;
 	uint64_t end;   /* first page that is not part of the range */
 	uint64_t chunk; /* pages that a thread takes at once: a multiple of 64 */
 	int32_t fd;

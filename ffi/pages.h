@@ -34,6 +34,9 @@ uint64_t molt_next_set(const uint64_t *bitmap, uint64_t first, uint64_t end);
 /* The first page in [first, end) whose bit is clear; `end` if there is none. */
 uint64_t molt_next_clear(const uint64_t *bitmap, uint64_t first, uint64_t end);
 
+/* Sets or clears all pages of [first, end). */
+void molt_bitmap_fill(uint64_t *bitmap, uint64_t first, uint64_t end, uint32_t value);
+
 /* True if the page's 4096 bytes are all zero. */
 bool molt_page_is_zero(const void *page);
 

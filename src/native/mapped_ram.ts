@@ -23,6 +23,8 @@ export interface PageTransferOptions {
   readonly selected: PageBitmap;
   /** Which pages the file has. Save notes it for the selected pages, load obeys it. */
   readonly stored: PageBitmap;
+  /** Save: pages that are not set here are zero, and are not looked at. */
+  readonly written?: PageBitmap | undefined;
   /** Save: zero pages are noted as not stored instead of being written. */
   readonly detectZero: boolean;
 }
@@ -39,23 +41,23 @@ export class PageTransferError extends SystemError {
 }
 
 /** Layout of struct molt_page_transfer (ffi/mapped_ram.h). */
-const SIZE = 104;
+const SIZE = 112;
 const offsets = {
   memory: 0,
   fileOffset: 8,
   selected: 16,
   stored: 24,
-  end: 32,
-  chunk: 40,
-  fd: 48,
-  direction: 52,
-  detectZero: 56,
-  cancelled: 60,
-  next: 64,
-  moved: 72,
-  zero: 80,
-  error: 88,
-  errorPage: 96,
+  written: 32,
+  end: 40,
+  chunk: 48,
+  fd: 56,
+  direction: 60,
+  detectZero: 64,
+  cancelled: 68,
+  next: 72,
+  moved: 80,
+  zero: 88,
+  errorPage: 104,
 } as const;
 
 /** Pages that a thread takes at once. Larger writes let the host's page cache use larger folios. */
@@ -70,7 +72,8 @@ export class PageTransfer {
   constructor(options: PageTransferOptions) {
     this.#options = options;
     const { memory, selected, stored } = options;
-    if (selected.pages > memory.size / 4096 || stored.pages !== selected.pages) {
+    const pages = Math.min(selected.pages, options.written?.pages ?? selected.pages);
+    if (stored.pages > memory.size / 4096 || stored.pages > pages) {
       throw new RangeError("the page bitmaps do not fit the memory");
     }
     const view = this.#view;
@@ -78,6 +81,7 @@ export class PageTransfer {
     view.setBigInt64(offsets.fileOffset, BigInt(options.fileOffset), true);
     view.setBigUint64(offsets.selected, selected.address, true);
     view.setBigUint64(offsets.stored, stored.address, true);
+    view.setBigUint64(offsets.written, options.written?.address ?? 0n, true);
     view.setBigUint64(offsets.chunk, BigInt(CHUNK), true);
     view.setInt32(offsets.fd, options.fd, true);
     view.setInt32(offsets.direction, options.direction === "save" ? 0 : 1, true);
@@ -98,9 +102,9 @@ export class PageTransfer {
    * Moves the pages in [first, end), `first` being a multiple of 64, by `threads` threads. False if it
    * was cancelled. Memory, bitmaps and descriptor must stay until it has ended.
    */
-  async run(threads: number, first = 0, end = this.#options.selected.pages): Promise<boolean> {
-    if (first % 64 !== 0 || first > end || end > this.#options.selected.pages) {
-      throw new RangeError(`pages ${first} to ${end} of ${this.#options.selected.pages}`);
+  async run(threads: number, first = 0, end = this.#options.stored.pages): Promise<boolean> {
+    if (first % 64 !== 0 || first > end || end > this.#options.stored.pages) {
+      throw new RangeError(`pages ${first} to ${end} of ${this.#options.stored.pages}`);
     }
     this.#view.setBigUint64(offsets.next, BigInt(first), true);
     this.#view.setBigUint64(offsets.end, BigInt(end), true);

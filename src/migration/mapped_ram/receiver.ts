@@ -14,7 +14,7 @@ import { MigrationError } from "../errors.ts";
 import { dropUnwritten } from "../ram/unwritten.ts";
 import type { MappedRamPlace } from "../stream/mapped_ram.ts";
 import { pageError } from "./errors.ts";
-import { moveRange } from "./running.ts";
+import { moveRange, threadsFor } from "./running.ts";
 
 /** A block and where the file has it. */
 export interface MappedRamSource {
@@ -28,8 +28,8 @@ export interface MappedRamSource {
 export interface MappedRamLoadOptions {
   readonly file: IncomingFile;
   readonly sources: readonly MappedRamSource[];
-  /** Threads that read pages: the number of multifd channels, or 1. */
-  readonly threads: number;
+  /** The number of multifd channels, or 1. */
+  readonly channels: number;
   /** Pages bypass the page cache. */
   readonly directIo: boolean;
 }
@@ -66,7 +66,7 @@ export async function loadMappedRam(options: MappedRamLoadOptions): Promise<void
     });
     try {
       await moveRange(transfer, {
-        threads: options.threads,
+        threads: threadsFor(options.channels),
         cancelled: file.cancelled,
         first: 0,
         end: touched.pages,

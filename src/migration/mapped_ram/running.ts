@@ -1,6 +1,14 @@
-/** A transfer that ends soon when its file's channel is cancelled. */
+/** Transfers between memory and a file: how many threads, and how they end when somebody cancels. */
 import type { PageTransfer } from "../../native/mapped_ram.ts";
 import { MigrationCancelled } from "../errors.ts";
+
+/** More threads than this gain nothing on one file, and would keep the isolate's own from running. */
+const MOST_THREADS = 16;
+
+/** Threads for a number of multifd channels. */
+export function threadsFor(channels: number): number {
+  return Math.min(channels, MOST_THREADS);
+}
 
 /** How a range is moved. */
 export interface RangeOptions {

@@ -14,7 +14,7 @@ import { AutoConverge, type AutoConvergeParameters, type CpuThrottle } from "./a
 import { BandwidthMeter, type DowntimeLimits } from "./convergence.ts";
 import { DirtyPages, type DirtyRange, type WriteSources } from "./dirty_pages.ts";
 import { RateLimiter } from "./rate_limiter.ts";
-import { emptyRamStatistics, type RamListing, type RamSender } from "./sender.ts";
+import { blockListing, emptyRamStatistics, type RamListing, type RamSender } from "./sender.ts";
 import type { PageTransport } from "./transport.ts";
 
 /** Dirty pages in a range that is handed to a thread: 16 MiB, some milliseconds' work. */
@@ -73,13 +73,8 @@ export class PrecopySender implements RamSender {
   async begin(): Promise<void> {
     const { writer, listings, transport, flush } = this.#options;
     writer.beginRam("start", RAM_SECTION_ID);
-    writer.ram.blocks(
-      listings.map(({ block, guestAddress }) => ({
-        name: block.name,
-        length: block.usedLength,
-        guestAddress,
-      })),
-    );
+    if (transport.listBlocks) await transport.listBlocks(listings);
+    else writer.ram.blocks(listings.map(blockListing));
     await transport.synchronise();
     writer.endRam(RAM_SECTION_ID);
     await flush();
@@ -105,6 +100,7 @@ export class PrecopySender implements RamSender {
     await this.#synchronise();
     await this.#section("end", async () => {
       while (this.#dirty.remaining > 0) await this.#send(() => true, false);
+      await this.#options.transport.complete?.();
     });
   }
 

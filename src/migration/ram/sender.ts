@@ -7,6 +7,7 @@
  */
 
 import type { RamBlock } from "../../memory/ram_block.ts";
+import type { RamBlockListing } from "../stream/ram_writer.ts";
 
 /** What query-migrate's `ram` is made of. Bytes and pages count from the migration's start. */
 export interface RamStatistics {
@@ -63,6 +64,11 @@ export interface RamListing {
   readonly guestAddress?: number;
   /** Listed only: the destination finds its pages by itself. */
   readonly ignored: boolean;
+}
+
+/** The block as the writer of the list takes it. */
+export function blockListing({ block, guestAddress }: RamListing): RamBlockListing {
+  return { name: block.name, length: block.usedLength, guestAddress };
 }
 
 /** Sends RAM. What it writes goes to the main stream, and pages perhaps elsewhere. */

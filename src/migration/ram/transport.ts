@@ -1,5 +1,6 @@
-/** How dirty pages travel: in the main stream, or on multifd's channels beside it. */
+/** How dirty pages travel: in the main stream, on multifd's channels beside it, or to places in a file. */
 import type { DirtyRange } from "./dirty_pages.ts";
+import type { RamListing } from "./sender.ts";
 
 /** What became of a range. */
 export interface SentPages {
@@ -21,6 +22,10 @@ export interface PageTransport extends AsyncDisposable {
    * inside the `ram` section.
    */
   synchronise(): Promise<void>;
+  /** Writes a block list of its own kind to the main stream. Absent: it is the ordinary one. */
+  listBlocks?(listings: readonly RamListing[]): Promise<void>;
+  /** All pages were sent: writes what belongs behind them, inside the last part of the `ram` section. */
+  complete?(): Promise<void>;
   /** Ends what is still under way. The channel was cancelled if there is any. */
   [Symbol.asyncDispose](): Promise<void>;
 }

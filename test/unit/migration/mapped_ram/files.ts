@@ -1,15 +1,16 @@
 /** mapped-ram files of RAM alone, written and read as a migration does. */
 import { IncomingFile, OutgoingFile } from "../../../../src/channel/file.ts";
 import { createMemoryBackend } from "../../../../src/memory/backend.ts";
+import type { DirtyTracker } from "../../../../src/kvm/dirty_tracker.ts";
+import { GuestMemory } from "../../../../src/memory/guest_memory.ts";
 import type { RamBlock } from "../../../../src/memory/ram_block.ts";
 import {
   loadMappedRam,
   type MappedRamSource,
 } from "../../../../src/migration/mapped_ram/receiver.ts";
-import {
-  type MappedRamListing,
-  MappedRamSender,
-} from "../../../../src/migration/mapped_ram/sender.ts";
+import { MappedRamTransport } from "../../../../src/migration/mapped_ram/transport.ts";
+import { PrecopySender } from "../../../../src/migration/ram/precopy.ts";
+import type { RamListing } from "../../../../src/migration/ram/sender.ts";
 import type { RamBlockEntry } from "../../../../src/migration/stream/ram_records.ts";
 import { StreamReader } from "../../../../src/migration/stream/stream_reader.ts";
 import { StreamWriter } from "../../../../src/migration/stream/stream_writer.ts";
@@ -47,13 +48,22 @@ export function fillPage(block: RamBlock, page: number, seed: number): void {
 /** How {@linkcode save} and {@linkcode load} go about it. */
 export interface Manner {
   readonly offset?: number;
-  readonly threads?: number;
+  readonly channels?: number;
   readonly directIo?: boolean;
   readonly detectZero?: boolean;
-  readonly listings?: readonly MappedRamListing[];
+  readonly listings?: readonly RamListing[];
 }
 
-/** Saves blocks to `path`. `before` is called when only the bitmaps and the end are missing. */
+/** There are no processors. */
+const nobodyWrites: DirtyTracker = {
+  start: () => {},
+  stop: () => {},
+  collect: () => Promise.resolve(),
+  protect: () => Promise.resolve(),
+  emptyRings: () => {},
+};
+
+/** Saves blocks to `path`. */
 export async function save(
   path: string,
   blocks: readonly RamBlock[],
@@ -67,22 +77,25 @@ export async function save(
 export async function saveTo(
   file: OutgoingFile,
   blocks: readonly RamBlock[],
-  { threads = 1, directIo = false, detectZero = true, listings }: Manner = {},
+  { channels = 1, directIo = false, detectZero = true, listings }: Manner = {},
 ): Promise<void> {
   const writer = new StreamWriter(file.position);
-  await using sender = new MappedRamSender({
+  await using sender = new PrecopySender({
     writer,
-    file,
+    flush: () => file.write(writer.take()),
     listings: listings ?? blocks.map((block) => ({ block, ignored: false })),
-    threads,
-    directIo,
-    detectZero,
+    sources: { tracker: nobodyWrites, memory: new GuestMemory([]) },
+    transport: new MappedRamTransport({ writer, file, channels, directIo, detectZero }),
+    parameters: () => ({ maxBandwidth: 0, downtimeLimit: 300, switchoverBandwidth: 0 }),
+    signal: file.cancelled,
+    passBegins: () => {},
   });
   writer.begin({
     machineType: "microvm",
     capabilities: listings ? ["x-ignore-shared", "mapped-ram"] : ["mapped-ram"],
   });
   await sender.begin();
+  while (!await sender.pass());
   await sender.finish();
   writer.finish();
   await file.write(writer.take());
@@ -119,9 +132,9 @@ export async function sourcesOf(
 export async function load(
   path: string,
   blocks: readonly RamBlock[],
-  { offset = 0, threads = 1, directIo = false }: Manner = {},
+  { offset = 0, channels = 1, directIo = false }: Manner = {},
 ): Promise<void> {
   using file = IncomingFile.open(path, offset);
   const sources = await sourcesOf(file, blocks);
-  await loadMappedRam({ file, sources, threads, directIo });
+  await loadMappedRam({ file, sources, channels, directIo });
 }

@@ -44,9 +44,9 @@ function assertSame(actual: Uint8Array, expected: Uint8Array): void {
 for (
   const manner of [
     {},
-    { threads: 3 },
-    { threads: 2, directIo: true },
-    { threads: 2, offset: 5000 },
+    { channels: 3 },
+    { channels: 2, directIo: true },
+    { channels: 2, offset: 5000 },
     { detectZero: false },
   ]
 ) {
@@ -69,8 +69,8 @@ Deno.test("several threads and O_DIRECT write the same file as one thread, byte 
   const saved = specimen();
   const path = (name: string) => `${temporary.path}/${name}`;
   await save(path("one"), saved);
-  await save(path("three"), saved, { threads: 3 });
-  await save(path("direct"), saved, { threads: 2, directIo: true });
+  await save(path("three"), saved, { channels: 3 });
+  await save(path("direct"), saved, { channels: 2, directIo: true });
   const one = Deno.readFileSync(path("one"));
   assertSame(Deno.readFileSync(path("three")), one);
   assertSame(Deno.readFileSync(path("direct")), one);
@@ -90,7 +90,7 @@ Deno.test("zero and untouched pages take no room in the file, and no memory when
   assert(allocated < 120 * PAGE, `${allocated} bytes on disk`);
 
   using target = memfdBlock("ram0", 8192);
-  await load(path, [target], { threads: 2 });
+  await load(path, [target], { channels: 2 });
   assertEquals(target.backing.kind, "descriptor");
   if (target.backing.kind !== "descriptor") return;
   assertEquals(status(target.backing.descriptor.fd).allocated, 100 * PAGE);
@@ -117,7 +117,7 @@ for (const name of ["mapped-ram", "mapped-ram-dirty"]) {
     using main = memfdBlock("microvm.ram", 2048);
     using firmware = anonymousBlock("pc.bios", 16);
     for (let page = 0; page < 2048; page += 7) fillPage(main, page, page);
-    await load(path, [main, firmware], { threads: 2 });
+    await load(path, [main, firmware], { channels: 2 });
     // The dump shows the firmware in front of the RAM behind it.
     main.mapping.bytes.set(firmware.mapping.bytes, 0xf0000);
     assertSame(main.mapping.bytes, await fixture(`${name}.ram`));
@@ -172,7 +172,7 @@ Deno.test("a file that lacks pages or bitmaps is refused by block and offset, wi
     // The list was read before: what is checked here is what it says of the file.
     await Deno.truncate(path, end);
     const error = await assertRejects(
-      () => loadMappedRam({ file, sources, threads: 2, directIo: false }),
+      () => loadMappedRam({ file, sources, channels: 2, directIo: false }),
       MigrationError,
     );
     assert(/has \d+ bytes, but block '(ram0|pc.bios)' has its (bitmap|page)/.test(error.message));
@@ -208,7 +208,7 @@ Deno.test("a write that fails names file, block and offset, and leaves no file",
   using file = OutgoingFile.create(path);
   file.openDirect = () => new Descriptor(openFile("/dev/full", OpenFlags.writeOnly).release());
   const error = await assertRejects(
-    () => saveTo(file, saved, { threads: 2, directIo: true }),
+    () => saveTo(file, saved, { channels: 2, directIo: true }),
     MigrationError,
   );
   assert(
@@ -226,7 +226,7 @@ Deno.test("a cancelled save ends soon, and leaves no file", async () => {
   block.mapping.bytes.fill(1);
   {
     using file = OutgoingFile.create(`${temporary.path}/snapshot`);
-    const saving = saveTo(file, [block], { threads: 2 });
+    const saving = saveTo(file, [block], { channels: 2 });
     setTimeout(() => file.cancel(), 5);
     const error = await assertRejects(() => saving);
     assert(error instanceof MigrationCancelled || error instanceof ChannelCancelled);
