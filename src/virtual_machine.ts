@@ -9,16 +9,18 @@
 import { openAccelerator } from "./accelerator.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
-import { IncomingFile, OutgoingFile } from "./channel/file.ts";
+import { channelAddress, parseUri } from "./channel/address.ts";
 import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import { Microvm } from "./machine/microvm.ts";
 import { MachineRam } from "./machine/ram.ts";
+import { VirtioDevices } from "./machine/virtio_devices.ts";
 import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
 import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
-import { inheritedStream, Migration, type OutgoingTarget } from "./migration/migration.ts";
+import { inheritedStream, Migration } from "./migration/migration.ts";
+import { readMigrationProperties } from "./migration/properties.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { inspect } from "./inspection.ts";
 import { EventHub } from "./monitor/events.ts";
@@ -38,6 +40,7 @@ export class VirtualMachine implements Disposable {
   readonly monitors: Monitors;
   readonly migration: Migration;
   readonly #loop: EventLoop;
+  readonly #failed = Promise.withResolvers<never>();
   readonly #resources: DisposableStack;
 
   private constructor(parts: {
@@ -92,6 +95,15 @@ export class VirtualMachine implements Disposable {
     const source = startUpSource(config);
     const ram = undo.use(createRam(config, config.machine, source, adopt));
     const serial = config.serialPorts[0];
+    const virtio = undo.use(
+      new VirtioDevices(config, {
+        loop,
+        chardevs,
+        tell,
+        adopt,
+        openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
+      }),
+    );
     const board = undo.use(
       new Microvm(
         loop,
@@ -107,6 +119,12 @@ export class VirtualMachine implements Disposable {
           source,
           testDriven: accelerator.kind === "qtest",
           dirtyRingSize: accelerator.dirtyRingSize,
+          virtio: {
+            ...config.machine.virtioMmio,
+            devices: virtio,
+            announceOnCommandLine: config.machine.autoKernelCommandLine,
+            tell,
+          },
         },
         {
           noReboot: config.actions.reboot === "shutdown",
@@ -119,31 +137,55 @@ export class VirtualMachine implements Disposable {
 
     const blockers = new Blockers();
     blockPrivateRam(blockers, ram.blocks);
-    const migration = new Migration({
-      source: {
-        machine: board.machine,
-        machineType: "microvm",
-        uuid: undefined,
-        blocks: ram.blocks,
-        slots: board.slots,
-        sections: board.sections,
-        suppressDescription: config.machine.suppressVmdesc,
+    const migration: Migration = new Migration(
+      {
+        source: {
+          machine: board.machine,
+          machineType: "microvm",
+          uuid: config.uuid === undefined ? undefined : uuidBytes(config.uuid),
+          blocks: ram.blocks,
+          slots: board.slots,
+          sections: board.sections,
+          suppressDescription: config.machine.suppressVmdesc,
+        },
+        timeline,
+        given: descriptors,
+        statusChanged: (status) => {
+          if (migration.has("events")) events.emit({ name: "MIGRATION", data: { status } });
+        },
+        passBegan: (pass) => {
+          if (migration.has("events")) events.emit({ name: "MIGRATION_PASS", data: { pass } });
+        },
+        loadFailed: (error) => void vm.monitors.drained().then(() => vm.#failed.reject(error)),
+        keptDescriptors: () => [
+          ...keptRam(ram),
+          ...chardevs.descriptors(),
+          ...virtio.descriptors(),
+        ],
+        beforeExec: async () => {
+          await vm.monitors.drained();
+          chardevs.releaseTerminal();
+        },
       },
       blockers,
-      timeline,
-      statusChanged: () => {},
-      keptDescriptors: () => [...keptRam(ram), ...chardevs.descriptors()],
-      beforeExec: async () => {
-        await vm.monitors.drained();
-        chardevs.releaseTerminal();
+      {
+        properties: readMigrationProperties(config.globals),
+        incoming: config.incoming !== undefined,
+        dirtyRing: accelerator.dirtyRingSize > 0,
+        startAfterLoad: !config.startPaused,
       },
-    }, !config.startPaused);
-
+    );
     const context: MonitorContext = {
       machine: {
         status: () => ({ status: board.machine.runState, running: board.machine.running }),
-        stop: () => board.machine.stop(),
-        cont: () => board.machine.start(),
+        stop: () => {
+          if (migration.ownsRunState) migration.userWants(false);
+          else board.machine.stop();
+        },
+        cont: () => {
+          if (migration.ownsRunState) migration.userWants(true);
+          else board.machine.start();
+        },
         reset: () => board.machine.requestReset("host-qmp-system-reset"),
         powerDown: () => board.machine.powerDown(),
         injectNmi: () =>
@@ -169,21 +211,7 @@ export class VirtualMachine implements Disposable {
           ...(timeline.parts ? { parts: { ...timeline.parts } } : {}),
         }),
       },
-      migration: {
-        migrate: (uri) => migration.start(outgoingTarget(uri)),
-        cancel: () => migration.cancel(),
-        setParameters: (parameters) => {
-          for (const [name, value] of Object.entries(parameters)) {
-            if (value !== undefined) Object.assign(migration.parameters, { [name]: value });
-          }
-        },
-        query: () => ({
-          ...(migration.status === "none" ? {} : { status: migration.status }),
-          ...(migration.errorDescription === undefined
-            ? {}
-            : { "error-desc": migration.errorDescription }),
-        }),
-      },
+      migration,
     };
     const monitors = undo.use(new Monitors(context, events));
     for (const { chardev, mode, pretty } of config.monitors) {
@@ -209,9 +237,9 @@ export class VirtualMachine implements Disposable {
     return vm;
   }
 
-  /** Resolves with the reason when the machine has ended. */
+  /** Resolves with the reason when the machine has ended; rejects if it could not be loaded. */
   get ended(): Promise<ShutdownReason> {
-    return this.board.machine.ended;
+    return Promise.race([this.board.machine.ended, this.#failed.promise]);
   }
 
   /** Ends the machine, after what is under way. */
@@ -226,13 +254,13 @@ export class VirtualMachine implements Disposable {
   ): Promise<void> {
     const { machine } = this.board;
     const stream = inherited && inheritedStream(inherited);
-    const uri = config.incoming?.main;
+    const main = config.incoming?.main;
     if (stream) {
       using channel = stream;
       await this.migration.receive(channel, inherited, adopted);
-    } else if (uri?.kind === "uri" && uri.uri.startsWith("file:")) {
-      using channel = IncomingFile.open(uri.uri.slice("file:".length));
-      await this.migration.receive(channel, inherited, adopted);
+    } else if (main !== undefined && main.kind !== "defer") {
+      const address = main.kind === "uri" ? parseUri(main.uri) : channelAddress(main.address);
+      await this.migration.listen(address, true);
     } else if (config.incoming === undefined) {
       machine.resetDevices();
       if (!config.startPaused) machine.start();
@@ -293,11 +321,12 @@ function startUpSource({ boot, drives }: VirtualMachineConfig): StartUpSource {
   return { kind: "nothing" };
 }
 
-function outgoingTarget(uri: string | undefined): OutgoingTarget | undefined {
-  if (uri === undefined) return undefined;
-  if (!uri.startsWith("file:")) throw new Error(`unknown migration protocol: ${uri}`);
-  const path = uri.slice("file:".length);
-  return { open: () => Promise.resolve(OutgoingFile.create(path)) };
+/** The 16 bytes of a UUID written with dashes. */
+function uuidBytes(text: string): Uint8Array {
+  return Uint8Array.from(
+    text.replaceAll("-", "").match(/../g) ?? [],
+    (digits) => parseInt(digits, 16),
+  );
 }
 
 /** The file or device at the bottom of a block node. */

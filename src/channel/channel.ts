@@ -37,6 +37,8 @@ export interface OutgoingChannel extends Disposable {
 export interface IncomingChannel extends Disposable {
   readonly fd: Fd;
   readonly seekable: boolean;
+  /** File offset of the next byte read; it means nothing on a channel that is not seekable. */
+  readonly position: number;
   /** Reads some bytes: the count, 0 at the end. */
   read(buffer: Uint8Array<ArrayBuffer>): Promise<number>;
   /** Goes on at another file offset. Throws on a channel that is not seekable. */

@@ -317,17 +317,17 @@ export type MigrationSocketAddress =
     readonly host: string;
     readonly port: string;
     /** The highest port to try. */
-    readonly to?: number;
-    readonly ipv4?: boolean;
-    readonly ipv6?: boolean;
-    readonly numeric?: boolean;
-    readonly "keep-alive"?: boolean;
+    readonly to?: number | undefined;
+    readonly ipv4?: boolean | undefined;
+    readonly ipv6?: boolean | undefined;
+    readonly numeric?: boolean | undefined;
+    readonly "keep-alive"?: boolean | undefined;
   }
   | {
     readonly type: "unix";
     readonly path: string;
-    readonly abstract?: boolean;
-    readonly tight?: boolean;
+    readonly abstract?: boolean | undefined;
+    readonly tight?: boolean | undefined;
   }
   | { readonly type: "fd"; readonly str: string };
 

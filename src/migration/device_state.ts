@@ -15,16 +15,20 @@ const GLOBAL_STATE = "globalstate";
 /** Sections that say nothing of this machine: a stream may come without them. */
 const optionalSections: ReadonlySet<string> = new Set(["kvmclock", "kvm-tpr-opt", "timer"]);
 
-/** Writes every device of a stopped machine. `runState` is what it was before it was stopped. */
+/**
+ * Writes every device of a stopped machine. `runState` is what it was before it was stopped; without,
+ * the destination takes it that the guest ran.
+ */
 export function saveDevices(
   writer: StreamWriter,
   source: MigratableMachine,
-  runState: RunState,
+  runState: RunState | undefined,
 ): void {
   let sectionId = RAM_SECTION_ID + 1;
   for (const { idstr, instanceId, description, save } of asSections(source)) {
     writer.device({ sectionId: sectionId++, idstr, instanceId, description, state: save() });
   }
+  if (runState === undefined) return;
   writer.device({
     sectionId,
     idstr: GLOBAL_STATE,

@@ -1,4 +1,6 @@
 /** Why a migration cannot be done or has failed. */
+import { errnoMessage } from "../native/errors.ts";
+import { StreamError } from "./stream/errors.ts";
 
 /** The message is for `error-desc` and the monitor's reply, QEMU's where it has one. */
 export class MigrationError extends Error {
@@ -16,4 +18,10 @@ export class MigrationCancelled extends Error {
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Why a machine could not be loaded, as `error-desc` and the last line of a destination say it. */
+export function loadFailure(error: unknown): string {
+  const kind = error instanceof StreamError ? `${errnoMessage(error.errno)}: ` : "";
+  return `load of migration failed: ${kind}${messageOf(error)}`;
 }

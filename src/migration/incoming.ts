@@ -1,83 +1,314 @@
 /**
- * The destination of a migration: reads a stream to its end, then gives every device its state.
+ * The destination of a migration: waits for the source, reads its stream to the end, gives every device
+ * its state, and goes on with what the source was doing.
  *
- *   configuration -> block list -> pages ... -> devices -> end of stream -> description
+ *   setup       listening, or a file is open
+ *   active      configuration -> block list -> pages ... -> devices -> end of stream
+ *   completed   the machine runs, or stands still as it did at the source
+ *   failed      it does not, and can be loaded again
  *
- * Pages go to RAM as they come, device states are kept until the stream is known to be whole. A
- * machine whose load failed has a run state that does not run.
+ * Pages go to RAM as they come, device states are kept until the stream is known to be whole. With a
+ * return path the source is told (return_path.ts), and a source that can takes its last chance then.
  */
+import type { ChannelAddress } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
-import { ReceivedDevices } from "./device_state.ts";
-import { RamReceiver } from "./ram/receiver.ts";
-import type { MigratableMachine } from "./source.ts";
-import { checkConfiguration } from "./stream/configuration.ts";
-import { StreamReader } from "./stream/stream_reader.ts";
+import {
+  type IncomingChannels,
+  listenForMigration,
+  type ListeningAddress,
+  type MigrationListener,
+} from "../channel/incoming.ts";
 import type { RamBlock } from "../memory/ram_block.ts";
+import type { CapabilitySet } from "./capabilities.ts";
+import { ReceivedDevices } from "./device_state.ts";
+import { loadFailure, MigrationError } from "./errors.ts";
+import type { MigrationInformation } from "./information.ts";
+import type { MigrationParameters } from "./parameters.ts";
+import { RamReceiver } from "./ram/receiver.ts";
+import { ReturnPathWriter } from "./return_path.ts";
+import { streamConfiguration } from "./source.ts";
+import type { MigrationStatus } from "./status.ts";
+import { checkConfiguration } from "./stream/configuration.ts";
+import type { Command } from "./stream/commands.ts";
+import { StreamErrno, StreamError } from "./stream/errors.ts";
+import { StreamReader } from "./stream/stream_reader.ts";
+import type { MigrationSurroundings } from "./surroundings.ts";
 
-/** What the destination works with. */
-export interface IncomingContext {
-  readonly target: MigratableMachine;
-  readonly channel: IncomingChannel;
-  /** File offset at which the stream starts. */
-  readonly offset: number;
+/** How a machine is to be loaded. */
+export interface IncomingPlan {
   /** Whether a block is memory that the process before this one used. */
   readonly inherited: (block: RamBlock) => boolean;
   /** A live update: no pages come. */
   readonly inPlace: boolean;
+  /** Capabilities and parameters now: they may be set while the destination listens. */
+  readonly capabilities: () => CapabilitySet;
+  readonly parameters: () => MigrationParameters;
+  /** Whether the loaded machine runs if its source did. Asked when it is loaded. */
+  readonly startAfterLoad: () => boolean;
+}
+
+/** One attempt to load the machine. */
+export class IncomingMigration {
+  readonly #surroundings: MigrationSurroundings;
+  readonly #plan: IncomingPlan;
+  #listener: MigrationListener | undefined;
+  #status: MigrationStatus = "none";
+  #errorDescription: string | undefined;
+
+  constructor(surroundings: MigrationSurroundings, plan: IncomingPlan) {
+    this.#surroundings = surroundings;
+    this.#plan = plan;
+  }
+
+  get status(): MigrationStatus {
+    return this.#status;
+  }
+
+  /** Where it listens. */
+  get addresses(): readonly ListeningAddress[] {
+    return this.#listener?.addresses ?? [];
+  }
+
+  /** Its part of query-migrate. */
+  information(): MigrationInformation {
+    const { addresses } = this;
+    return {
+      ...(this.#status === "none" ? {} : { status: this.#status }),
+      ...(addresses.length === 0 ? {} : { "socket-address": [...addresses] }),
+      ...(this.#errorDescription === undefined ? {} : { "error-desc": this.#errorDescription }),
+    };
+  }
+
+  /** Listens, or opens what `address` names. Throws, having changed nothing, if that cannot be done. */
+  async listen(address: ChannelAddress): Promise<void> {
+    this.#listener = await listenForMigration(address, this.#surroundings.given);
+    this.#setStatus("setup");
+  }
+
+  /** Loads the machine from what comes where {@linkcode listen} listens. Throws if it cannot be. */
+  async run(): Promise<void> {
+    try {
+      using channels = await this.#accept();
+      await this.#receive(channels.main);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  /** Loads the machine from a channel that is there. Throws if it cannot be. */
+  async receiveFrom(channel: IncomingChannel): Promise<void> {
+    this.#setStatus("setup");
+    try {
+      await this.#receive(channel);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  /** Ends the waiting and closes what is open. */
+  cancel(): void {
+    this.#listener?.cancel();
+  }
+
+  async #accept(): Promise<IncomingChannels> {
+    const { capabilities, parameters } = this.#plan;
+    const listener = this.#listener;
+    if (listener === undefined) throw new Error("listen() comes before run()");
+    try {
+      return await listener.accept(() =>
+        capabilities().has("multifd") ? parameters()["multifd-channels"] : 0
+      );
+    } finally {
+      listener[Symbol.dispose]();
+    }
+  }
+
+  async #receive(channel: IncomingChannel): Promise<void> {
+    const { timeline, source: target } = this.#surroundings;
+    timeline.mark("machine built");
+    this.#setStatus("active");
+    using session = new IncomingSession(this.#plan, target, channel);
+    const runState = await session.load();
+    timeline.mark("state loaded");
+    await session.takeOver();
+    this.#goOn(runState);
+    timeline.mark("running");
+    this.#listener = undefined;
+    this.#setStatus("completed");
+    await session.end();
+  }
+
+  /** What the loaded machine does: what it did at its source, if it is to start at all. */
+  #goOn(runState: string): void {
+    const { machine } = this.#surroundings.source;
+    if (runState !== "running") machine.restoreRunState(runState);
+    else if (this.#plan.startAfterLoad()) machine.start();
+    else machine.setRunState("paused");
+  }
+
+  #fail(error: unknown): MigrationError {
+    this.#listener = undefined;
+    this.#errorDescription = loadFailure(error);
+    this.#setStatus("failed");
+    return new MigrationError(this.#errorDescription, { cause: error });
+  }
+
+  #setStatus(status: MigrationStatus): void {
+    this.#status = status;
+    this.#surroundings.statusChanged(status);
+  }
 }
 
 /** Bytes read at once, if there are so many: pages come in bulk. */
 const READ_SIZE = 1 << 20;
 
-/** Loads the machine. Returns the source's run state before it was stopped. */
-export async function receiveMachine(context: IncomingContext): Promise<string> {
-  const { target, channel } = context;
-  const devices = new ReceivedDevices(target);
-  using ram = new RamReceiver({
-    blocks: target.blocks,
-    inPlace: context.inPlace,
-    inherited: context.inherited,
-  });
-  const reader = new StreamReader({
-    devices: (idstr, instanceId) => devices.descriptionsOf(idstr, instanceId),
-    offset: context.offset,
-    ...(context.inPlace ? {} : { readSize: READ_SIZE }),
-    loadPages: (bytes, block) => ram.load(bytes, block),
-  });
-  const local = {
-    machineType: target.machineType,
-    capabilities: [],
-    ...(target.uuid === undefined ? {} : { uuid: target.uuid }),
-  };
-  for (;;) {
-    const item = reader.next();
-    if (item === undefined) {
-      const space = reader.space();
-      if (channel.seekable) channel.seek(reader.wantedOffset);
-      const count = await channel.read(space);
-      if (count === 0) reader.end();
-      else reader.filled(count);
-      continue;
+/** The reading of one stream. */
+class IncomingSession implements Disposable {
+  readonly #plan: IncomingPlan;
+  readonly #target: MigrationSurroundings["source"];
+  readonly #channel: IncomingChannel;
+  readonly #devices: ReceivedDevices;
+  readonly #ram: RamReceiver;
+  readonly #reader: StreamReader;
+  #returnPath: ReturnPathWriter | undefined;
+  /** The source was told that the machine is loaded. */
+  #confirmed = false;
+
+  constructor(
+    plan: IncomingPlan,
+    target: MigrationSurroundings["source"],
+    channel: IncomingChannel,
+  ) {
+    this.#plan = plan;
+    this.#target = target;
+    this.#channel = channel;
+    this.#devices = new ReceivedDevices(target);
+    this.#ram = new RamReceiver({
+      blocks: target.blocks,
+      inPlace: plan.inPlace,
+      inherited: plan.inherited,
+    });
+    this.#reader = new StreamReader({
+      devices: (idstr, instanceId) => this.#devices.descriptionsOf(idstr, instanceId),
+      offset: channel.seekable ? channel.position : 0,
+      ...(plan.inPlace ? {} : { readSize: READ_SIZE }),
+      loadPages: (bytes, block) => this.#ram.load(bytes, block),
+    });
+  }
+
+  /** Loads the machine. Returns the source's run state before it was stopped. */
+  async load(): Promise<string> {
+    try {
+      for (;;) {
+        const item = this.#reader.next();
+        switch (item?.kind) {
+          case undefined:
+            await this.#readMore();
+            break;
+          case "configuration":
+            checkConfiguration(
+              item.configuration,
+              {
+                ...streamConfiguration(this.#target, this.#plan.capabilities()),
+                ...(this.#target.uuid === undefined ? {} : { uuid: this.#target.uuid }),
+              },
+              item.offset,
+            );
+            break;
+          case "command":
+            await this.#command(item.command, item.offset);
+            break;
+          case "ram":
+            await this.#ram.apply(item.record, this.#reader.bytes);
+            break;
+          case "device":
+            this.#devices.add(item.section.idstr, item.section.instanceId, item.state);
+            break;
+          case "end of stream":
+            this.#devices.apply();
+            return this.#devices.runState;
+        }
+      }
+    } catch (error) {
+      await this.#returnPath?.shut(false).catch(() => {});
+      throw error;
     }
-    switch (item.kind) {
-      case "configuration":
-        checkConfiguration(item.configuration, local, item.offset);
+  }
+
+  /**
+   * Makes the loaded guest this process's. A source that knows how is asked first: it says that the
+   * guest may start, or that it has taken it back; one that has died says nothing any more.
+   */
+  async takeOver(): Promise<void> {
+    if (!this.#returnPath?.sourceCommits) return;
+    this.#reader.expectEpilogue();
+    await this.#confirm();
+    for (;;) {
+      const item = this.#reader.next();
+      switch (item?.kind) {
+        case undefined:
+          await this.#readMore().catch(() => this.#reader.end());
+          break;
+        case "command":
+          if (item.command.name === "COMMIT") return;
+          throw new MigrationError("the source has taken the guest back");
+        case "end":
+          return;
+      }
+    }
+  }
+
+  /** Tells a source that has not been told that the guest runs here. */
+  async end(): Promise<void> {
+    // A source that is gone does not matter any more.
+    if (!this.#confirmed) await this.#confirm().catch(() => {});
+  }
+
+  [Symbol.dispose](): void {
+    this.#ram[Symbol.dispose]();
+  }
+
+  async #confirm(): Promise<void> {
+    this.#confirmed = true;
+    await this.#returnPath?.shut(true);
+  }
+
+  async #readMore(): Promise<void> {
+    const space = this.#reader.space();
+    if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
+    const count = await this.#channel.read(space);
+    if (count === 0) this.#reader.end();
+    else this.#reader.filled(count);
+  }
+
+  async #command(command: Command, offset: number): Promise<void> {
+    switch (command.name) {
+      case "OPEN_RETURN_PATH": {
+        const { returnPath } = this.#channel;
+        if (returnPath === undefined) throw new StreamError("CMD_OPEN_RETURN_PATH failed", offset);
+        this.#returnPath = new ReturnPathWriter(returnPath);
+        if (this.#plan.capabilities().has("switchover-ack")) {
+          // No device asks for more time.
+          await this.#returnPath.acknowledgeSwitchover();
+        }
         break;
-      case "ram":
-        await ram.apply(item.record, reader.bytes);
+      }
+      case "PING":
+        if (this.#returnPath === undefined) {
+          throw new StreamError(
+            `CMD_PING (0x${command.value.toString(16)}) received with no return path`,
+            offset,
+            { errno: StreamErrno.EPERM },
+          );
+        }
+        await this.#returnPath.pong(command.value);
         break;
-      case "device":
-        devices.add(item.section.idstr, item.section.instanceId, item.state);
+      case "SWITCHOVER_START":
         break;
-      case "end of stream":
-        devices.apply();
-        return devices.runState;
-      case "command":
-      case "ram begins":
-      case "ram ends":
-      case "description":
-      case "end":
-        break;
+      default:
+        throw new StreamError(`${command.name} is not supported`, offset, {
+          errno: StreamErrno.ENOTSUP,
+        });
     }
   }
 }

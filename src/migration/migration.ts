@@ -1,198 +1,311 @@
 /**
- * The machine's migration: its parameters, its status, and the one place where an attempt ends.
- *
- * An attempt either completes, after which the machine is stopped here and goes on elsewhere, or it
- * fails or is cancelled, after which the guest goes on here as if nothing had been. There is no third
- * way out.
+ * The machine's migrations: parameters, capabilities, and one attempt at a time to move the machine
+ * away (outgoing.ts) or to load it (incoming.ts). What monitors ask for is checked here.
  */
-import { createMemfd } from "../native/file.ts";
-import type { RunState } from "../machine/run_state.ts";
-import type { IncomingChannel, OutgoingChannel } from "../channel/channel.ts";
-import { IncomingFile, OutgoingFile } from "../channel/file.ts";
+import {
+  type ChannelAddress,
+  channelAddress,
+  checkTransport,
+  parseUri,
+} from "../channel/address.ts";
+import type { IncomingChannel } from "../channel/channel.ts";
+import { IncomingFile } from "../channel/file.ts";
+import type { MigrationAddress } from "../cli/config.ts";
 import type { Blockers } from "./blockers.ts";
-import type { InheritedDescriptors, KeptDescriptor } from "./cpr/descriptors.ts";
-import { executeSuccessor, STREAM_NAME } from "./cpr/exec.ts";
-import type { Timeline } from "./cpr/timeline.ts";
-import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
-import { receiveMachine } from "./incoming.ts";
-import { sendMachine } from "./outgoing.ts";
-import { defaultParameters, type MigrationParameters } from "./parameters.ts";
-import type { MigratableMachine } from "./source.ts";
-import { isUnderWay, type MigrationStatus } from "./status.ts";
+import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
+import type { InheritedDescriptors } from "./cpr/descriptors.ts";
+import { STREAM_NAME } from "./cpr/exec.ts";
+import { MigrationError } from "./errors.ts";
+import { IncomingMigration, type IncomingPlan } from "./incoming.ts";
+import type { MigrationInformation } from "./information.ts";
+import { OutgoingMigration } from "./outgoing.ts";
+import { type MigrationParameters, ParameterStore } from "./parameters.ts";
+import type { MigrationProperties, StreamProperties } from "./properties.ts";
+import { isUnderWay, type MigrationStatusName } from "./status.ts";
+import type { MigrationSurroundings } from "./surroundings.ts";
 
-/** What a migration needs besides the machine. */
-export interface MigrationSurroundings {
-  readonly source: MigratableMachine;
-  readonly blockers: Blockers;
-  /** The moments of a live update. */
-  readonly timeline: Timeline;
-  /** Tells of a change of status. */
-  readonly statusChanged: (status: MigrationStatus) => void;
-  /** The descriptors that a live update hands on: RAM, and what subsystems want to keep. */
-  readonly keptDescriptors: () => KeptDescriptor[];
-  /** Puts everything into its last place before this process's image is replaced. */
-  readonly beforeExec: () => Promise<void>;
+/** A channel as monitors name it. */
+export interface ChannelRequest {
+  readonly "channel-type": "main" | "cpr";
+  readonly addr: MigrationAddress;
 }
 
-/** Where a migration goes to. */
-export interface OutgoingTarget {
-  readonly open: () => Promise<OutgoingChannel>;
+/** Where to, in either of two ways. */
+export interface ChannelsRequest {
+  readonly uri?: string | undefined;
+  readonly channels?: readonly ChannelRequest[] | undefined;
+}
+
+/** What the machine was told about migrations when it started. */
+export interface MigrationOptions {
+  readonly properties: MigrationProperties;
+  /** -incoming was given. */
+  readonly incoming: boolean;
+  readonly dirtyRing: boolean;
+  /** Not -S: a loaded machine runs if its source did. */
+  readonly startAfterLoad: boolean;
 }
 
 /** A machine's migrations, one at a time. */
 export class Migration {
-  readonly parameters: MigrationParameters = defaultParameters();
   readonly #surroundings: MigrationSurroundings;
-  #status: MigrationStatus = "none";
-  #errorDescription: string | undefined;
-  #cancelRequested = false;
+  readonly #blockers: Blockers;
+  readonly #options: MigrationOptions;
+  readonly #parameters = new ParameterStore();
+  readonly #capabilities = new CapabilityStore();
+  readonly #stream: StreamProperties;
+  #outgoing: OutgoingMigration | undefined;
+  #incoming: IncomingMigration | undefined;
   #startAfterLoad: boolean;
 
-  constructor(surroundings: MigrationSurroundings, startAfterLoad: boolean) {
+  constructor(
+    surroundings: MigrationSurroundings,
+    blockers: Blockers,
+    options: MigrationOptions,
+  ) {
     this.#surroundings = surroundings;
-    this.#startAfterLoad = startAfterLoad;
+    this.#blockers = blockers;
+    this.#options = options;
+    this.#startAfterLoad = options.startAfterLoad;
+    this.#stream = options.properties.stream;
+    this.#parameters.set(Object.fromEntries(options.properties.parameters));
+    this.setCapabilities(
+      options.properties.capabilities.map((capability) => ({ capability, state: true })),
+    );
   }
 
-  get status(): MigrationStatus {
-    return this.#status;
+  /** The parameters' values. */
+  get parameters(): MigrationParameters {
+    return this.#parameters.values;
   }
 
-  /** Why the last attempt failed. */
-  get errorDescription(): string | undefined {
-    return this.#errorDescription;
+  /** Sets parameters, values being those of QMP: all of them, or none. */
+  setParameters(given: Readonly<Record<string, unknown>>): void {
+    this.#parameters.set(given);
   }
 
-  /** Whether a loaded machine runs if its source did: `stop` and `cont` before the load change it. */
-  set startAfterLoad(start: boolean) {
-    this.#startAfterLoad = start;
+  /** Sets a parameter to what a person typed. */
+  setParameterFromText(name: string, text: string): void {
+    this.#parameters.setFromText(name, text);
+  }
+
+  /** The lines of `info migrate_parameters`. */
+  describeParameters(): string[] {
+    return this.#parameters.describe();
+  }
+
+  /** True if a capability is on. */
+  has(name: CapabilityName): boolean {
+    return this.#capabilities.has(name);
+  }
+
+  /** Turns capabilities on and off: all of them, or none. */
+  setCapabilities(
+    changes: readonly { readonly capability: CapabilityName; readonly state: boolean }[],
+  ): void {
+    if (this.underWay) throw new MigrationError("There's a migration process in progress");
+    this.#capabilities.set(changes, {
+      incomingStarted: this.#incoming !== undefined && this.#incoming.status !== "failed",
+      compression: this.parameters["multifd-compression"],
+      dirtyRing: this.#options.dirtyRing,
+    });
+  }
+
+  /** All capabilities, in QEMU's order. */
+  listCapabilities(): { readonly capability: CapabilityName; readonly state: boolean }[] {
+    return this.#capabilities.list();
+  }
+
+  /** True while the machine is being moved away. */
+  get underWay(): boolean {
+    return this.#outgoing !== undefined && isUnderWay(this.#outgoing.status);
+  }
+
+  /** Resolves when the latest attempt to move the machine away has ended. */
+  get ended(): Promise<void> {
+    return this.#outgoing?.ended ?? Promise.resolve();
+  }
+
+  /** What query-migrate tells. */
+  query(): MigrationInformation {
+    const blocked = this.#blockers.reasons(this.parameters.mode);
+    return {
+      ...this.#incoming?.information(),
+      ...this.#outgoing?.information(),
+      ...(blocked.length === 0 ? {} : { "blocked-reasons": blocked }),
+    };
   }
 
   /**
-   * Starts an attempt. Throws what makes it impossible; what goes wrong later is told by status and
-   * error description. Without a target, cpr-exec hands the stream on in memory.
+   * Starts an attempt. Throws what makes it impossible; what goes wrong later is told by query().
+   * Without an address, cpr-exec hands the stream on in memory.
    */
-  start(target: OutgoingTarget | undefined): void {
-    const { blockers, source } = this.#surroundings;
+  start(request: ChannelsRequest & { readonly resume?: boolean | undefined }): void {
     const { mode } = this.parameters;
-    const command = this.parameters["cpr-exec-command"];
-    if (isUnderWay(this.#status)) {
-      throw new MigrationError("There's a migration process in progress");
+    const capabilities = this.#capabilities.on;
+    const { main, cpr } = this.#resolve(request);
+    if (main !== undefined) {
+      checkTransport(main, {
+        seekable: capabilities.has("mapped-ram"),
+        severalChannels: capabilities.has("multifd") && !capabilities.has("mapped-ram"),
+        streamable: mode === "cpr-transfer",
+      });
+      if (capabilities.has("return-path") && (main.kind === "file" || main.kind === "exec")) {
+        throw new MigrationError(
+          "Capability 'return-path' requires a transport with a way back (e.g. tcp)",
+        );
+      }
     }
-    if (source.machine.runState === "inmigrate") {
-      throw new MigrationError("Guest is waiting for an incoming migration");
+    if (request.resume) throw new MigrationError("Cannot resume if there is no paused migration");
+    this.#checkState();
+    this.#blockers.check(mode);
+    if (capabilities.has("mapped-ram") && this.parameters["multifd-compression"] !== "none") {
+      throw new MigrationError("Cannot use compression with mapped-ram");
     }
-    if (source.machine.runState === "postmigrate") {
-      throw new MigrationError("Can't migrate the vm that was paused due to previous migration");
-    }
-    blockers.check(mode);
-    if (mode === "cpr-exec" && command.length === 0) {
+    if (mode === "cpr-exec" && this.parameters["cpr-exec-command"].length === 0) {
       throw new MigrationError("cpr-exec mode requires setting cpr-exec-command");
     }
-    this.#cancelRequested = false;
-    this.#errorDescription = undefined;
-    this.#setStatus("setup");
+    if (mode === "cpr-transfer" && cpr === undefined) {
+      throw new MigrationError("missing 'cpr' migration channel");
+    }
+    const outgoing = new OutgoingMigration(this.#surroundings, {
+      mode,
+      main,
+      capabilities,
+      stream: this.#stream,
+      parameters: () => this.parameters,
+    });
+    this.#outgoing = outgoing;
+    outgoing.begin();
     // The monitor's reply goes out first.
-    setTimeout(() => void this.#attempt(target, command));
+    setTimeout(() => void outgoing.run());
   }
 
   /** Asks the attempt under way to end. */
   cancel(): void {
-    if (!isUnderWay(this.#status) || this.#status === "cancelling") return;
-    this.#cancelRequested = true;
-    this.#setStatus("cancelling");
+    this.#outgoing?.cancel();
   }
 
-  /** Loads the machine from `channel` and runs it if its source ran. */
+  /** Leaves the status `pre-switchover`. */
+  continueFrom(status: MigrationStatusName): void {
+    if (this.#outgoing !== undefined) return this.#outgoing.continueFrom(status);
+    if (status !== "none") throw new MigrationError("Migration not in expected state: none");
+  }
+
+  /** True while `stop` and `cont` are not for the machine but for the migration. */
+  get ownsRunState(): boolean {
+    const { runState } = this.#surroundings.source.machine;
+    return runState === "inmigrate" || runState === "finish-migrate";
+  }
+
+  /**
+   * `stop` or `cont` came while the migration owns the run state. Before a load, that decides what
+   * happens after it; at the source, `stop` decides what the guest does wherever it goes on.
+   */
+  userWants(running: boolean): void {
+    const { runState } = this.#surroundings.source.machine;
+    if (runState === "inmigrate") this.#startAfterLoad = running;
+    else if (running) throw new MigrationError("Migration is not finalized yet");
+    else this.#outgoing?.userStopped();
+  }
+
+  /**
+   * Starts to load the machine from where a monitor says. Throws what makes that impossible; with
+   * `exitOnError` the process ends if it fails later, and otherwise it can be tried again.
+   */
+  async startIncoming(request: ChannelsRequest, exitOnError: boolean): Promise<void> {
+    if (!this.#options.incoming) {
+      throw new MigrationError("'-incoming' was not specified on the command line");
+    }
+    if (this.#incoming !== undefined && this.#incoming.status !== "failed") {
+      throw new MigrationError("The incoming migration has already been started");
+    }
+    await this.listen(incomingAddress(request), exitOnError);
+  }
+
+  /** Listens at `address`, or opens it. The machine is loaded when something comes from there. */
+  async listen(address: ChannelAddress, exitOnError: boolean): Promise<void> {
+    const before = this.#incoming;
+    const incoming = this.#newIncoming(undefined, new Set());
+    this.#incoming = incoming;
+    try {
+      await incoming.listen(address);
+    } catch (error) {
+      this.#incoming = before;
+      throw error;
+    }
+    incoming.run().catch((error) => {
+      if (exitOnError) this.#surroundings.loadFailed(error);
+    });
+  }
+
+  /** Loads the machine from a channel that is there. Throws if it cannot be. */
   async receive(
     channel: IncomingChannel,
     inherited: InheritedDescriptors | undefined,
     adopted: ReadonlySet<string>,
   ): Promise<void> {
-    const { source: target, timeline } = this.#surroundings;
-    this.#setStatus("setup");
-    timeline.mark("machine built");
-    try {
-      this.#setStatus("active");
-      const runState = await receiveMachine({
-        target,
-        channel,
-        offset: 0,
-        inPlace: inherited !== undefined,
-        inherited: (block) => adopted.has(block.name) || block.backing.kind === "path",
-      });
-      timeline.mark("state loaded");
-      this.#goOn(runState);
-      timeline.mark("running");
-      this.#setStatus("completed");
-    } catch (error) {
-      this.#errorDescription = `load of migration failed: ${messageOf(error)}`;
-      this.#setStatus("failed");
-      throw error;
+    this.#incoming = this.#newIncoming(inherited, adopted);
+    await this.#incoming.receiveFrom(channel);
+  }
+
+  #newIncoming(
+    inherited: InheritedDescriptors | undefined,
+    adopted: ReadonlySet<string>,
+  ): IncomingMigration {
+    const plan: IncomingPlan = {
+      inherited: (block) => adopted.has(block.name) || block.backing.kind === "path",
+      inPlace: inherited !== undefined,
+      capabilities: () => this.#capabilities.on,
+      parameters: () => this.parameters,
+      startAfterLoad: () => this.#startAfterLoad,
+    };
+    return new IncomingMigration(this.#surroundings, plan);
+  }
+
+  #checkState(): void {
+    const { machine } = this.#surroundings.source;
+    if (this.underWay) throw new MigrationError("There's a migration process in progress");
+    if (machine.runState === "inmigrate") {
+      throw new MigrationError("Guest is waiting for an incoming migration");
+    }
+    if (machine.runState === "postmigrate") {
+      throw new MigrationError("Can't migrate the vm that was paused due to previous migration");
     }
   }
 
-  async #attempt(
-    target: OutgoingTarget | undefined,
-    command: readonly string[],
-  ): Promise<void> {
-    const { source, keptDescriptors, beforeExec, timeline } = this.#surroundings;
-    const { mode } = this.parameters;
-    const before = source.machine.runState;
-    try {
-      using channel = target ? await target.open() : new OutgoingFile(createMemfd(STREAM_NAME));
-      await sendMachine({
-        source,
-        mode,
-        channel,
-        timeline,
-        advance: (status) => this.#advance(status),
-      });
-      source.machine.setRunState("postmigrate");
-      this.#setStatus("completed");
-      if (mode === "cpr-exec") {
-        await beforeExec();
-        const stream = target ? [] : [{ name: STREAM_NAME, id: 0, fd: channel.fd }];
-        timeline.mark("executing");
-        executeSuccessor(command, [...keptDescriptors(), ...stream], [timeline.toEnvironment()]);
+  #resolve(
+    { uri, channels }: ChannelsRequest,
+  ): { readonly main?: ChannelAddress; readonly cpr?: ChannelAddress } {
+    const given = channels === undefined || channels.length === 0 ? undefined : channels;
+    if (uri === undefined && given === undefined && this.parameters.mode === "cpr-exec") return {};
+    if ((uri === undefined) === (given === undefined)) throw new MigrationError(needOne);
+    if (uri !== undefined) return { main: parseUri(uri) };
+    const find = (type: "main" | "cpr") => {
+      const [first, ...others] = given?.filter((entry) => entry["channel-type"] === type) ?? [];
+      if (others.length > 0) {
+        throw new MigrationError(`Channel list has more than one ${type} entry`);
       }
-    } catch (error) {
-      this.#giveUp(error, before);
-    }
-  }
-
-  /** The one exit of a failed attempt: the guest goes on as it was. */
-  #giveUp(error: unknown, before: RunState): void {
-    const { machine } = this.#surroundings.source;
-    const cancelled = this.#cancelRequested || error instanceof MigrationCancelled;
-    if (!cancelled) {
-      this.#errorDescription = messageOf(error);
-      if (this.#status !== "completed") this.#setStatus("failing");
-    }
-    machine.goBackTo(before);
-    this.#setStatus(cancelled ? "cancelled" : "failed");
-  }
-
-  /** What the loaded machine does: what it did at its source, if it is to start at all. */
-  #goOn(runState: string): void {
-    const { machine } = this.#surroundings.source;
-    if (runState === "running") {
-      if (this.#startAfterLoad) machine.start();
-      else machine.setRunState("paused");
-    } else {
-      machine.restoreRunState(runState);
-    }
-  }
-
-  #advance(status: MigrationStatus): void {
-    if (this.#cancelRequested) throw new MigrationCancelled();
-    this.#setStatus(status);
-  }
-
-  #setStatus(status: MigrationStatus): void {
-    this.#status = status;
-    this.#surroundings.statusChanged(status);
+      return first && channelAddress(first.addr);
+    };
+    const [main, cpr] = [find("main"), find("cpr")];
+    if (main === undefined) throw new MigrationError("Channel list has no main entry");
+    return { main, ...(cpr === undefined ? {} : { cpr }) };
   }
 }
+
+function incomingAddress({ uri, channels }: ChannelsRequest): ChannelAddress {
+  const given = channels === undefined || channels.length === 0 ? undefined : channels;
+  if ((uri === undefined) === (given === undefined)) throw new MigrationError(needOne);
+  if (uri !== undefined) return parseUri(uri);
+  const [only, ...others] = given ?? [];
+  if (only?.["channel-type"] !== "main" || others.length > 0) {
+    throw new MigrationError("Channel list must have only one entry, for type 'main'");
+  }
+  return channelAddress(only.addr);
+}
+
+const needOne = "need either 'uri' or 'channels' argument";
 
 /** The stream that cpr-exec handed on in memory, if it did. */
 export function inheritedStream(inherited: InheritedDescriptors): IncomingChannel | undefined {

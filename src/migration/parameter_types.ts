@@ -6,7 +6,7 @@ import { parseBoolean, parseInteger, parseSize } from "../cli/values.ts";
 import { MigrationError } from "./errors.ts";
 
 /** The shape of a type's values in QMP's schema. */
-export type ParameterSchema = "int" | "bool" | "str" | "StrOrNull" | "list" | readonly string[];
+export type ParameterSchema = "int" | "bool" | "StrOrNull" | "any" | readonly string[];
 
 /** A type of parameters. The functions throw a MigrationError that names the parameter `name`. */
 export interface ParameterType<Value> {
@@ -165,7 +165,7 @@ export const optionalText: ParameterType<string> = {
 
 /** A program and its arguments. A person writes them as for a shell. */
 export const command: ParameterType<readonly string[]> = {
-  schema: "list",
+  schema: "any",
   read: (name, value) => {
     if (!Array.isArray(value)) throw wrongType(name, "array");
     return value.map((word: unknown, index) => {
@@ -182,7 +182,7 @@ export const command: ParameterType<readonly string[]> = {
 
 /** The names by which dirty bitmaps would travel. There are none, so that only an empty list fits. */
 export const bitmapMapping: ParameterType<readonly never[] | undefined> = {
-  schema: "list",
+  schema: "any",
   read: (name, value) => {
     if (!Array.isArray(value)) throw wrongType(name, "array");
     if (value.length === 0) return [];

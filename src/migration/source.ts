@@ -3,6 +3,8 @@ import type { Machine } from "../machine/machine.ts";
 import type { MemorySlots } from "../machine/ram.ts";
 import type { RamBlock } from "../memory/ram_block.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
+import type { CapabilitySet } from "./capabilities.ts";
+import { streamCapabilities, type StreamConfiguration } from "./stream/configuration.ts";
 
 /** The machine as migration sees it: RAM blocks, device sections and run control. */
 export interface MigratableMachine {
@@ -18,4 +20,16 @@ export interface MigratableMachine {
   readonly sections: readonly SavedDevice<never>[];
   /** -machine suppress-vmdesc=on: leave the description out of the stream. */
   readonly suppressDescription: boolean;
+}
+
+/** What a stream of this machine says of it. */
+export function streamConfiguration(
+  { machineType, uuid }: MigratableMachine,
+  on: CapabilitySet,
+): StreamConfiguration {
+  return {
+    machineType,
+    capabilities: streamCapabilities.filter((name) => on.has(name)),
+    ...(uuid !== undefined && on.has("validate-uuid") ? { uuid } : {}),
+  };
 }

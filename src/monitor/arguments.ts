@@ -66,6 +66,8 @@ function describeIssue(root: JsonObject, issue: Issue): string {
     case "custom": {
       const expects: unknown = issue.params?.["expects"];
       const type: unknown = issue.params?.["type"];
+      const complaint: unknown = issue.params?.["complaint"];
+      if (typeof complaint === "string") return complaint;
       if (typeof type === "string") return wrongType(issue.path, type);
       if (typeof expects === "string") {
         return `Parameter '${memberName(issue.path)}' expects ${expects}`;

@@ -4,6 +4,11 @@ import type { ChardevOptions } from "../backends/chardev_options.ts";
 import type { ChardevInfo } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
 import type { RunState } from "../machine/run_state.ts";
+import type { CapabilityName } from "../migration/capabilities.ts";
+import type { MigrationInformation } from "../migration/information.ts";
+import type { ChannelsRequest } from "../migration/migration.ts";
+import type { MigrationParameters } from "../migration/parameters.ts";
+import type { MigrationStatusName } from "../migration/status.ts";
 import type { ObjectTree } from "./object_tree.ts";
 
 /** The machine as a whole: whether it runs. */
@@ -216,20 +221,29 @@ export interface Capabilities {
   isDeviceModel(driver: string): boolean;
 }
 
-/** Moving the machine to another process, host or file. */
+/** Moving the machine to another process, host or file, and loading it; `Migration` is this. */
 export interface MigrationControl {
+  readonly parameters: MigrationParameters;
+  /** Sets parameters, values being those of QMP: all of them, or none. */
+  setParameters(given: Readonly<Record<string, unknown>>): void;
+  /** Sets a parameter to what a person typed. */
+  setParameterFromText(name: string, text: string): void;
+  /** The lines of `info migrate_parameters`. */
+  describeParameters(): readonly string[];
+  setCapabilities(
+    changes: readonly { readonly capability: CapabilityName; readonly state: boolean }[],
+  ): void;
+  listCapabilities(): { readonly capability: CapabilityName; readonly state: boolean }[];
   /** Starts; the outcome is told by {@linkcode query}. Throws if it cannot start. */
-  migrate(uri: string | undefined): void;
+  start(request: ChannelsRequest & { readonly resume?: boolean | undefined }): void;
+  startIncoming(request: ChannelsRequest, exitOnError: boolean): Promise<void>;
   cancel(): void;
-  setParameters(parameters: {
-    readonly mode?: "normal" | "cpr-reboot" | "cpr-transfer" | "cpr-exec" | undefined;
-    readonly "cpr-exec-command"?: readonly string[] | undefined;
-  }): void;
-  query(): {
-    status?: string;
-    "error-desc"?: string;
-    "blocked-reasons"?: string[];
-  };
+  continueFrom(status: MigrationStatusName): void;
+  /** True while the machine is being moved away. */
+  readonly underWay: boolean;
+  /** Resolves when the latest attempt to move the machine away has ended. */
+  readonly ended: Promise<void>;
+  query(): MigrationInformation;
 }
 
 /** Live updates of this program under the guest. */

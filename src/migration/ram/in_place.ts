@@ -9,10 +9,16 @@ export class InPlaceSender implements RamSender {
   readonly statistics = emptyRamStatistics();
   readonly #writer: StreamWriter;
   readonly #blocks: readonly RamBlock[];
+  readonly #passBegan: (pass: number) => void;
 
-  constructor(writer: StreamWriter, blocks: readonly RamBlock[]) {
+  constructor(
+    writer: StreamWriter,
+    blocks: readonly RamBlock[],
+    passBegan: (pass: number) => void,
+  ) {
     this.#writer = writer;
     this.#blocks = blocks;
+    this.#passBegan = passBegan;
   }
 
   begin(): Promise<void> {
@@ -25,6 +31,9 @@ export class InPlaceSender implements RamSender {
   }
 
   pass(): Promise<boolean> {
+    // As QEMU counts: once at the beginning and once for the only pass.
+    this.statistics.dirtySyncCount = 2;
+    this.#passBegan(2);
     return Promise.resolve(true);
   }
 

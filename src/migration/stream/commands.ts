@@ -39,7 +39,11 @@ export type Command =
   /** Which pages of the block have been received? */
   | { readonly name: "RECV_BITMAP"; readonly block: string }
   /** The guest is stopped; what follows completes the migration. */
-  | { readonly name: "SWITCHOVER_START" };
+  | { readonly name: "SWITCHOVER_START" }
+  /** Behind the end of the stream: the loaded guest may start, the source has given it up. */
+  | { readonly name: "COMMIT" }
+  /** Behind the end of the stream: the source has taken the guest back. */
+  | { readonly name: "ABORT" };
 
 /** Names of the commands. */
 export type CommandName = Command["name"];
@@ -58,6 +62,8 @@ const commands: Readonly<Record<CommandName, readonly [code: number, length: num
     POSTCOPY_RESUME: [CommandCode.postcopyResume, 0],
     RECV_BITMAP: [CommandCode.recvBitmap, undefined],
     SWITCHOVER_START: [CommandCode.switchoverStart, 0],
+    COMMIT: [CommandCode.commit, 0],
+    ABORT: [CommandCode.abort, 0],
   };
 
 const nameByCode = new Map(

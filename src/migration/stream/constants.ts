@@ -34,6 +34,9 @@ export const CommandCode = {
   postcopyResume: 9,
   recvBitmap: 10,
   switchoverStart: 11,
+  // molt's own, behind the end of the stream (return_path.ts): nobody else reads there.
+  commit: 0x6d01,
+  abort: 0x6d02,
 } as const;
 
 /** Low bits of the u64 that each record of the `ram` section begins with. */

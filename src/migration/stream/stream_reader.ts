@@ -109,6 +109,7 @@ export class StreamReader {
   #final: boolean;
   /** Bytes that have to be there before it makes sense to try again. */
   #awaited = 0;
+  #epilogue = false;
 
   constructor(options: StreamReaderOptions) {
     this.#options = options;
@@ -179,6 +180,11 @@ export class StreamReader {
   end(): void {
     this.#final = true;
     this.#reader = this.#newReader(this.#reader.offset, this.#reader.base);
+  }
+
+  /** Has commands read behind the end of the stream (COMMIT, ABORT), until the bytes end. */
+  expectEpilogue(): void {
+    this.#epilogue = true;
   }
 
   /** The next item, or `undefined` when more bytes are needed. Throws StreamError or VmStateError. */
@@ -256,8 +262,24 @@ export class StreamReader {
       case "description":
         return this.#readDescription(reader);
       case "end":
-        return { kind: "end", offset: reader.streamOffset };
+        return this.#readEpilogue(reader) ?? { kind: "end", offset: reader.streamOffset };
     }
+  }
+
+  /** A command behind the end, if some are to be expected and the bytes have not ended. */
+  #readEpilogue(reader: StateReader): StreamItem | undefined {
+    if (!this.#epilogue || (this.#final && reader.remaining === 0)) return undefined;
+    const offset = reader.streamOffset;
+    const type = reader.u8();
+    if (type !== SectionType.command) {
+      throw new StreamError(`Unknown section type ${type} behind the end of the stream`, offset);
+    }
+    return {
+      kind: "command",
+      offset,
+      command: readCommand(reader),
+      size: reader.streamOffset - offset,
+    };
   }
 
   #readHeader(reader: StateReader): void {
@@ -453,6 +475,10 @@ export class StreamReader {
     if (type === undefined) {
       this.#state = { at: "end" };
       return { kind: "end", offset };
+    }
+    if (type === SectionType.command && this.#epilogue) {
+      this.#state = { at: "end" };
+      return this.#readEpilogue(reader) ?? { kind: "end", offset };
     }
     // Anything else means that the end is not one: an altered byte would cut off the rest unnoticed.
     if (type !== SectionType.description) {

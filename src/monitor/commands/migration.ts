@@ -1,15 +1,120 @@
-/** Moving the machine: migrate and its parameters. */
+/** Moving the machine: migrate and what belongs to it (qapi/migration.json). */
 import { z } from "zod";
+import { capabilityNames } from "../../migration/capabilities.ts";
+import { MigrationError } from "../../migration/errors.ts";
+import { type Parameter, parameterDeclarations } from "../../migration/parameters.ts";
+import { migrationStatuses } from "../../migration/status.ts";
 import { defineCommand } from "../command.ts";
-import { empty, struct } from "../types.ts";
+import type { JsonValue } from "../qmp/json_value.ts";
+import { empty, integer, struct } from "../types.ts";
 
-const mode = z.enum(["normal", "cpr-reboot", "cpr-transfer", "cpr-exec"]);
+/** A parameter's values. What is wrong with one that is given is the declaration's to say. */
+function parameterType(name: string, { type }: Parameter<unknown>): z.ZodType<JsonValue> {
+  const { schema } = type;
+  if (typeof schema !== "string") return z.enum(schema);
+  return z.custom<JsonValue>((value) => value !== undefined).superRefine((value, context) => {
+    try {
+      type.read(name, value);
+    } catch (error) {
+      if (!(error instanceof MigrationError)) throw error;
+      context.addIssue({ code: "custom", params: { complaint: error.message } });
+    }
+  }).meta({ qapi: schema });
+}
+
+const parameters = struct(Object.fromEntries(
+  [...parameterDeclarations].map(([name, parameter]) => [
+    name,
+    parameterType(name, parameter).optional(),
+  ]),
+));
+
+const capability = struct({ capability: z.enum(capabilityNames), state: z.boolean() });
+
+const inetAddress = struct({
+  "type": z.literal("inet"),
+  "host": z.string(),
+  "port": z.string(),
+  "numeric": z.boolean().optional(),
+  "to": integer("uint16").optional(),
+  "ipv4": z.boolean().optional(),
+  "ipv6": z.boolean().optional(),
+  "keep-alive": z.boolean().optional(),
+});
+const unixAddress = struct({
+  type: z.literal("unix"),
+  path: z.string(),
+  abstract: z.boolean().optional(),
+  tight: z.boolean().optional(),
+});
+const descriptorAddress = struct({ type: z.literal("fd"), str: z.string() });
+const socketAddress = z.discriminatedUnion("type", [inetAddress, unixAddress, descriptorAddress]);
+
+/** qapi/migration.json: MigrationAddress. */
+const address = z.discriminatedUnion("transport", [
+  z.discriminatedUnion("type", [
+    inetAddress.extend({ transport: z.literal("socket") }),
+    unixAddress.extend({ transport: z.literal("socket") }),
+    descriptorAddress.extend({ transport: z.literal("socket") }),
+  ]),
+  struct({ transport: z.literal("exec"), args: z.array(z.string()) }),
+  struct({ transport: z.literal("file"), filename: z.string(), offset: integer("size") }),
+]);
+
+const channels = z.array(struct({ "channel-type": z.enum(["main", "cpr"]), "addr": address }));
+
+const information = struct({
+  "status": z.enum(migrationStatuses).optional(),
+  "ram": struct({
+    "transferred": integer(),
+    "remaining": integer(),
+    "total": integer(),
+    "duplicate": integer(),
+    "normal": integer(),
+    "normal-bytes": integer(),
+    "dirty-pages-rate": integer(),
+    "mbps": z.number(),
+    "dirty-sync-count": integer(),
+    "postcopy-requests": integer(),
+    "page-size": integer(),
+    "multifd-bytes": integer(),
+    "pages-per-second": integer(),
+    "precopy-bytes": integer(),
+    "downtime-bytes": integer(),
+    "postcopy-bytes": integer(),
+    "dirty-sync-missed-zero-copy": integer(),
+  }).optional(),
+  "remaining": integer().optional(),
+  "total-time": integer().optional(),
+  "expected-downtime": integer().optional(),
+  "downtime": integer().optional(),
+  "setup-time": integer().optional(),
+  "cpu-throttle-percentage": integer().optional(),
+  "error-desc": z.string().optional(),
+  "blocked-reasons": z.array(z.string()).optional(),
+  "socket-address": z.array(socketAddress).optional(),
+  "x-waiting-for": z.string().optional(),
+});
 
 export const migrationCommands = [
   defineCommand({
     name: "migrate",
-    arguments: struct({ uri: z.string().optional() }),
-    run: ({ migration }, { uri }) => migration.migrate(uri),
+    arguments: struct({
+      uri: z.string().optional(),
+      channels: channels.optional(),
+      resume: z.boolean().optional(),
+    }),
+    run: ({ migration }, request) => migration.start(request),
+  }),
+  defineCommand({
+    name: "migrate-incoming",
+    arguments: struct({
+      "uri": z.string().optional(),
+      "channels": channels.optional(),
+      "exit-on-error": z.boolean().optional(),
+    }),
+    run: ({ migration }, { "exit-on-error": exitOnError, ...request }) =>
+      migration.startIncoming(request, exitOnError ?? true),
   }),
   defineCommand({
     name: "migrate_cancel",
@@ -17,21 +122,63 @@ export const migrationCommands = [
     run: ({ migration }) => migration.cancel(),
   }),
   defineCommand({
+    name: "migrate-continue",
+    arguments: struct({ state: z.enum(migrationStatuses) }),
+    run: ({ migration }, { state }) => migration.continueFrom(state),
+  }),
+  defineCommand({
+    name: "migrate-set-capabilities",
+    arguments: struct({ capabilities: z.array(capability) }),
+    run: ({ migration }, { capabilities }) => migration.setCapabilities(capabilities),
+  }),
+  defineCommand({
+    name: "query-migrate-capabilities",
+    arguments: empty,
+    returns: z.array(capability),
+    run: ({ migration }) => migration.listCapabilities(),
+  }),
+  defineCommand({
     name: "migrate-set-parameters",
-    arguments: struct({
-      "mode": mode.optional(),
-      "cpr-exec-command": z.array(z.string()).optional(),
-    }),
-    run: ({ migration }, parameters) => migration.setParameters(parameters),
+    arguments: parameters,
+    run: ({ migration }, given) => migration.setParameters(given),
+  }),
+  defineCommand({
+    name: "query-migrate-parameters",
+    arguments: empty,
+    returns: parameters,
+    run: ({ migration }) => ({ ...migration.parameters }),
   }),
   defineCommand({
     name: "query-migrate",
     arguments: empty,
-    returns: struct({
-      "status": z.string().optional(),
-      "error-desc": z.string().optional(),
-      "blocked-reasons": z.array(z.string()).optional(),
-    }),
+    returns: information,
     run: ({ migration }) => migration.query(),
+  }),
+  defineCommand({
+    name: "migrate-start-postcopy",
+    arguments: empty,
+    run: () => {
+      throw new MigrationError(
+        "Enable postcopy with migrate_set_capability before the start of migration",
+      );
+    },
+  }),
+  defineCommand({
+    name: "migrate-pause",
+    oob: true,
+    arguments: empty,
+    run: () => {
+      throw new MigrationError(
+        "migrate-pause is currently only supported during postcopy-active or postcopy-recover state",
+      );
+    },
+  }),
+  defineCommand({
+    name: "migrate-recover",
+    oob: true,
+    arguments: struct({ uri: z.string() }),
+    run: () => {
+      throw new MigrationError("Migrate recover can only be run when postcopy is paused.");
+    },
   }),
 ];

@@ -29,6 +29,9 @@ class SchemaBuilder {
   /** The name of `schema`'s type. */
   nameOf(schema: z.core.$ZodType): string {
     const qapi = z.globalRegistry.get(schema as z.ZodType)?.["qapi"];
+    if (qapi === "StrOrNull") {
+      return this.#add({ "meta-type": "alternate", members: [{ type: "str" }, { type: "null" }] });
+    }
     if (typeof qapi === "string") return qapi;
     if (schema instanceof z.ZodOptional) return this.nameOf(schema.unwrap());
     if (schema instanceof z.ZodString) return "str";
@@ -71,8 +74,8 @@ class SchemaBuilder {
     return this.#add({ "meta-type": "object", ...definition });
   }
 
-  #members(schema: z.ZodObject, except?: string): JsonObject[] {
-    return Object.entries(schema.shape).filter(([name]) => name !== except).map(
+  #members(schema: z.ZodObject, except: readonly string[] = []): JsonObject[] {
+    return Object.entries(schema.shape).filter(([name]) => !except.includes(name)).map(
       ([name, member]) => ({
         name,
         type: this.nameOf(member),
@@ -81,15 +84,23 @@ class SchemaBuilder {
     );
   }
 
-  /** A flat union: the discriminator, and by its value the other members. */
-  #union(schema: z.ZodDiscriminatedUnion): string {
+  /**
+   * A flat union: the discriminator, and by its value the other members. An option that is a union has
+   * the outer discriminator in each of its own, which `outer` leaves out.
+   */
+  #union(schema: z.ZodDiscriminatedUnion, outer: readonly string[] = []): string {
     const { discriminator } = schema.def;
+    const except = [...outer, discriminator];
     const variants: { case: string; type: string }[] = [];
     for (const option of schema.options) {
-      if (!(option instanceof z.ZodObject)) throw new TypeError("a union of what is no object");
-      const tag: unknown = option.shape[discriminator];
+      const inner = option instanceof z.ZodDiscriminatedUnion ? option : undefined;
+      const object = inner?.options[0] ?? option;
+      if (!(object instanceof z.ZodObject)) throw new TypeError("a union of what is no object");
+      const tag: unknown = object.shape[discriminator];
       if (!(tag instanceof z.ZodLiteral)) throw new TypeError("a union without a literal tag");
-      const type = this.#object({ members: this.#members(option, discriminator) });
+      const type = inner === undefined
+        ? this.#object({ members: this.#members(object, except) })
+        : this.#union(inner, except);
       for (const value of tag.values) variants.push({ case: String(value), type });
     }
     const tagType = this.#enumeration(variants.map((variant) => variant.case));

@@ -1,4 +1,5 @@
 /** What monitor tests share: monitors over real sockets, on a machine that is nothing but data. */
+import { ParameterStore } from "../../../src/migration/parameters.ts";
 import { DescriptorStore } from "../../../src/backends/descriptor_store.ts";
 import type { CpuRegisters, MonitorContext } from "../../../src/monitor/context.ts";
 import { EventHub } from "../../../src/monitor/events.ts";
@@ -244,9 +245,18 @@ export class MonitorBench extends Bench {
       descriptors: this.descriptors,
       objects,
       migration: {
-        migrate: () => void this.calls.push("migrate"),
-        cancel: () => void this.calls.push("cancel"),
+        parameters: new ParameterStore().values,
         setParameters: () => {},
+        setParameterFromText: () => {},
+        describeParameters: () => [],
+        setCapabilities: () => {},
+        listCapabilities: () => [],
+        start: () => void this.calls.push("migrate"),
+        startIncoming: () => Promise.resolve(),
+        cancel: () => void this.calls.push("cancel"),
+        continueFrom: () => {},
+        underWay: false,
+        ended: Promise.resolve(),
         query: () => ({}),
       },
       update: { query: () => ({ generation: 0, pid: 1, version: "test" }) },
