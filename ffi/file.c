@@ -163,6 +163,20 @@ MOLT_EXPORT int32_t molt_lock(int32_t fd, int32_t type, int64_t offset, int64_t 
 	return (int32_t)molt_result(fcntl(fd, F_OFD_SETLK, &lock));
 }
 
+/*
+ * Whether somebody else's lock would keep an exclusive one (open-file-description lock) from being taken
+ * on [offset, offset + length): 1 or 0.
+ */
+MOLT_EXPORT int32_t molt_lock_conflicts(int32_t fd, int64_t offset, int64_t length)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET,
+			      .l_start = offset, .l_len = length };
+
+	if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+		return -errno;
+	return lock.l_type != F_UNLCK;
+}
+
 /* MFD_* `flags`; close-on-exec always. */
 MOLT_EXPORT int32_t molt_memfd(const char *name, uint32_t flags)
 {

@@ -51,12 +51,22 @@ export interface InterruptMessage {
   data: number;
 }
 
+/** A device that sends the message of its pin itself. */
+export interface ConnectedInput {
+  /** The level of the pin. */
+  readonly asserted: boolean;
+  /** The guest programmed the pin: the message it wants, `undefined` while it is masked. */
+  route(message: InterruptMessage | undefined): void;
+}
+
 /** An I/O APIC that sends its interrupts by `deliver`. */
 export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resettable {
   readonly idstr = "ioapic";
   readonly instanceId: number;
   readonly description = ioapicState;
   readonly #deliver: (message: InterruptMessage) => void;
+  /** Devices that send their messages themselves, by pin. */
+  readonly #connected = new Map<number, ConnectedInput>();
   /** Low and high words of the redirection table, alternating. */
   readonly #table = new Uint32Array(2 * IOAPIC_PINS);
   #id = 0;
@@ -78,12 +88,24 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
       this.#table[2 * pin] = MASKED;
       this.#table[2 * pin + 1] = 0;
     }
+    this.#routeConnected();
   }
 
   /** Input `pin`, 0 to 23. Unlike on QEMU's device, pin 0 is not an alias of pin 2. */
   line(pin: number): InterruptLine {
     if (!(pin >= 0 && pin < IOAPIC_PINS)) throw new RangeError(`an I/O APIC has no pin ${pin}`);
     return { set: (level) => this.#setPin(pin, level) };
+  }
+
+  /**
+   * Leaves `pin` to a device that knows by itself when the guest has handled an interrupt: it sends the
+   * message when it has a reason, and the end of an interrupt, of which the in-kernel local APICs do not
+   * tell, is not waited for.
+   */
+  connect(pin: number, input: ConnectedInput): void {
+    if (!(pin >= 0 && pin < IOAPIC_PINS)) throw new RangeError(`an I/O APIC has no pin ${pin}`);
+    this.#connected.set(pin, input);
+    this.#routeConnected();
   }
 
   /** A local APIC ended the interrupt of `vector`. */
@@ -126,7 +148,7 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
     return {
       id: this.#id,
       ioregsel: this.#index,
-      irr: this.#irr,
+      irr: this.#irr | this.#connectedLevels(),
       ioredtbl: Array.from(
         { length: IOAPIC_PINS },
         (_, pin) => BigInt(this.#high(pin)) << 32n | BigInt(this.#entry(pin)),
@@ -142,6 +164,25 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
       this.#table[2 * pin] = Number(entry & 0xffff_ffffn);
       this.#table[2 * pin + 1] = Number(entry >> 32n);
     });
+    for (const pin of this.#connected.keys()) {
+      this.#irr &= ~(1 << pin);
+      this.#table[2 * pin] = this.#entry(pin) & ~REMOTE_IRR;
+    }
+    this.#routeConnected();
+  }
+
+  #connectedLevels(): number {
+    let levels = 0;
+    for (const [pin, input] of this.#connected) if (input.asserted) levels |= 1 << pin;
+    return levels;
+  }
+
+  #routeConnected(): void {
+    for (const [pin, input] of this.#connected) {
+      const entry = this.#entry(pin);
+      const masked = (entry & MASKED) !== 0;
+      input.route(masked ? undefined : message(entry, this.#high(pin)));
+    }
   }
 
   #entry(pin: number): number {
@@ -178,6 +219,7 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
       this.#table[word] = entry;
     }
     for (let each = 0; each < IOAPIC_PINS; each++) this.#service(each);
+    if (this.#connected.has(pin)) this.#routeConnected();
   }
 
   #setPin(pin: number, level: boolean): void {

@@ -57,6 +57,8 @@ export interface MachineParts {
   readonly endOfInterrupt: (vector: number) => void;
   /** Empties the dirty rings. */
   readonly collectDirtyRings: () => void;
+  /** The machine is about to be in another run state. Throwing keeps it from `running`. */
+  readonly runStateEntered: (state: RunState) => void;
 }
 
 /** What a machine does at its end. */
@@ -130,14 +132,14 @@ export class Machine {
     if (!allowsTransition(this.#runState, state)) {
       throw new RunStateError(`The machine cannot go from '${this.#runState}' to '${state}'`);
     }
-    this.#runState = state;
+    this.#enter(state);
   }
 
   /** Goes back to a run state from before an attempt that changed it. */
   goBackTo(state: RunState): void {
     if (state === this.#runState) return;
     if (state === "running") this.start();
-    else this.#runState = state;
+    else this.#enter(state);
   }
 
   /** Takes over the run state that a migration's source had. Throws for one that is not known. */
@@ -162,13 +164,13 @@ export class Machine {
   /** Stops a running machine; a stopped one only changes its state, where that is allowed. */
   stop(state: RunState = "paused"): void {
     if (!this.running) {
-      if (allowsTransition(this.#runState, state)) this.#runState = state;
+      if (allowsTransition(this.#runState, state)) this.#enter(state);
       return;
     }
     this.#park();
     this.#parts.clock.stop();
     for (const listener of this.#parts.listeners.toReversed()) listener.runStateChanged(false);
-    this.#runState = state;
+    this.#enter(state);
     this.#emit({ name: "STOP" });
   }
 
@@ -204,6 +206,12 @@ export class Machine {
   /** Puts every device into its power-on state. The machine must be stopped. */
   resetDevices(): void {
     for (const resettable of this.#parts.resettables) resettable.reset();
+  }
+
+  #enter(state: RunState): void {
+    if (state === this.#runState) return;
+    this.#parts.runStateEntered(state);
+    this.#runState = state;
   }
 
   #request(request: Requests): void {

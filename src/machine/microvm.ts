@@ -7,6 +7,7 @@
  *   devices    serial port 0x3f8 (IRQ 4), RTC 0x70 (IRQ 8), fw_cfg 0x510, generic event device
  *              0xfea00000 (IRQ 9), virtio-mmio transports from 0xfeb00000, 0x200 apart
  */
+import type { Fd } from "../native/descriptor.ts";
 import { type EventLoop, realTime } from "../native/event_loop.ts";
 import type { CharacterBackend } from "../backends/character.ts";
 import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
@@ -49,12 +50,17 @@ import { Pit } from "../kvm/pit.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import { KvmVm } from "../kvm/vm.ts";
 import { xsaveLayout } from "../kvm/xsave.ts";
+import { EmptyTransport, VirtioMmio } from "../devices/virtio/mmio.ts";
+import { createDeviceMemory } from "../memory/device_memory.ts";
+import { DeviceInterrupt } from "../native/device_interrupt.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
+import { appendVirtioMmio } from "../boot/virtio_mmio_command_line.ts";
 import { lowRamEnd } from "../boot/memory_map.ts";
 import { Bus } from "./bus.ts";
 import { MachineClock } from "./clock.ts";
 import { ClockSection } from "./clock_section.ts";
 import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
+import type { RunState } from "./run_state.ts";
 import { acpiBlocks, type MachineRam, MemorySlots } from "./ram.ts";
 import {
   fillAcpiBlocks,
@@ -62,7 +68,11 @@ import {
   type StartUpMachine,
   type StartUpSource,
 } from "./start_up.ts";
+import type { DeviceEvent } from "./device_events.ts";
+import { VcpuThrottle } from "./throttle.ts";
 import { TprOptimization } from "./tpr_opt.ts";
+import type { TransportedConfig, VirtioDevices } from "./virtio_devices.ts";
+import { assignSlots, type VirtioSlot, virtioSlots } from "./virtio_slots.ts";
 
 const SERIAL_PORT = 0x3f8;
 const SERIAL_PORT_LENGTH = 8;
@@ -95,6 +105,26 @@ export interface MicrovmOptions {
   readonly source: StartUpSource;
   /** Entries of each vCPU's dirty ring; 0: the dirty log is used. */
   readonly dirtyRingSize: number;
+  readonly virtio: VirtioOptions;
+}
+
+/** The virtio devices, and how their transports are. */
+export interface VirtioOptions {
+  readonly devices: VirtioDevices;
+  readonly legacy: boolean;
+  /** Queue notifications come without an exit to user space. */
+  readonly ioeventfd: boolean;
+  /** Without ACPI, the kernel's command line tells of the transports. */
+  readonly announceOnCommandLine: boolean;
+  /** Takes messages for the user. */
+  readonly tell: (message: string) => void;
+}
+
+/** A transport with its device. */
+export interface VirtioTransport {
+  readonly config: TransportedConfig;
+  readonly slot: VirtioSlot;
+  readonly transport: VirtioMmio<unknown>;
 }
 
 /** The built board: the machine, and what a migration saves of it. */
@@ -109,9 +139,12 @@ export class Microvm implements Disposable {
   readonly fwCfg: FwCfg;
   readonly ports = new Bus("ones");
   readonly memory = new Bus("zeros");
+  /** In the order of the command line. */
+  readonly virtio: readonly VirtioTransport[];
   /** Sections of the stream, in its order. */
   readonly sections: readonly SavedDevice<never>[];
   readonly #resources: DisposableStack;
+  readonly #loop: EventLoop;
 
   /** Takes over `kvm` and `ram`. */
   constructor(
@@ -121,9 +154,10 @@ export class Microvm implements Disposable {
     options: MicrovmOptions,
     policy: EndPolicy,
     runState: "prelaunch" | "inmigrate",
-    emit: (event: MachineEvent) => void,
+    emit: (event: MachineEvent | DeviceEvent) => void,
   ) {
     using undo = new DisposableStack();
+    this.#loop = loop;
     this.kvm = undo.use(kvm);
     this.ram = undo.use(ram);
     this.vm = undo.use(new KvmVm(kvm));
@@ -181,6 +215,9 @@ export class Microvm implements Disposable {
       ? new Serial({ irq: line(SERIAL_IRQ), clock, backend: options.serial })
       : undefined;
 
+    const { virtio } = options;
+    this.virtio = this.#createVirtio(loop, options, clock, ioapic2, emit, undo);
+
     this.ports.map("fwcfg", FW_CFG_PORT, FW_CFG_PORT_LENGTH, this.fwCfg.portRegion);
     this.ports.map("fwcfg.dma", FW_CFG_DMA_PORT, FW_CFG_DMA_PORT_LENGTH, this.fwCfg.dmaRegion);
     if (serial) this.ports.map("serial", SERIAL_PORT, SERIAL_PORT_LENGTH, serial);
@@ -197,7 +234,8 @@ export class Microvm implements Disposable {
     if (ioapic2) this.memory.map("ioapic", IOAPIC2_ADDRESS, IOAPIC_LENGTH, ioapic2);
 
     for (const part of [...cpus, ...apics]) part.rememberPowerOn();
-    const acpi = options.acpi ? acpiConfiguration(options) : undefined;
+    const slots = this.virtio.map(({ slot }) => slot);
+    const acpi = options.acpi ? acpiConfiguration(options, slots) : undefined;
     const processor = cpuid.find((entry) => entry.function === 1);
     const startUp: StartUpMachine = {
       cpus: options.cpus,
@@ -206,10 +244,12 @@ export class Microvm implements Disposable {
       features: processor?.edx ?? 0,
     };
     if (acpi) addAcpiFiles(this.fwCfg, acpi, ram, runState === "prelaunch");
+    const source = announceVirtio(options, slots);
     const bootCpu: Resettable = {
-      reset: () => cpus[0]?.start(loadStartUp(options.source, startUp, ram)),
+      reset: () => cpus[0]?.start(loadStartUp(source, startUp, ram)),
     };
-    const listeners: RunStateListener[] = [kvmClock, pit, hostClock, serial]
+    const transports = this.virtio.map(({ transport }) => transport);
+    const listeners: RunStateListener[] = [kvmClock, pit, hostClock, serial, ...transports]
       .filter((listener) => listener !== undefined);
     this.machine = new Machine(
       {
@@ -223,6 +263,7 @@ export class Microvm implements Disposable {
           ...pics,
           kernelIoapic,
           ...[ioapic2, pit, this.fwCfg, ged, rtc, serial].filter((device) => device !== undefined),
+          ...transports,
           ...apics,
           ...cpus,
           bootCpu,
@@ -230,6 +271,7 @@ export class Microvm implements Disposable {
         powerButton: () => ged?.powerButton(),
         endOfInterrupt: (vector) => ioapic2?.endOfInterrupt(vector),
         collectDirtyRings: () => this.dirtyTracker.emptyRings(),
+        runStateEntered: (state) => virtio.devices.runStateEntered(state),
       },
       policy,
       runState,
@@ -251,8 +293,65 @@ export class Microvm implements Disposable {
       pit,
       rtc,
       serial,
+      ...transports,
     ].filter((section) => section !== undefined) as unknown as SavedDevice<never>[];
+    virtio.devices.runStateEntered(runState);
     this.#resources = undo.move();
+  }
+
+  #createVirtio(
+    loop: EventLoop,
+    options: MicrovmOptions,
+    clock: MachineClock,
+    ioapic2: Ioapic | undefined,
+    emit: (event: DeviceEvent) => void,
+    owner: DisposableStack,
+  ): VirtioTransport[] {
+    const { devices, legacy, ioeventfd, tell } = options.virtio;
+    const { memory } = this.ram;
+    const deviceMemory = createDeviceMemory(memory, owner);
+    const slots = virtioSlots(options);
+    const assigned = assignSlots(slots, devices.configs);
+    const board = {
+      clock,
+      deviceMemory,
+      emit,
+      stop: (state: RunState) => {
+        if (this.machine.running) this.machine.stop(state);
+      },
+    };
+    const router = {
+      route: (address: number, value: number, fd: Fd, on: boolean) =>
+        this.vm.setIoEvent({ address, size: 4, value, fd }, on),
+    };
+    for (const { index, address, length } of slots) {
+      if (assigned.some(({ slot }) => slot.index === index)) continue;
+      this.memory.map("virtio-mmio", address, length, new EmptyTransport(legacy));
+    }
+    return assigned.map(({ device: config, slot }) => {
+      const { address, length, gsi } = slot;
+      const interrupt = connectInterrupt(this.vm, ioapic2, gsi);
+      interrupt.attach(address);
+      const transport = owner.use(
+        new VirtioMmio(devices.create(config, board), {
+          address,
+          legacy,
+          memory,
+          deviceMemory,
+          interrupt,
+          loop,
+          ...(ioeventfd ? { notifications: router } : {}),
+          tell,
+        }),
+      );
+      this.memory.map("virtio-mmio", address, length, transport);
+      return { config, slot, transport };
+    });
+  }
+
+  /** Something that takes time away from the vCPUs until it is disposed. */
+  createThrottle(): VcpuThrottle {
+    return new VcpuThrottle(this.#loop, this.machine.vcpus);
   }
 
   /** Ends the vCPUs and frees everything. The machine must be stopped. */
@@ -297,6 +396,33 @@ function interruptLine(vm: KvmVm, ioapic2: Ioapic | undefined, gsi: number): Int
   };
 }
 
+/** The interrupt of a transport: threads of the C library assert it. */
+function connectInterrupt(
+  vm: KvmVm,
+  ioapic2: Ioapic | undefined,
+  gsi: number,
+): DeviceInterrupt {
+  if (gsi < IOAPIC2_FIRST_GSI) return new DeviceInterrupt(vm.fd, gsi);
+  const interrupt = new DeviceInterrupt(vm.fd, undefined);
+  ioapic2?.connect(gsi - IOAPIC2_FIRST_GSI, {
+    get asserted() {
+      return interrupt.status !== 0;
+    },
+    route: (message) => interrupt.route(message),
+  });
+  return interrupt;
+}
+
+/** Where the guest starts from, with what its kernel must be told. */
+function announceVirtio(
+  { source, acpi, virtio }: MicrovmOptions,
+  slots: readonly VirtioSlot[],
+): StartUpSource {
+  if (source.kind !== "kernel" || acpi || !virtio.announceOnCommandLine) return source;
+  const transports = slots.map(({ address, gsi }) => ({ address, irq: gsi }));
+  return { ...source, commandLine: appendVirtioMmio(source.commandLine, transports) };
+}
+
 function createRtc(
   options: MicrovmOptions,
   ram: MachineRam,
@@ -322,7 +448,10 @@ function fillFwCfg(fwCfg: FwCfg, ram: MachineRam, options: MicrovmOptions): void
   if (options.uuid) fwCfg.add(FwCfgKey.uuid, options.uuid);
 }
 
-function acpiConfiguration(options: MicrovmOptions): AcpiConfiguration {
+function acpiConfiguration(
+  options: MicrovmOptions,
+  virtioMmio: readonly VirtioSlot[],
+): AcpiConfiguration {
   return {
     cpus: options.cpus,
     maximumCpus: options.cpus,
@@ -331,7 +460,7 @@ function acpiConfiguration(options: MicrovmOptions): AcpiConfiguration {
     secondIoapic: options.ioapic2
       ? { address: IOAPIC2_ADDRESS, firstGsi: IOAPIC2_FIRST_GSI }
       : undefined,
-    virtioMmio: [],
+    virtioMmio,
   };
 }
 

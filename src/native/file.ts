@@ -242,3 +242,21 @@ export async function syncDirectory(path: string): Promise<void> {
   using directory = openFile(path, OpenFlags.readOnly | OpenFlags.directory);
   unwrap(await native.sync_async(directory.fd), `Could not write '${path}' to stable storage`);
 }
+
+/** Takes (`on`) or drops a shared lock of the open file on the byte at `offset`. False: it is refused. */
+export function shareLock(fd: Fd, offset: number, on: boolean): boolean {
+  const F_RDLCK = 0;
+  const F_UNLCK = 2;
+  const outcome = native.molt_lock(fd, on ? F_RDLCK : F_UNLCK, BigInt(offset), 1n);
+  if (outcome === -Errno.EAGAIN) return false;
+  unwrap(outcome, "Could not lock a file");
+  return true;
+}
+
+/** Whether another open file has a lock on the byte at `offset`. */
+export function lockedByOthers(fd: Fd, offset: number): boolean {
+  return unwrap(
+    native.molt_lock_conflicts(fd, BigInt(offset), 1n),
+    "Could not look at a file's locks",
+  ) === 1;
+}

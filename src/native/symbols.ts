@@ -30,6 +30,7 @@ export const symbols = {
   molt_vcpu_thread_id: { parameters: [u64], result: i32 },
   molt_vcpu_resume: { parameters: [u64], result: "void" },
   molt_vcpu_kick: { parameters: [u64], result: "void" },
+  molt_vcpu_nap: { parameters: [u64, i64], result: "void" },
   molt_vcpu_destroy: { parameters: [u64], result: "void" },
 
   // control.c
@@ -69,6 +70,7 @@ export const symbols = {
   molt_duplicate: { parameters: [i32], result: i32 },
   molt_duplicate_onto: { parameters: [i32, i32], result: i32 },
   molt_lock: { parameters: [i32, i32, i64, i64], result: i32 },
+  molt_lock_conflicts: { parameters: [i32, i64, i64], result: i32 },
   molt_memfd: { parameters: [buffer, u32], result: i32 },
   molt_add_seals: { parameters: [i32, i32], result: i32 },
   molt_map: { parameters: [u64, i32, i32, i32, i64], result: i64 },

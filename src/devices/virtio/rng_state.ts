@@ -1,7 +1,9 @@
 /** Saved state of virtio-rng: nothing of its own. */
-import { padding, type StateOf } from "../../vmstate/vmstate.ts";
+import { nested, type StateOf, struct } from "../../vmstate/vmstate.ts";
 import { virtioState } from "./virtio_state.ts";
 
-export const virtioRngState = virtioState("virtio-rng", 1, padding(0));
+const nothing = struct({ name: "nothing", version: 1, fields: {} });
+
+export const virtioRngState = virtioState("virtio-rng", 1, nested(nothing));
 
 export type VirtioRngState = StateOf<typeof virtioRngState>;

@@ -1,0 +1,135 @@
+/**
+ * virtio-rng (Virtual I/O Device specification 1.2, chapter 5.4): random bytes for the driver's buffers,
+ * at most so many in a period if that is limited.
+ */
+import type { RngBackend } from "../../backends/rng.ts";
+import { VirtqueueError } from "../../native/virtqueue.ts";
+import type { VirtualClock, VirtualTimer } from "../device.ts";
+import { VirtioDevice } from "./device.ts";
+import { scatter, totalLength } from "./elements.ts";
+import { commonFeatures, type CommonProperties } from "./features.ts";
+import type { Virtqueue } from "./queue.ts";
+import { type VirtioRngState, virtioRngState } from "./rng_state.ts";
+
+const QUEUE_SIZE = 8;
+/** Most bytes given for one request: a driver asks again. */
+const REQUEST_LIMIT = 65536;
+const NS_PER_MS = 1_000_000n;
+
+/** How much randomness the guest may use. */
+export interface RngProperties extends CommonProperties {
+  /** Bytes in a period. */
+  readonly maxBytes: number;
+  /** Milliseconds. */
+  readonly period: number;
+}
+
+/** The device. */
+export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
+  readonly name = "virtio-rng";
+  readonly deviceId = 4;
+  readonly description = virtioRngState;
+  readonly queueMaximum = 1;
+  readonly configurationSize = 0;
+  readonly #backend: RngBackend;
+  readonly #properties: RngProperties;
+  readonly #clock: VirtualClock;
+  /** Ends the period in which bytes were given. */
+  readonly #timer: VirtualTimer;
+  #quota: number;
+  /** The backend has been asked and has not answered yet. */
+  #waiting = false;
+
+  /** `backend` stays the caller's. */
+  constructor(backend: RngBackend, properties: RngProperties, clock: VirtualClock) {
+    super();
+    this.#backend = backend;
+    this.#properties = properties;
+    this.#quota = properties.maxBytes;
+    this.#clock = clock;
+    this.#timer = clock.timer(() => {
+      this.#quota = properties.maxBytes;
+      this.#goOn();
+    });
+  }
+
+  queueSizes(): readonly number[] {
+    return [QUEUE_SIZE];
+  }
+
+  features(legacy: boolean): bigint {
+    return commonFeatures(this.#properties, legacy);
+  }
+
+  readConfiguration(): Uint8Array {
+    return new Uint8Array(0);
+  }
+
+  startQueue(queue: Virtqueue): void {
+    this.notified(queue);
+  }
+
+  override notified(queue: Virtqueue): void {
+    try {
+      do {
+        while (this.#serve(queue));
+      } while (!this.#waiting && this.#quota > 0 && queue.native.awaitRequests());
+    } catch (error) {
+      if (!(error instanceof VirtqueueError)) throw error;
+      this.host.fail(error);
+    }
+  }
+
+  reset(): void {}
+
+  saveOwn(): VirtioRngState["device"] {
+    return {};
+  }
+
+  loadOwn(): void {}
+
+  override [Symbol.dispose](): void {
+    this.#timer[Symbol.dispose]();
+  }
+
+  /** Serves a request if there is one and the bytes for it. */
+  #serve(queue: Virtqueue): boolean {
+    if (this.#waiting || this.#quota === 0) return false;
+    const request = queue.pop();
+    if (request === undefined) return false;
+    const wanted = Math.min(totalLength(request.in), REQUEST_LIMIT, this.#quota);
+    if (wanted === 0) {
+      queue.push(request, 0);
+      return true;
+    }
+    const bytes = this.#backend.read(wanted, () => this.#arrived());
+    if (bytes === undefined) {
+      // It stays in the queue until the backend has something.
+      queue.native.unpop();
+      this.#waiting = true;
+      return false;
+    }
+    queue.push(request, scatter(this.host.memory, request.in, bytes));
+    this.#use(bytes.length);
+    return true;
+  }
+
+  #use(count: number): void {
+    const { maxBytes, period } = this.#properties;
+    if (maxBytes === Number.MAX_SAFE_INTEGER) return;
+    this.#quota = Math.max(this.#quota - count, 0);
+    if (this.#timer.expiry === undefined) {
+      this.#timer.arm(this.#clock.now() + BigInt(period) * NS_PER_MS);
+    }
+  }
+
+  #arrived(): void {
+    this.#waiting = false;
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    const [queue] = this.host.queues;
+    if (queue?.live) this.notified(queue);
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * The virtio devices of a configuration: what they need of the host is opened first, then the board
+ * creates the devices in its transports.
+ *
+ *   configuration -> VirtioDevices: images, sources of randomness -> create: device models
+ */
+import type { Chardevs } from "../backends/chardevs.ts";
+import { BlockImage, type ImageEnvironment } from "../backends/block/image.ts";
+import { BuiltinRng, EgdRng, FileRng, type RngBackend } from "../backends/rng.ts";
+import type {
+  BlockErrorAction,
+  BlockNode,
+  DeviceConfig,
+  DriveConfig,
+  VirtualMachineConfig,
+} from "../cli/config.ts";
+import { type BlkProperties, VirtioBlk } from "../devices/virtio/blk.ts";
+import type { VirtioDevice } from "../devices/virtio/device.ts";
+import { VirtioRng } from "../devices/virtio/rng.ts";
+import type { VirtualClock } from "../devices/device.ts";
+import type { DeviceMemory } from "../native/device_memory.ts";
+import type { Fd } from "../native/descriptor.ts";
+import type { DiskError, ErrorAction } from "../native/disk.ts";
+import { Errno, errnoMessage } from "../native/errors.ts";
+import type { EventLoop } from "../native/event_loop.ts";
+import type { DeviceEvent } from "./device_events.ts";
+import type { RunState } from "./run_state.ts";
+
+type ConfigOf<Driver extends DeviceConfig["driver"]> = Extract<DeviceConfig, { driver: Driver }>;
+
+/** A device with a transport of its own. */
+export type TransportedConfig = Exclude<
+  DeviceConfig,
+  { driver: "virtconsole" | "virtserialport" }
+>;
+
+/** What the devices' host side needs. */
+export interface VirtioEnvironment extends ImageEnvironment {
+  readonly loop: EventLoop;
+  readonly chardevs: Chardevs;
+  /** Takes messages for the user. */
+  readonly tell: (message: string) => void;
+}
+
+/** What devices need of the board. */
+export interface VirtioBoard {
+  readonly clock: VirtualClock;
+  readonly deviceMemory: DeviceMemory;
+  readonly emit: (event: DeviceEvent) => void;
+  /** Stops the machine if it runs. Not to be called while an access is under way. */
+  readonly stop: (state: RunState) => void;
+}
+
+/** A disk and the device that shows it. */
+export interface Disk {
+  readonly config: ConfigOf<"virtio-blk-device">;
+  readonly drive: DriveConfig | undefined;
+  readonly image: BlockImage;
+  readonly device: VirtioBlk;
+}
+
+/** States in which the images are somebody else's. */
+const foreignStates: ReadonlySet<RunState> = new Set([
+  "inmigrate",
+  "finish-migrate",
+  "postmigrate",
+]);
+
+/** The host side of all virtio devices, and the devices once the board has created them. */
+export class VirtioDevices implements Disposable {
+  /** Those with a transport, in the order in which they get one. */
+  readonly configs: readonly TransportedConfig[];
+  readonly disks: Disk[] = [];
+  readonly #config: VirtualMachineConfig;
+  readonly #environment: VirtioEnvironment;
+  readonly #images: BlockImage[] = [];
+  readonly #resources = new DisposableStack();
+
+  constructor(config: VirtualMachineConfig, environment: VirtioEnvironment) {
+    this.#config = config;
+    this.#environment = environment;
+    this.configs = config.devices.filter(hasTransport);
+  }
+
+  /** The model of a device. Throws, naming the device, if its backend cannot be used. */
+  create(config: TransportedConfig, board: VirtioBoard): VirtioDevice<unknown> {
+    switch (config.driver) {
+      case "virtio-blk-device":
+        return this.#createDisk(config, board);
+      case "virtio-rng-device":
+        return new VirtioRng(this.#rngBackend(config.properties.rng), {
+          ...config.properties,
+          maxBytes: config.properties["max-bytes"],
+        }, board.clock);
+      default:
+        throw new Error(`-device ${config.driver}: not available`);
+    }
+  }
+
+  /** The machine enters a run state: the images are locked for use here, or left to others. */
+  runStateEntered(state: RunState): void {
+    const foreign = foreignStates.has(state);
+    for (const image of this.#images) {
+      if (foreign) image.inactivate();
+      else image.activate();
+    }
+  }
+
+  /** What a live update hands on: opened images. */
+  descriptors(): { name: string; id: number; fd: Fd }[] {
+    return this.#images.flatMap(({ keptName, fd }) =>
+      fd === undefined ? [] : [{ name: keptName, id: 0, fd }]
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources[Symbol.dispose]();
+  }
+
+  #createDisk(config: ConfigOf<"virtio-blk-device">, board: VirtioBoard): VirtioBlk {
+    const name = config.properties.drive ?? "";
+    const drive = this.#config.drives.find(({ id }) => id === name);
+    const node = drive ? drive.node : this.#findNode(name);
+    if (node === undefined) {
+      throw new Error(`-device virtio-blk-device: there is no drive '${name}'`);
+    }
+    const image = this.#resources.use(
+      new BlockImage(name, node, (nodeName) => this.#findNode(nodeName), this.#environment),
+    );
+    image.shareWrite = config.properties["share-rw"];
+    this.#images.push(image);
+    const device: VirtioBlk = new VirtioBlk(
+      image,
+      blkProperties(config, drive, image),
+      board.deviceMemory,
+      this.#environment.loop,
+      { failed: (error) => reportDiskError(error, config, drive, node, board) },
+    );
+    this.disks.push({ config, drive, image, device });
+    return device;
+  }
+
+  #findNode(name: string): BlockNode | undefined {
+    return this.#config.blockNodes.find(({ nodeName }) => nodeName === name);
+  }
+
+  #rngBackend(id: string | undefined): RngBackend {
+    const { loop, chardevs } = this.#environment;
+    const object = this.#config.objects.find((candidate) => candidate.id === id);
+    switch (object?.type) {
+      case "rng-random":
+        return this.#resources.use(new FileRng(object.filename, loop));
+      case "rng-egd":
+        return this.#resources.use(new EgdRng(chardevs.port(object.chardev)));
+      default:
+        return new BuiltinRng();
+    }
+  }
+}
+
+function hasTransport(device: DeviceConfig): device is TransportedConfig {
+  return device.driver !== "virtconsole" && device.driver !== "virtserialport";
+}
+
+/** Numbers that stand for `auto` in properties. */
+const AUTOMATIC_16 = 0xffff;
+const AUTOMATIC_32 = 0xffffffff;
+const SECTOR = 512;
+
+function blkProperties(
+  { properties }: ConfigOf<"virtio-blk-device">,
+  drive: DriveConfig | undefined,
+  image: BlockImage,
+): BlkProperties {
+  const logicalBlockSize = properties.logical_block_size || SECTOR;
+  const physicalBlockSize = properties.physical_block_size || SECTOR;
+  const fail = (message: string): never => {
+    throw new Error(`-device virtio-blk-device,drive=${image.id}: ${message}`);
+  };
+  if (logicalBlockSize > physicalBlockSize) {
+    fail("logical_block_size > physical_block_size not supported");
+  }
+  for (const name of ["min_io_size", "opt_io_size"] as const) {
+    if (properties[name] % logicalBlockSize !== 0) {
+      fail(`${name} must be a multiple of logical_block_size`);
+    }
+  }
+  if (image.direct && logicalBlockSize < image.alignment) {
+    fail(
+      `direct access to '${image.path}' needs blocks of ${image.alignment} bytes: set ` +
+        `logical_block_size=${image.alignment},physical_block_size=${image.alignment} or cache.direct=off`,
+    );
+  }
+  const action = (given: "auto" | BlockErrorAction, ofDrive: ErrorAction): ErrorAction =>
+    given === "auto" ? ofDrive : given;
+  return {
+    ...properties,
+    queues: properties["num-queues"] === AUTOMATIC_16 ? 1 : properties["num-queues"],
+    queueSize: properties["queue-size"],
+    segMaxAdjust: properties["seg-max-adjust"],
+    logicalBlockSize,
+    physicalBlockSize,
+    minimumIoSize: properties.min_io_size,
+    optimalIoSize: properties.opt_io_size,
+    discardGranularity: properties.discard_granularity === AUTOMATIC_32
+      ? undefined
+      : properties.discard_granularity,
+    reportDiscardGranularity: properties["report-discard-granularity"],
+    writeZeroes: properties["write-zeroes"],
+    maxDiscardSectors: properties["max-discard-sectors"],
+    maxWriteZeroesSectors: properties["max-write-zeroes-sectors"],
+    serial: properties.serial ?? "",
+    cylinders: properties.cyls,
+    heads: properties.heads,
+    sectors: properties.secs,
+    writeCache: properties["write-cache"] === "auto"
+      ? drive?.writeback ?? true
+      : properties["write-cache"] === "on",
+    configWriteCache: properties["config-wce"],
+    readError: action(properties.rerror, drive?.readError ?? "report"),
+    writeError: action(properties.werror, drive?.writeError ?? "enospc"),
+  };
+}
+
+function reportDiskError(
+  { operation, action, errno }: DiskError,
+  { id }: ConfigOf<"virtio-blk-device">,
+  drive: DriveConfig | undefined,
+  node: BlockNode,
+  { emit, stop }: VirtioBoard,
+): void {
+  emit({
+    name: "BLOCK_IO_ERROR",
+    data: {
+      "qom-path": id === undefined
+        ? "/machine/peripheral-anon/virtio-blk-device"
+        : `/machine/peripheral/${id}/virtio-backend`,
+      device: drive?.id ?? "",
+      ...(node.nodeName === undefined ? {} : { "node-name": node.nodeName }),
+      operation: operation === "read" ? "read" : "write",
+      action,
+      ...(errno === Errno.ENOSPC ? { nospace: true } : { nospace: false }),
+      reason: errnoMessage(errno),
+    },
+  });
+  if (action === "stop") stop("io-error");
+}
