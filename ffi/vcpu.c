@@ -26,7 +26,8 @@
 
 struct molt_vcpu {
 	struct molt_vcpu_shared shared; /* first: TypeScript maps it through the handle */
-	_Atomic uint32_t kicked;
+	_Atomic uint32_t kicked; /* also a futex */
+	_Atomic int64_t nap; /* ns that the thread has to sleep instead of running the guest */
 	int fd;
 	unsigned int index;
 	struct kvm_run *run;
@@ -63,6 +64,20 @@ static void hand_over(struct molt_vcpu *vcpu, uint32_t state)
 	sleep_while(vcpu, state);
 }
 
+/* Sleeps as long as was asked for, or until the vCPU is kicked or another nap ends this one. */
+static void take_nap(struct molt_vcpu *vcpu)
+{
+	int64_t length = atomic_exchange(&vcpu->nap, 0);
+	struct timespec timeout = { length / 1000000000, length % 1000000000 };
+
+	vcpu->run->immediate_exit = 0;
+	if (length > 0)
+		syscall(SYS_futex, &vcpu->kicked, FUTEX_WAIT_PRIVATE, 0, &timeout, NULL, 0);
+	/* A kick that came after the last look may have set it before it was cleared here. */
+	if (atomic_load(&vcpu->kicked))
+		vcpu->run->immediate_exit = 1;
+}
+
 static void *vcpu_thread(void *argument)
 {
 	struct molt_vcpu *vcpu = argument;
@@ -79,6 +94,8 @@ static void *vcpu_thread(void *argument)
 			if (atomic_exchange(&vcpu->kicked, 0)) {
 				vcpu->run->immediate_exit = 0;
 				hand_over(vcpu, MOLT_VCPU_PARKED);
+			} else {
+				take_nap(vcpu);
 			}
 			continue;
 		}
@@ -158,8 +175,10 @@ MOLT_EXPORT void molt_vcpu_resume(uint64_t handle)
 {
 	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
 
-	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED)
+	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED) {
 		atomic_store(&vcpu->kicked, 0); /* a second kick that came while it parked */
+		atomic_store(&vcpu->nap, 0);
+	}
 	atomic_store(state_of(vcpu), MOLT_VCPU_RUNNING);
 	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -176,12 +195,28 @@ MOLT_EXPORT void molt_vcpu_kick(uint64_t handle)
 	pthread_kill(vcpu->thread, KICK_SIGNAL);
 }
 
+/*
+ * Has a running vCPU sleep for `length` ns instead of running the guest, as soon as its exits are
+ * answered; 0 ends such a sleep. A parked one stays as it is.
+ */
+MOLT_EXPORT void molt_vcpu_nap(uint64_t handle, int64_t length)
+{
+	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
+
+	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED)
+		return;
+	atomic_store(&vcpu->nap, length);
+	vcpu->run->immediate_exit = 1;
+	pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
 /* Ends the vCPU's thread, wherever it is, and closes its descriptor. */
 MOLT_EXPORT void molt_vcpu_destroy(uint64_t handle)
 {
 	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
 
 	vcpu->run->immediate_exit = 1;
+	atomic_store(&vcpu->kicked, 1);
 	atomic_store(state_of(vcpu), MOLT_VCPU_QUIT);
 	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	pthread_kill(vcpu->thread, KICK_SIGNAL);

@@ -54,6 +54,11 @@ export class VcpuThread implements Disposable {
     native.molt_vcpu_kick(this.#handle);
   }
 
+  /** Has a running vCPU sleep for `length` ns instead of running the guest; 0 ends such a sleep. */
+  nap(length: bigint): void {
+    native.molt_vcpu_nap(this.#handle, length);
+  }
+
   /** Ends the thread and closes the vCPU. */
   [Symbol.dispose](): void {
     native.molt_vcpu_destroy(this.#handle);

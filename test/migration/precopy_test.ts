@@ -4,10 +4,11 @@ import { StreamChannel } from "../../src/channel/stream.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import { DirtyLog } from "../../src/kvm/dirty_log.ts";
 import type { DirtyTracker } from "../../src/kvm/dirty_tracker.ts";
+import { VcpuThrottle } from "../../src/machine/throttle.ts";
 import { RamBlock } from "../../src/memory/ram_block.ts";
 import { Timeline } from "../../src/migration/cpr/timeline.ts";
 import { MainStreamTransport } from "../../src/migration/ram/main_stream.ts";
-import { PrecopySender } from "../../src/migration/ram/precopy.ts";
+import { type PrecopyOptions, PrecopySender } from "../../src/migration/ram/precopy.ts";
 import { RamReceiver } from "../../src/migration/ram/receiver.ts";
 import { StreamReader } from "../../src/migration/stream/stream_reader.ts";
 import { StreamWriter } from "../../src/migration/stream/stream_writer.ts";
@@ -22,7 +23,7 @@ const MEGABYTE = 1 << 20;
 /** Runs `test` with a guest that rewrites 64 MiB of its 128 as fast as it can. */
 async function withGuest(
   accelerator: string,
-  test: (vm: VirtualMachine) => Promise<void>,
+  test: (vm: VirtualMachine, loop: EventLoop) => Promise<void>,
 ): Promise<void> {
   const config = parseCommandLine([
     ...["-M", "microvm", "-accel", accelerator, "-m", "128M", "-smp", "2", "-nodefaults"],
@@ -33,7 +34,7 @@ async function withGuest(
   const served = loop.run();
   const vm = await VirtualMachine.create(config, loop, undefined, new Timeline());
   try {
-    await test(vm);
+    await test(vm, loop);
   } finally {
     vm.board.machine.stop();
     vm[Symbol.dispose]();
@@ -83,6 +84,7 @@ interface Precopy {
   readonly tracker: DirtyTracker;
   readonly maxBandwidth: number;
   readonly downtimeLimit: number;
+  readonly autoConverge?: PrecopyOptions["autoConverge"];
   /** Done after each pass. */
   readonly afterPass?: (pass: number) => void;
 }
@@ -113,6 +115,7 @@ async function precopy(vm: VirtualMachine, options: Precopy): Promise<PrecopySen
       downtimeLimit: options.downtimeLimit,
       switchoverBandwidth: 0,
     }),
+    ...(options.autoConverge ? { autoConverge: options.autoConverge } : {}),
     signal: new AbortController().signal,
     passBegins: () => {},
   });
@@ -211,5 +214,63 @@ Deno.test("memory that nobody wrote is not allocated by sending it", async () =>
     });
     // Comparing both memories touches everything; what counts is what the sender left.
     assert(before < 128 * MEGABYTE);
+  });
+});
+
+/** CPU time in clock ticks that a thread has used (proc(5), stat's utime and stime). */
+async function cpuTime(thread: number): Promise<number> {
+  const stat = await Deno.readTextFile(`/proc/self/task/${thread}/stat`);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+Deno.test("a throttled guest runs for its share of the time, and for all of it afterwards", async () => {
+  await withGuest("kvm", async (vm, loop) => {
+    const used = async (ms: number) => {
+      const threads = vm.board.machine.vcpus.map(({ thread }) => thread.threadId);
+      const sum = async () => (await Promise.all(threads.map(cpuTime))).reduce((a, b) => a + b, 0);
+      const before = await sum();
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      return await sum() - before;
+    };
+    const full = await used(500);
+    {
+      using throttle = new VcpuThrottle(loop, vm.board.machine.vcpus);
+      throttle.percentage = 90;
+      const slow = await used(1000);
+      assert(slow < full, `${slow} ticks in 1 s throttled, ${full} in 0.5 s before`);
+      // A machine that is stopped while its processors sleep stops at once, and goes on.
+      const start = performance.now();
+      vm.board.machine.stop();
+      assert(performance.now() - start < 80);
+      vm.board.machine.start();
+    }
+    assert(await used(500) > full / 4);
+  });
+});
+
+Deno.test("auto-converge makes a guest converge that writes faster than can be sent", async () => {
+  await withGuest("kvm", async (vm, loop) => {
+    const throttle = new VcpuThrottle(loop, vm.board.machine.vcpus);
+    const seen: number[] = [];
+    const statistics = await precopy(vm, {
+      tracker: vm.board.dirtyTracker,
+      maxBandwidth: 40 * MEGABYTE,
+      downtimeLimit: 400,
+      autoConverge: {
+        throttle,
+        parameters: () => ({
+          triggerThreshold: 20,
+          initial: 60,
+          increment: 30,
+          tailslow: false,
+          maximum: 99,
+        }),
+      },
+      afterPass: () => seen.push(throttle.percentage),
+    });
+    assert(seen.some((percentage) => percentage >= 60), `throttle after each pass: ${seen}`);
+    assert(statistics.dirtySyncCount > 2);
+    assertEquals(throttle.percentage, 0);
   });
 });

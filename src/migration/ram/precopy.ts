@@ -38,7 +38,7 @@ export interface PrecopyOptions {
   readonly sources: WriteSources;
   readonly transport: PageTransport;
   readonly parameters: () => PrecopyParameters;
-  /** auto-converge, if it is on. */
+  /** auto-converge, if it is on. The sender disposes the throttle. */
   readonly autoConverge?: {
     readonly throttle: CpuThrottle;
     readonly parameters: () => AutoConvergeParameters;
@@ -106,7 +106,7 @@ export class PrecopySender implements RamSender {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { autoConverge, transport } = this.#options;
-    if (autoConverge !== undefined) autoConverge.throttle.percentage = 0;
+    autoConverge?.throttle[Symbol.dispose]();
     await transport[Symbol.asyncDispose]();
     this.#dirty[Symbol.dispose]();
   }
