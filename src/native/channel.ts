@@ -144,7 +144,11 @@ export class ChannelDescriptor implements Disposable {
 
   /** Waits until there is something to read, or a connection to accept. */
   async readable(): Promise<void> {
-    await this.use((channel) => native.molt_channel_wait(channel, POLLIN), undefined, "Unable to wait");
+    await this.use(
+      (channel) => native.molt_channel_wait(channel, POLLIN),
+      undefined,
+      "Unable to wait",
+    );
   }
 
   /** Makes operations under way, and all later ones, fail with ChannelCancelled. */
