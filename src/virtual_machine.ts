@@ -23,9 +23,18 @@ import { inheritedStream, Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { inspect } from "./inspection.ts";
+import {
+  checkCpuFlags,
+  cpuFlags,
+  findFirmware,
+  firmwareOptions,
+  rtcStart,
+  uuidBytes,
+} from "./guest_configuration.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import type { MonitorContext } from "./monitor/context.ts";
+import { isOpen } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
 import { boardTarget } from "./qtest/board.ts";
@@ -78,6 +87,10 @@ export class VirtualMachine implements Disposable {
     };
     const events = undo.use(new EventHub(loop));
     const descriptors = undo.use(new DescriptorStore());
+    for (const { fd, set, opaque } of config.inheritedDescriptors) {
+      // A predecessor's set does not outlive an execve.
+      if (inherited === undefined || isOpen(fd)) descriptors.addInherited(fd, set, opaque);
+    }
     const environment: ChardevEnvironment = {
       loop,
       adopt,
@@ -91,6 +104,8 @@ export class VirtualMachine implements Disposable {
 
     const accelerator = openAccelerator(config.accelerators);
     const kvm = undo.use(accelerator.kvm);
+    const flags = cpuFlags(config.cpu);
+    checkCpuFlags(kvm, flags, tell);
     const incoming = config.incoming !== undefined || inherited !== undefined;
     const source = startUpSource(config);
     const ram = undo.use(createRam(config, config.machine, source, adopt));
@@ -112,10 +127,12 @@ export class VirtualMachine implements Disposable {
         {
           ...boardOptions(config.machine),
           cpus: config.topology.cpus,
-          cpuFlags: new Map(),
+          cpuFlags: flags.features,
           ...(serial?.kind === "chardev" ? { serial: chardevs.port(serial.id) } : {}),
-          rtcStart: Date.now() / 1000,
-          rtcClock: config.clock.clock === "vm" ? "vm" : "host",
+          rtcStart: rtcStart(config),
+          rtcClock: config.clock.clock,
+          ...(config.uuid === undefined ? {} : { uuid: uuidBytes(config.uuid) }),
+          firmware: firmwareOptions(config, config.machine),
           source,
           testDriven: accelerator.kind === "qtest",
           dirtyRingSize: accelerator.dirtyRingSize,
@@ -304,29 +321,20 @@ function createRam(
   });
 }
 
-function startUpSource({ boot, drives }: VirtualMachineConfig): StartUpSource {
+function startUpSource({ boot, drives, dataDirectories }: VirtualMachineConfig): StartUpSource {
+  const kernel = boot.kernel === undefined ? undefined : {
+    kernel: boot.kernel,
+    ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
+    commandLine: boot.append ?? "",
+  };
   if (boot.firmware !== undefined) {
-    return { kind: "firmware", image: readFirmware(boot.firmware) };
+    const image = readFirmware(findFirmware(boot.firmware, dataDirectories));
+    return { kind: "firmware", image, ...(kernel === undefined ? {} : { kernel }) };
   }
-  if (boot.kernel !== undefined) {
-    return {
-      kind: "kernel",
-      kernel: boot.kernel,
-      ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
-      commandLine: boot.append ?? "",
-    };
-  }
+  if (kernel !== undefined) return { kind: "kernel", ...kernel };
   const path = drives.map(({ node }) => node && imagePath(node)).find((found) => found);
   if (path !== undefined) return { kind: "disk", path };
   return { kind: "nothing" };
-}
-
-/** The 16 bytes of a UUID written with dashes. */
-function uuidBytes(text: string): Uint8Array {
-  return Uint8Array.from(
-    text.replaceAll("-", "").match(/../g) ?? [],
-    (digits) => parseInt(digits, 16),
-  );
 }
 
 /** The file or device at the bottom of a block node. */

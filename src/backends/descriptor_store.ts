@@ -2,7 +2,7 @@
  * Descriptors that monitors received for others to use: by name (getfd), and in sets (add-fd), whose
  * members /dev/fdset/N stands for where a path is expected.
  */
-import type { Descriptor, Fd } from "../native/descriptor.ts";
+import { asFd, Descriptor, type Fd, isOpen, setCloseOnExec } from "../native/descriptor.ts";
 import { OpenFlags, statusFlags } from "../native/file.ts";
 
 /** A descriptor that is not there, or a name that cannot be. */
@@ -72,6 +72,17 @@ export class DescriptorStore implements Disposable {
     members.push({ descriptor, opaque });
     this.#sets.set(chosen, members);
     return { id: chosen, fd: descriptor.fd };
+  }
+
+  /** Takes over the descriptor `fd` that this process inherited, for set `id` (-add-fd). */
+  addInherited(fd: number, id: number, opaque: string | undefined): void {
+    if (!isOpen(fd)) {
+      throw new DescriptorStoreError(
+        `-add-fd fd=${fd},set=${id}: fd is not valid or already in use`,
+      );
+    }
+    setCloseOnExec(asFd(fd), true);
+    this.addToSet(id, new Descriptor(fd), opaque);
   }
 
   /** Closes the member `fd` of set `id`, or all of the set. */

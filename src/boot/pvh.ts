@@ -43,11 +43,7 @@ export function loadPvh(memory: GuestMemory, boot: KernelBoot): InitialCpu {
   const kernelEnd = last === undefined ? 0 : last.address + last.memorySize;
   const initrd = boot.initrd && placeInitrd(boot.initrd, boot.memoryMap, kernelEnd, 0xffffffff);
 
-  for (const segment of segments) {
-    memory.write(segment.address, segment.bytes);
-    const end = segment.address + segment.bytes.length;
-    writeZeros(memory, end, segment.memorySize - segment.bytes.length);
-  }
+  for (const segment of segments) writeSegment(memory, segment);
   if (initrd !== undefined && boot.initrd !== undefined) {
     memory.write(initrd.address, boot.initrd.bytes);
   }
@@ -56,7 +52,15 @@ export function loadPvh(memory: GuestMemory, boot: KernelBoot): InitialCpu {
   return { mode: "protected", entry, ebx: startInfoAddress };
 }
 
-function findEntry(elf: ElfKernel): number | undefined {
+/** Puts a segment where it belongs. */
+export function writeSegment(memory: GuestMemory, segment: ElfSegment): void {
+  memory.write(segment.address, segment.bytes);
+  const end = segment.address + segment.bytes.length;
+  writeZeros(memory, end, segment.memorySize - segment.bytes.length);
+}
+
+/** The 32-bit entry point that a PVH kernel's note gives; `undefined` if there is no such note. */
+export function findEntry(elf: ElfKernel): number | undefined {
   const note = elf.notes.find((n) =>
     n.name === "Xen" && n.type === physicalEntryNote && n.description.length >= 4
   );

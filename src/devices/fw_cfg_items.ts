@@ -1,7 +1,7 @@
 /**
  * What the microvm board offers by fw_cfg, as QEMU 11.1 does: items that describe the machine, and a
- * Linux kernel for firmware to boot (qboot reads it by its keys; SeaBIOS needs QEMU's option ROM
- * `linuxboot_dma.bin`, too).
+ * Linux or PVH kernel for firmware to boot (qboot reads it by its keys; SeaBIOS needs QEMU's option
+ * ROMs `linuxboot_dma.bin` and `pvh.bin`, too).
  */
 import { buildDeviceTree, DEVICE_TREE_SIZE, type DeviceTreeConfiguration } from "./device_tree.ts";
 import { type FwCfg, FwCfgKey } from "./fw_cfg.ts";
@@ -134,6 +134,46 @@ export function addLinuxItems(fwCfg: FwCfg, items: LinuxItems): void {
   fwCfg.addU32(FwCfgKey.setupSize, setupSize);
   fwCfg.add(FwCfgKey.setupData, setup);
   fwCfg.addFile("etc/boot/kernel", kernel);
+}
+
+/** A PVH kernel whose segments are in RAM already, and what to give it. */
+export interface PvhItems {
+  /** The ELF file. */
+  kernel: Uint8Array;
+  entry: number;
+  /** Where its segments start and end. */
+  start: number;
+  end: number;
+  initrd?: Uint8Array | undefined;
+  commandLine: string;
+  /** Where RAM below 4 GiB ends. */
+  lowRamEnd: number;
+}
+
+/** How much of an ELF file firmware is shown to know its kind by. */
+const ELF_START_SIZE = 8192;
+
+/** Adds what firmware needs to start a PVH kernel. Throws RangeError if the initrd has no place. */
+export function addPvhItems(fwCfg: FwCfg, items: PvhItems): void {
+  const commandLine = new TextEncoder().encode(`${items.commandLine}\0`);
+  const start = new Uint8Array(ELF_START_SIZE);
+  start.set(items.kernel.subarray(0, ELF_START_SIZE));
+  fwCfg.addU32(FwCfgKey.kernelEntry, items.entry);
+  fwCfg.addU32(FwCfgKey.kernelAddress, items.start);
+  fwCfg.addU32(FwCfgKey.kernelSize, items.end - items.start);
+  fwCfg.addU32(FwCfgKey.commandLineSize, commandLine.length);
+  fwCfg.add(FwCfgKey.commandLineData, commandLine);
+  fwCfg.addU32(FwCfgKey.setupSize, start.length);
+  fwCfg.add(FwCfgKey.setupData, start);
+  if (items.initrd === undefined) return;
+  const highest = items.lowRamEnd - 1;
+  if (items.initrd.length >= highest - items.end) {
+    throw new RangeError(`the initrd has no place (${items.initrd.length} bytes)`);
+  }
+  const address = Math.floor((highest - items.initrd.length) / PAGE_SIZE) * PAGE_SIZE;
+  fwCfg.addU32(FwCfgKey.initrdAddress, address);
+  fwCfg.addU32(FwCfgKey.initrdSize, items.initrd.length);
+  fwCfg.add(FwCfgKey.initrdData, items.initrd);
 }
 
 /** The highest page-aligned place that the kernel and RAM allow. */

@@ -2,83 +2,8 @@
  * The guest's CPUID: what KVM supports on this host, with the topology of this machine. Leaves and
  * bits: Intel SDM volume 2 (CPUID), AMD APM volume 3 appendix E, Linux Documentation/virt/kvm/x86.
  */
+import { type CpuidFeature, cpuidFeature, describeFeature } from "./cpuid_features.ts";
 import type { CpuidEntry } from "./kvm.ts";
-
-/** A single flag of the CPUID, by QEMU's names for `-cpu`. */
-interface Feature {
-  readonly function: number;
-  readonly index: number;
-  readonly register: "eax" | "ebx" | "ecx" | "edx";
-  readonly bit: number;
-}
-
-function bits(
-  leaf: number,
-  register: Feature["register"],
-  names: Readonly<Record<string, number>>,
-  index = 0,
-): [string, Feature][] {
-  return Object.entries(names).map((
-    [name, bit],
-  ) => [name, { function: leaf, index, register, bit }]);
-}
-
-/** Flags that -cpu may turn on or off with +name, -name, name=on|off. */
-const features: ReadonlyMap<string, Feature> = new Map([
-  ...bits(1, "ecx", {
-    "pni": 0,
-    "pclmulqdq": 1,
-    "vmx": 5,
-    "ssse3": 9,
-    "fma": 12,
-    "cx16": 13,
-    "pcid": 17,
-    "sse4.1": 19,
-    "sse4.2": 20,
-    "x2apic": 21,
-    "movbe": 22,
-    "popcnt": 23,
-    "tsc-deadline": 24,
-    "aes": 25,
-    "xsave": 26,
-    "avx": 28,
-    "f16c": 29,
-    "rdrand": 30,
-    "hypervisor": 31,
-  }),
-  ...bits(1, "edx", { "tsc": 4, "pae": 6, "apic": 9, "sep": 11, "pge": 13, "mmx": 23, "sse2": 26 }),
-  ...bits(7, "ebx", {
-    "fsgsbase": 0,
-    "tsc-adjust": 1,
-    "bmi1": 3,
-    "avx2": 5,
-    "smep": 7,
-    "bmi2": 8,
-    "erms": 9,
-    "invpcid": 10,
-    "avx512f": 16,
-    "rdseed": 18,
-    "adx": 19,
-    "smap": 20,
-  }),
-  ...bits(7, "ecx", { "umip": 2, "pku": 3, "la57": 16, "rdpid": 22 }),
-  ...bits(0x80000001, "ecx", { "svm": 2, "abm": 5, "topoext": 22 }),
-  ...bits(0x80000001, "edx", { "nx": 20, "pdpe1gb": 26, "rdtscp": 27, "lm": 29 }),
-  ...bits(0x80000007, "edx", { "invtsc": 8 }),
-  ...bits(0x40000001, "eax", {
-    "kvmclock": 3,
-    "kvm-asyncpf": 4,
-    "kvm-steal-time": 5,
-    "kvm-pv-eoi": 6,
-    "kvm-poll-control": 12,
-    "kvm-asyncpf-int": 14,
-  }),
-]);
-
-/** True if `name` is a flag that {@linkcode guestCpuid} knows. */
-export function isCpuFeature(name: string): boolean {
-  return features.has(name);
-}
 
 /** What the CPUID of a guest depends on besides the host. */
 export interface CpuidOptions {
@@ -163,22 +88,66 @@ function topologyLevel(level: number, cores: number, idBits: number, apicId: num
   };
 }
 
-/** Turns a flag off, or on if the host supports it. */
+/** In leaf 0x80000001 an AMD processor repeats these bits of leaf 1's EDX. */
+const AMD_REPEATED = 0x0183f3ff;
+
+/** Turns a feature off, or on if the host supports it. */
 function setFeature(
   table: MutableEntry[],
   supported: readonly CpuidEntry[],
   name: string,
   on: boolean,
 ): void {
-  const feature = features.get(name);
-  if (!feature) throw new Error(`Property '.${name}' not found`);
-  const isLeaf = (entry: CpuidEntry) =>
-    entry.function === feature.function && entry.index === feature.index;
-  const entry = table.find(isLeaf);
-  const host = supported.find(isLeaf);
-  if (!entry) return;
+  for (const feature of cpuidFeature(name)) {
+    setBit(table, supported, feature, on);
+    const repeated = feature.function === 1 && feature.register === "edx" &&
+      (AMD_REPEATED & (1 << feature.bit)) !== 0 && isAmd(supported);
+    if (repeated) setBit(table, supported, { ...feature, function: 0x80000001 }, on);
+  }
+}
+
+function setBit(
+  table: MutableEntry[],
+  supported: readonly CpuidEntry[],
+  feature: CpuidFeature,
+  on: boolean,
+): void {
+  const entry = table.find((entry) => isLeafOf(feature, entry));
+  if (entry === undefined) return;
   const mask = (1 << feature.bit) >>> 0;
   const { register } = feature;
   if (!on) entry[register] = (entry[register] & ~mask) >>> 0;
-  else if (host && (host[register] & mask) !== 0) entry[register] = (entry[register] | mask) >>> 0;
+  else if (isSupported(supported, feature)) entry[register] = (entry[register] | mask) >>> 0;
+}
+
+function isLeafOf(feature: CpuidFeature, entry: CpuidEntry): boolean {
+  return entry.function === feature.function && entry.index === (feature.index ?? 0);
+}
+
+function isSupported(supported: readonly CpuidEntry[], feature: CpuidFeature): boolean {
+  const entry = supported.find((entry) => isLeafOf(feature, entry));
+  return entry !== undefined && (entry[feature.register] & (1 << feature.bit)) !== 0;
+}
+
+/** AMD's and Hygon's processors: "Auth" and "Hygo" in EBX of leaf 0. */
+function isAmd(supported: readonly CpuidEntry[]): boolean {
+  const vendor = supported.find((entry) => entry.function === 0)?.ebx;
+  return vendor === 0x68747541 || vendor === 0x6f677948;
+}
+
+/** The features that `flags` turn on although the host lacks them, in QEMU's words. */
+export function missingFeatures(
+  supported: readonly CpuidEntry[],
+  flags: ReadonlyMap<string, boolean>,
+): string[] {
+  return [...flags].flatMap(([name, on]) =>
+    cpuidFeature(name)
+      .filter((feature) => on && !isAddedByUs(name) && !isSupported(supported, feature))
+      .map((feature) => describeFeature(name, feature))
+  );
+}
+
+/** Features that guests get although they are none of the host's processor. */
+function isAddedByUs(name: string): boolean {
+  return name === "hypervisor" || name === "tsc-deadline" || name === "ht";
 }

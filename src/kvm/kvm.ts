@@ -38,12 +38,25 @@ export class Kvm implements Disposable {
         { cause },
       );
     }
-    const version = ioctlValue(this.#device.fd, Ioctl.getApiVersion, 0, "KVM_GET_API_VERSION");
-    if (version !== API_VERSION) {
+    try {
+      this.#checkVersion(path);
+    } catch (error) {
       this.#device[Symbol.dispose]();
-      throw new KvmUnavailableError(`KVM API version ${version} is not ${API_VERSION}`);
+      throw error;
     }
     this.runSize = ioctlValue(this.#device.fd, Ioctl.getVcpuMmapSize, 0, "KVM_GET_VCPU_MMAP_SIZE");
+  }
+
+  #checkVersion(path: string): void {
+    let version: number;
+    try {
+      version = ioctlValue(this.#device.fd, Ioctl.getApiVersion, 0, "KVM_GET_API_VERSION");
+    } catch (cause) {
+      throw new KvmUnavailableError(`'${path}' is not KVM: ${(cause as Error).message}`, { cause });
+    }
+    if (version !== API_VERSION) {
+      throw new KvmUnavailableError(`KVM API version ${version} is not ${API_VERSION}`);
+    }
   }
 
   /** The value of a {@linkcode Capability}: 0 means it is missing. */

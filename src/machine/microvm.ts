@@ -8,7 +8,7 @@
  *              0xfea00000 (IRQ 9), virtio-mmio transports from 0xfeb00000, 0x200 apart
  */
 import type { Fd } from "../native/descriptor.ts";
-import { type EventLoop, realTime } from "../native/event_loop.ts";
+import { type EventLoop, monotonicTime, realTime } from "../native/event_loop.ts";
 import type { CharacterBackend } from "../backends/character.ts";
 import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
 import { type AcpiConfiguration } from "../devices/acpi/tables.ts";
@@ -21,7 +21,6 @@ import {
   FW_CFG_PORT,
   FW_CFG_PORT_LENGTH,
   FwCfg,
-  FwCfgKey,
 } from "../devices/fw_cfg.ts";
 import {
   GED_EVENT_ADDRESS,
@@ -59,11 +58,14 @@ import { lowRamEnd } from "../boot/memory_map.ts";
 import { Bus } from "./bus.ts";
 import { MachineClock } from "./clock.ts";
 import { ClockSection } from "./clock_section.ts";
+import { addFirmwareItems, type FirmwareOptions } from "./firmware_items.ts";
 import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
 import type { RunState } from "./run_state.ts";
 import { acpiBlocks, type MachineRam, MemorySlots } from "./ram.ts";
 import {
   fillAcpiBlocks,
+  firmwareKernel,
+  type KernelSource,
   loadStartUp,
   type StartUpMachine,
   type StartUpSource,
@@ -95,10 +97,11 @@ export interface MicrovmOptions {
   readonly serial?: CharacterBackend;
   /** Seconds since 1970 that the RTC starts with. */
   readonly rtcStart: number;
-  /** What the RTC runs on: the host's clock or the virtual one. */
-  readonly rtcClock: "host" | "vm";
+  /** What the RTC runs on: the host's time of day, its monotonic clock, or the virtual one. */
+  readonly rtcClock: "host" | "rt" | "vm";
   /** The 16 bytes of -uuid. */
   readonly uuid?: Uint8Array;
+  readonly firmware: FirmwareOptions;
   /** A test drives the board (-accel qtest): no vCPU runs, and the test turns the clock on. */
   readonly testDriven: boolean;
   /** What the guest starts from, at first and after each reset. */
@@ -201,12 +204,11 @@ export class Microvm implements Disposable {
     const pit = options.pit ? new Pit(this.vm, clock) : undefined;
     const kvmClock = new KvmClock(this.vm, vcpus);
     this.fwCfg = new FwCfg(ram.memory);
-    fillFwCfg(this.fwCfg, ram, options);
     const ged = options.acpi
       ? new GenericEventDevice({ irq: line(GED_IRQ), ...request })
       : undefined;
-    const hostClock = options.rtc && options.rtcClock === "host"
-      ? new HostClock(clock, realTime)
+    const hostClock = options.rtc && options.rtcClock !== "vm"
+      ? new HostClock(clock, options.rtcClock === "host" ? realTime : monotonicTime)
       : undefined;
     const rtc = options.rtc
       ? createRtc(options, ram, line(RTC_IRQ), hostClock ?? clock)
@@ -236,6 +238,18 @@ export class Microvm implements Disposable {
     for (const part of [...cpus, ...apics]) part.rememberPowerOn();
     const slots = this.virtio.map(({ slot }) => slot);
     const acpi = options.acpi ? acpiConfiguration(options, slots) : undefined;
+    const source = announceVirtio(options, slots);
+    addFirmwareItems(
+      this.fwCfg,
+      {
+        cpus: options.cpus,
+        ramSize: ram.main.usedLength,
+        ...(options.uuid ? { uuid: options.uuid } : {}),
+        devices: deviceConfiguration(options, slots),
+      },
+      options.firmware,
+      firmwareKernel(source),
+    );
     const processor = cpuid.find((entry) => entry.function === 1);
     const startUp: StartUpMachine = {
       cpus: options.cpus,
@@ -244,7 +258,6 @@ export class Microvm implements Disposable {
       features: processor?.edx ?? 0,
     };
     if (acpi) addAcpiFiles(this.fwCfg, acpi, ram, runState === "prelaunch");
-    const source = announceVirtio(options, slots);
     const bootCpu: Resettable = {
       reset: () => cpus[0]?.start(loadStartUp(source, startUp, ram)),
     };
@@ -418,9 +431,15 @@ function announceVirtio(
   { source, acpi, virtio }: MicrovmOptions,
   slots: readonly VirtioSlot[],
 ): StartUpSource {
-  if (source.kind !== "kernel" || acpi || !virtio.announceOnCommandLine) return source;
+  if (acpi || !virtio.announceOnCommandLine) return source;
   const transports = slots.map(({ address, gsi }) => ({ address, irq: gsi }));
-  return { ...source, commandLine: appendVirtioMmio(source.commandLine, transports) };
+  const announce = <Source extends KernelSource>(kernel: Source): Source => ({
+    ...kernel,
+    commandLine: appendVirtioMmio(kernel.commandLine, transports),
+  });
+  if (source.kind === "kernel") return announce(source);
+  if (source.kind !== "firmware" || source.kernel === undefined) return source;
+  return { ...source, kernel: announce(source.kernel) };
 }
 
 function createRtc(
@@ -432,20 +451,12 @@ function createRtc(
   const rtc = new Rtc({
     irq,
     clock,
-    clockSurvivesMigration: true,
+    clockSurvivesMigration: options.rtcClock !== "rt",
     startTime: options.rtcStart,
   });
   const size = ram.main.usedLength;
   setCmosMemorySize(rtc, Math.min(size, lowRamEnd), Math.max(0, size - lowRamEnd));
   return rtc;
-}
-
-function fillFwCfg(fwCfg: FwCfg, ram: MachineRam, options: MicrovmOptions): void {
-  fwCfg.addU16(FwCfgKey.cpuCount, options.cpus);
-  fwCfg.addU16(FwCfgKey.maximumCpus, options.cpus);
-  fwCfg.addU64(FwCfgKey.ramSize, BigInt(ram.main.usedLength));
-  fwCfg.addU32(FwCfgKey.irq0Override, 1);
-  if (options.uuid) fwCfg.add(FwCfgKey.uuid, options.uuid);
 }
 
 function acpiConfiguration(
@@ -455,6 +466,13 @@ function acpiConfiguration(
   return {
     cpus: options.cpus,
     maximumCpus: options.cpus,
+    ...deviceConfiguration(options, virtioMmio),
+  };
+}
+
+/** The devices that ACPI tables and the device tree describe. */
+function deviceConfiguration(options: MicrovmOptions, virtioMmio: readonly VirtioSlot[]) {
+  return {
     serial: options.serial ? { port: SERIAL_PORT, irq: SERIAL_IRQ } : undefined,
     rtc: options.rtc,
     secondIoapic: options.ioapic2

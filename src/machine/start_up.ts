@@ -5,28 +5,38 @@
  */
 import type { BootFile, InitialCpu } from "../boot/boot.ts";
 import { loadBootSector } from "../boot/boot_sector.ts";
+import { isElf, parseElf } from "../boot/elf.ts";
 import { layOutFirmware, resetOnlyFirmware } from "../boot/firmware.ts";
 import { loadKernel } from "../boot/kernel.ts";
-import { lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
+import { isRam, lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
 import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
+import { writeSegment } from "../boot/pvh.ts";
 import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
 import { openFile, OpenFlags, read, readFile } from "../native/file.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
+import type { FirmwareKernel } from "./firmware_items.ts";
 import { acpiBlocks, type MachineRam } from "./ram.ts";
 
 const SECTOR_SIZE = 512;
 /** Where guests look for the RSDP: in the BIOS area. */
 const RSDP_ADDRESS = 0xe0000;
 
+/** -kernel, -initrd and -append. */
+export interface KernelSource {
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly commandLine: string;
+}
+
 /** What the guest starts from, by the command line. */
 export type StartUpSource =
-  | { readonly kind: "firmware"; readonly image: BootFile }
   | {
-    readonly kind: "kernel";
-    readonly kernel: string;
-    readonly initrd?: string;
-    readonly commandLine: string;
+    readonly kind: "firmware";
+    readonly image: BootFile;
+    /** What the firmware finds by fw_cfg. */
+    readonly kernel?: KernelSource;
   }
+  | { readonly kind: "kernel" } & KernelSource
   | { readonly kind: "disk"; readonly path: string }
   | { readonly kind: "nothing" };
 
@@ -57,6 +67,8 @@ export function loadStartUp(
   switch (source.kind) {
     case "firmware":
       firmware.set(source.image.bytes);
+      // Firmware starts an ELF kernel where it is, and copies a bzImage itself.
+      if (source.kernel !== undefined) loadIfElf(source.kernel.kernel, ram);
       return { mode: "reset vector" };
     case "kernel":
       firmware.set(resetOnlyFirmware(firmware.length));
@@ -69,6 +81,30 @@ export function loadStartUp(
       firmware.set(haltStub, firmware.length - haltStub.length);
       return { mode: "reset vector" };
   }
+}
+
+/** What firmware is to start, read for fw_cfg. */
+export function firmwareKernel(source: StartUpSource): FirmwareKernel | undefined {
+  if (source.kind !== "firmware" || source.kernel === undefined) return undefined;
+  const { kernel, initrd, commandLine } = source.kernel;
+  const file = (name: string) => ({ name, bytes: readFile(name) });
+  return {
+    kernel: file(kernel),
+    ...(initrd === undefined ? {} : { initrd: file(initrd) }),
+    commandLine,
+  };
+}
+
+function loadIfElf(kernel: string, ram: MachineRam): void {
+  const file = { name: kernel, bytes: readFile(kernel) };
+  if (!isElf(file.bytes)) return;
+  const { segments } = parseElf(file);
+  const map = microvmMemoryMap(ram.main.usedLength);
+  for (const { address, memorySize } of segments) {
+    if (isRam(map, address, memorySize)) continue;
+    throw new Error(`could not load kernel '${kernel}': it does not fit into the guest's RAM`);
+  }
+  for (const segment of segments) writeSegment(ram.memory, segment);
 }
 
 /** At the reset vector: cli; hlt; jmp to the hlt. */

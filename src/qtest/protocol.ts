@@ -158,7 +158,7 @@ class Words {
   #integer(index: number): bigint {
     const word = this.text(index);
     const [, sign, hexadecimal, octal, decimal] =
-      /^([+-]?)(?:0[xX]([0-9a-fA-F]{1,16})|0([0-7]{1,22})|([0-9]{1,20}))$/.exec(word) ?? [];
+      /^([+-]?)(?:0[xX]([0-9a-fA-F]{1,16})|0([0-7]{1,22})|(0|[1-9][0-9]{0,19}))$/.exec(word) ?? [];
     const magnitude = hexadecimal !== undefined
       ? BigInt(`0x${hexadecimal}`)
       : octal !== undefined

@@ -3,6 +3,7 @@ import { FwCfg } from "../../../src/devices/fw_cfg.ts";
 import {
   addBoardItems,
   addLinuxItems,
+  addPvhItems,
   type BoardItems,
 } from "../../../src/devices/fw_cfg_items.ts";
 import { secondIoapic, serial } from "./reference.ts";
@@ -143,5 +144,45 @@ Deno.test("a file that firmware could not boot is refused", () => {
     () => add(bzImage(0x20f, 0, 0x7fffffff), new Uint8Array(0x10000)),
     RangeError,
     "the initrd is too large",
+  );
+});
+
+Deno.test("a PVH kernel's items are those of QEMU with -m 64", () => {
+  const fwCfg = new FwCfg(new BytesMemory(0));
+  const kernel = new Uint8Array(9000).fill(0xee);
+  addPvhItems(fwCfg, {
+    kernel,
+    entry: 0x100000,
+    start: 0x100000,
+    end: 0x11feb0,
+    initrd: new Uint8Array(1259).fill(0xdd),
+    commandLine: "hello world",
+    lowRamEnd: 0x4000000,
+  });
+  assertEquals(item(fwCfg, 0x07, 4), "00001000");
+  assertEquals(item(fwCfg, 0x08, 4), "b0fe0100");
+  assertEquals(item(fwCfg, 0x10, 4), "00001000");
+  assertEquals(item(fwCfg, 0x0a, 4), "00f0ff03");
+  assertEquals(item(fwCfg, 0x0b, 4), "eb040000");
+  assertEquals(item(fwCfg, 0x12, 2), "dddd");
+  assertEquals(item(fwCfg, 0x14, 4), "0c000000");
+  assertEquals(item(fwCfg, 0x15, 12), hex(new TextEncoder().encode("hello world\0")));
+  assertEquals(item(fwCfg, 0x17, 4), "00200000");
+  assertEquals(item(fwCfg, 0x18, 3), "eeeeee");
+});
+
+Deno.test("an initrd that does not fit beside a PVH kernel is refused", () => {
+  const fwCfg = new FwCfg(new BytesMemory(0));
+  const items = { kernel: new Uint8Array(64), entry: 0x100000, start: 0x100000, end: 0x200000 };
+  assertThrows(
+    () =>
+      addPvhItems(fwCfg, {
+        ...items,
+        initrd: new Uint8Array(0x100000),
+        commandLine: "",
+        lowRamEnd: 0x280000,
+      }),
+    RangeError,
+    "the initrd has no place",
   );
 });
