@@ -12,6 +12,7 @@
  */
 import type { ChannelAddress } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
+import { IncomingFile } from "../channel/file.ts";
 import {
   type IncomingChannels,
   listenForMigration,
@@ -23,13 +24,15 @@ import type { CapabilitySet } from "./capabilities.ts";
 import { ReceivedDevices } from "./device_state.ts";
 import { loadFailure, MigrationError } from "./errors.ts";
 import type { MigrationInformation } from "./information.ts";
+import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
 import { RamReceiver } from "./ram/receiver.ts";
 import { ReturnPathWriter } from "./return_path.ts";
-import { streamConfiguration } from "./source.ts";
+import { guestAddressOf, streamConfiguration } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
 import { checkConfiguration } from "./stream/configuration.ts";
 import type { Command } from "./stream/commands.ts";
+import type { RamBlockEntry } from "./stream/ram_records.ts";
 import { StreamErrno, StreamError } from "./stream/errors.ts";
 import { StreamReader } from "./stream/stream_reader.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
@@ -220,6 +223,7 @@ class IncomingSession implements Disposable {
             break;
           case "ram":
             await this.#ram.apply(item.record, this.#reader.bytes);
+            if (item.record.kind === "blocks") await this.#blocksListed(item.record.blocks);
             break;
           case "device":
             this.#devices.add(item.section.idstr, item.section.instanceId, item.state);
@@ -271,6 +275,34 @@ class IncomingSession implements Disposable {
   async #confirm(): Promise<void> {
     this.#confirmed = true;
     await this.#returnPath?.shut(true);
+  }
+
+  /** The list of blocks fits the machine: what else follows from it. */
+  async #blocksListed(entries: readonly RamBlockEntry[]): Promise<void> {
+    const sources: MappedRamSource[] = [];
+    for (const { name, length, guestAddress, mapped } of entries) {
+      const block = this.#target.blocks.find((candidate) => candidate.name === name);
+      if (block === undefined) continue;
+      const address = guestAddressOf(block, this.#target);
+      if (guestAddress !== undefined && block.backing.kind === "path" && guestAddress !== address) {
+        throw new MigrationError(
+          `Mismatched GPAs for block ${name} ${guestAddress}!= ${address}`,
+        );
+      }
+      if (mapped !== undefined) sources.push({ block, length, place: mapped });
+    }
+    if (sources.length === 0) return;
+    if (!(this.#channel instanceof IncomingFile)) {
+      throw new MigrationError("Migration requires seekable transport (e.g. file)");
+    }
+    const parameters = this.#plan.parameters();
+    const multifd = this.#plan.capabilities().has("multifd");
+    await loadMappedRam({
+      file: this.#channel,
+      sources,
+      channels: multifd ? parameters["multifd-channels"] : 1,
+      directIo: multifd && parameters["direct-io"],
+    });
   }
 
   async #readMore(): Promise<void> {

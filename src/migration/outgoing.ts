@@ -25,8 +25,7 @@ import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
 import type { MigrationMode, MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
-import { InPlaceSender } from "./ram/in_place.ts";
-import { PageStreamSender } from "./ram/page_stream.ts";
+import { createRamSender } from "./ram_sender.ts";
 import type { RamSender } from "./ram/sender.ts";
 import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
@@ -186,7 +185,20 @@ export class OutgoingMigration {
     const { mode, capabilities, stream } = this.#plan;
     const writer = new StreamWriter(channel.position);
     const flush = () => channel.write(writer.take());
-    await using ram = this.#ramSender(writer, flush);
+    using throttle = capabilities.has("auto-converge") ? source.createThrottle() : undefined;
+    await using ram = createRamSender({
+      mode,
+      capabilities,
+      parameters: this.#plan.parameters,
+      source,
+      channel,
+      writer,
+      flush,
+      throttle,
+      signal,
+      // What is dirty is looked at once more when the guest has stopped; that is no pass.
+      passBegan: (pass) => this.#status === "active" && this.#surroundings.passBegan(pass),
+    });
     this.#ram = ram;
 
     writer.begin(streamConfiguration(source, capabilities));
@@ -218,18 +230,6 @@ export class OutgoingMigration {
     this.#checkCancelled();
     signal.removeEventListener("abort", cancelChannel);
     if (returnPath) await this.#handOver(returnPath, channel, writer);
-  }
-
-  #ramSender(writer: StreamWriter, flush: () => Promise<void>): RamSender {
-    const { source } = this.#surroundings;
-    switch (this.#plan.mode) {
-      case "cpr-exec":
-      case "cpr-transfer":
-        return new InPlaceSender(writer, source.blocks, this.#surroundings.passBegan);
-      case "normal":
-      case "cpr-reboot":
-        return new PageStreamSender(writer, source.blocks, flush);
-    }
   }
 
   #openReturnPath(channel: OutgoingChannel, writer: StreamWriter): ReturnPathReader | undefined {

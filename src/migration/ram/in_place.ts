@@ -1,31 +1,28 @@
 /** RAM that stays where it is (cpr-exec, cpr-transfer): the stream lists the blocks, without pages. */
-import type { RamBlock } from "../../memory/ram_block.ts";
 import { RAM_SECTION_ID } from "../device_state.ts";
 import type { StreamWriter } from "../stream/stream_writer.ts";
-import { emptyRamStatistics, type RamSender } from "./sender.ts";
+import { blockListing, emptyRamStatistics, type RamListing, type RamSender } from "./sender.ts";
 
 /** Lists blocks only. */
 export class InPlaceSender implements RamSender {
   readonly statistics = emptyRamStatistics();
   readonly #writer: StreamWriter;
-  readonly #blocks: readonly RamBlock[];
+  readonly #listings: readonly RamListing[];
   readonly #passBegan: (pass: number) => void;
 
   constructor(
     writer: StreamWriter,
-    blocks: readonly RamBlock[],
+    listings: readonly RamListing[],
     passBegan: (pass: number) => void,
   ) {
     this.#writer = writer;
-    this.#blocks = blocks;
+    this.#listings = listings;
     this.#passBegan = passBegan;
   }
 
   begin(): Promise<void> {
     this.#writer.beginRam("start", RAM_SECTION_ID);
-    this.#writer.ram.blocks(
-      this.#blocks.map(({ name, usedLength }) => ({ name, length: usedLength })),
-    );
+    this.#writer.ram.blocks(this.#listings.map(blockListing));
     this.#writer.endRam(RAM_SECTION_ID);
     return Promise.resolve();
   }
