@@ -1,15 +1,21 @@
 #!/bin/sh
 # Compiles molt into one file with the C library inside. Usage: scripts/compile.sh [OUTPUT]
 # (default dist/molt). COMPILE_DENO names another deno to compile with; see compile_kit.sh.
+#
+# The modules are bundled first: a live update waits for the program's start, and hundreds of modules
+# take several times as long to load as a few.
 set -eu
 cd "$(dirname "$0")/.."
 output=${1:-dist/molt}
+deno=${COMPILE_DENO:-deno}
 sh ffi/build.sh
-mkdir -p "$(dirname "$output")"
+rm -rf build/bundle
+mkdir -p build/bundle "$(dirname "$output")"
+"$deno" bundle --quiet --platform deno --code-splitting --outdir build/bundle main.ts
+cp build/libmolt.so build/bundle/
 commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 if [ -n "$(git status --porcelain 2>/dev/null)" ]; then commit=$commit+; fi
-echo "$commit" > build/build-id
+echo "$commit" > build/bundle/build-id
 # The one permission: everything molt does to the host goes through its C library. See docs/binary.md.
-"${COMPILE_DENO:-deno}" compile --quiet --no-check --allow-ffi --include build/libmolt.so \
-  --include build/build-id \
-  --output "$output" main.ts
+"$deno" compile --quiet --no-check --allow-ffi --include build/bundle --output "$output" \
+  build/bundle/main.js

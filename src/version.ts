@@ -9,5 +9,5 @@ export const version = "0.1.0";
  */
 export function build(): string {
   if (!Deno.build.standalone) return "source";
-  return Deno.readTextFileSync(`${import.meta.dirname}/../build/build-id`).trim();
+  return Deno.readTextFileSync(`${import.meta.dirname}/build-id`).trim();
 }

@@ -50,27 +50,15 @@ function openEmbedded(path: string): Library {
   }
 }
 
-/** Where the library lies: beside a bundle, or in the build folder of the sources. */
-const candidates = ["libmolt.so", "../../build/libmolt.so"];
-
+/** A compiled program has the library beside its code, the sources have it in the build folder. */
 function open(): Library {
-  const load = Deno.build.standalone ? openEmbedded : openFile;
-  const errors: unknown[] = [];
-  for (const candidate of candidates) {
-    try {
-      return load(`${import.meta.dirname}/${candidate}`);
-    } catch (error) {
-      errors.push(error);
-    }
+  const { dirname } = import.meta;
+  if (Deno.build.standalone) return openEmbedded(`${dirname}/libmolt.so`);
+  try {
+    return Deno.dlopen(`${dirname}/../../build/libmolt.so`, symbols);
+  } catch (cause) {
+    throw new Error("Could not load the C library; build it with 'deno task build:ffi'", { cause });
   }
-  throw new AggregateError(
-    errors,
-    "Could not load the C library; build it with 'deno task build:ffi'",
-  );
-}
-
-function openFile(path: string): Library {
-  return Deno.dlopen(path, symbols);
 }
 
 /** Compares the C compiler's structure layouts with those written down in TypeScript. */
