@@ -267,7 +267,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     this.host.configurationChanged();
   }
 
-  saveOwn(): VirtioBlkRequest[] {
+  saveOwn(): VirtioBlkState["device"] {
     const multiqueue = this.#properties.queues > 1;
     return this.host.queues.flatMap(({ index }) =>
       this.#native.keptRequests(index).map(({ head, out, in: written }): VirtioBlkRequest => ({
@@ -282,7 +282,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     );
   }
 
-  override checkOwn(requests: readonly VirtioBlkRequest[]): void {
+  override checkOwn(requests: VirtioBlkState["device"]): void {
     for (const { queue = 0, element } of requests) {
       if (queue >= this.#properties.queues) {
         throw new DeviceStateError(`a request of queue ${queue}, of ${this.#properties.queues}`);
@@ -293,7 +293,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     }
   }
 
-  loadOwn(requests: readonly VirtioBlkRequest[]): void {
+  loadOwn(requests: VirtioBlkState["device"]): void {
     for (const { queue = 0, element } of requests) {
       this.#native.keepRequest(queue, {
         head: element.index,

@@ -129,6 +129,7 @@ export class VirtioMmio<Own>
   #started = false;
   #broken = false;
   #running = false;
+  #disposed = false;
 
   constructor(device: VirtioDevice<Own>, options: VirtioMmioOptions) {
     this.device = device;
@@ -262,6 +263,8 @@ export class VirtioMmio<Own>
   }
 
   [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.#stopQueues();
     for (const queue of this.queues) this.#unroute(queue);
     this.device[Symbol.dispose]();
