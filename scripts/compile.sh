@@ -1,13 +1,14 @@
 #!/bin/sh
 # Compiles molt into one file with the C library inside. Usage: scripts/compile.sh [OUTPUT]
-# (default dist/molt). COMPILE_DENO names another deno to compile with; see compile_kit.sh.
+# (default dist/molt). DENO names the deno to use, COMPILE_DENO another one for the last step: see
+# compile_kit.sh.
 #
 # The modules are bundled first: a live update waits for the program's start, and hundreds of modules
 # take several times as long to load as a few.
 set -eu
 cd "$(dirname "$0")/.."
 output=${1:-dist/molt}
-deno=${COMPILE_DENO:-deno}
+deno=${DENO:-deno}
 sh ffi/build.sh
 rm -rf build/bundle
 mkdir -p build/bundle "$(dirname "$output")"
@@ -17,5 +18,5 @@ commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 if [ -n "$(git status --porcelain 2>/dev/null)" ]; then commit=$commit+; fi
 echo "$commit" > build/bundle/build-id
 # The one permission: everything molt does to the host goes through its C library. See docs/binary.md.
-"$deno" compile --quiet --no-check --allow-ffi --include build/bundle --output "$output" \
+"${COMPILE_DENO:-$deno}" compile --quiet --no-check --allow-ffi --include build/bundle --output "$output" \
   build/bundle/main.js

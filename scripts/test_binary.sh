@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 eval "$(sh scripts/compile_kit.sh)"
-deno=${1:-deno}
-"$deno" test -A --quiet test/binary
+export DENO="${1:-deno}"
+"$DENO" test -A --quiet test/binary
