@@ -34,7 +34,9 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   if (process.pidFile !== undefined) resources.use(createPidFile(process.pidFile));
   const loop = new EventLoop();
   const served = loop.run();
-  using vm = await VirtualMachine.create(config, loop, inherited, timeline);
+  using vm = config.machine.type === "none"
+    ? await (await import("./src/empty_machine.ts")).EmptyMachine.create(config, loop)
+    : await VirtualMachine.create(config, loop, inherited, timeline);
   inherited?.[Symbol.dispose]();
   resources.use(onEndSignals(() => vm.end("host-signal")));
   if (readiness !== undefined) finishDaemon(readiness);

@@ -27,11 +27,15 @@ type Inspection = Pick<
 >;
 
 /** The read-only subjects of a {@linkcode MonitorContext}. */
-export function inspect(board: Microvm, config: VirtualMachineConfig): Inspection {
+export function inspect(
+  board: Microvm,
+  config: VirtualMachineConfig,
+  accelerator: "kvm" | "qtest",
+): Inspection {
   const cpus = cpuControl(board, config);
   const backends = memoryBackends(board, config);
   return {
-    capabilities,
+    capabilities: capabilities(accelerator),
     cpus,
     memory: memoryControl(board, backends),
     block: { devices: () => [], nodes: () => [] },
@@ -40,16 +44,48 @@ export function inspect(board: Microvm, config: VirtualMachineConfig): Inspectio
   };
 }
 
-const capabilities: Capabilities = {
-  accelerators: { enabled: "kvm", present: ["kvm"] },
-  machineTypes: [{
-    name: "microvm",
-    maximumCpus: MICROVM_CPU_LIMIT,
-    defaultCpuType: "host-x86_64-cpu",
-    defaultRamId: DEFAULT_RAM_NAME,
-  }],
-  isDeviceModel: isDeviceDriver,
-};
+/** The same of a machine without CPUs, memory and devices. */
+export function inspectNothing(accelerator: "kvm" | "qtest"): Inspection {
+  const objects = new ObjectTree();
+  objects.add("/machine", { type: "none-machine" });
+  return {
+    capabilities: capabilities(accelerator),
+    cpus: {
+      list: () => [],
+      registers: (index) => {
+        throw new RangeError(`there is no vCPU ${index}`);
+      },
+    },
+    memory: {
+      backends: () => [],
+      ramBlocks: () => [],
+      addressSpaces: () => [{ name: "I/O", regions: [] }, { name: "memory", regions: [] }],
+      size: 0,
+      readPhysical: () => undefined,
+      translate: () => undefined,
+    },
+    block: { devices: () => [], nodes: () => [] },
+    iothreads: [],
+    objects,
+  };
+}
+
+function capabilities(accelerator: "kvm" | "qtest"): Capabilities {
+  return {
+    accelerators: { enabled: accelerator, present: ["kvm", "qtest"] },
+    machineTypes: [
+      { name: "none", maximumCpus: 1, acpi: false, defaultRamId: "ram" },
+      {
+        name: "microvm",
+        maximumCpus: MICROVM_CPU_LIMIT,
+        acpi: true,
+        defaultCpuType: "host-x86_64-cpu",
+        defaultRamId: DEFAULT_RAM_NAME,
+      },
+    ],
+    isDeviceModel: isDeviceDriver,
+  };
+}
 
 function vcpuOf(board: Microvm, index: number): Vcpu {
   const vcpu = board.machine.vcpus[index];

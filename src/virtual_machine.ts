@@ -219,7 +219,7 @@ export class VirtualMachine implements Disposable {
         uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
         package: `molt ${version}`,
       },
-      ...inspect(board, config),
+      ...inspect(board, config, accelerator.kind),
       chardevs,
       descriptors,
       update: {

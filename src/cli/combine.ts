@@ -59,6 +59,10 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
     cpu: accelerator.cpu(globals),
     objects: allObjects,
     ...characterParts,
+    monitors: [
+      ...characterParts.monitors,
+      ...allObjects.filter((object) => object.type === "monitor"),
+    ],
     drives: images.drives,
     blockNodes: images.blockNodes,
     ...networks,

@@ -400,6 +400,7 @@ export interface VirtualMachineConfig {
   readonly chardevs: readonly ChardevOptions[];
   /** By port number. The board has one port; devices of further ones are connected to nothing. */
   readonly serialPorts: readonly CharacterConnection[];
+  /** Those of -object too. */
   readonly monitors: readonly MonitorConfig[];
 
   readonly drives: readonly DriveConfig[];

@@ -208,7 +208,10 @@ export interface IothreadInfo {
 export interface MachineTypeInfo {
   readonly name: string;
   readonly maximumCpus: number;
-  readonly defaultCpuType: string;
+  /** It can have ACPI tables. */
+  readonly acpi: boolean;
+  /** Absent if it has no CPU. */
+  readonly defaultCpuType?: string;
   readonly defaultRamId: string;
 }
 

@@ -81,9 +81,9 @@ export const machineCommands = [
         "hotpluggable-cpus": false,
         "numa-mem-supported": false,
         deprecated: false,
-        "default-cpu-type": type.defaultCpuType,
         "default-ram-id": type.defaultRamId,
-        acpi: true,
+        acpi: type.acpi,
+        ...(type.defaultCpuType === undefined ? {} : { "default-cpu-type": type.defaultCpuType }),
       })),
   }),
   defineCommand({

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
 import type { JsonValue } from "../qmp/json_value.ts";
+import { listTypes } from "../object_types.ts";
 import { anyValue, struct } from "../types.ts";
 
 export const objectCommands = [
@@ -40,6 +41,17 @@ export const objectCommands = [
           return { name, type, value };
         }),
       })),
+  }),
+  defineCommand({
+    name: "qom-list-types",
+    arguments: struct({ implements: z.string().optional(), abstract: z.boolean().optional() }),
+    returns: z.array(struct({
+      name: z.string(),
+      abstract: z.boolean().optional(),
+      parent: z.string().optional(),
+    })),
+    run: (_, { implements: name, abstract = false }) =>
+      listTypes(name, abstract).map((type) => ({ ...type })),
   }),
   defineCommand({
     name: "device_add",

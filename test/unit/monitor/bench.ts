@@ -173,6 +173,7 @@ export class MonitorBench extends Bench {
       capabilities: {
         accelerators: { enabled: "kvm", present: ["kvm"] },
         machineTypes: [{
+          acpi: true,
           name: "microvm",
           maximumCpus: 8,
           defaultCpuType: "host-x86_64-cpu",

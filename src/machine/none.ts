@@ -1,0 +1,43 @@
+/** The board of `-machine none`: no CPU, no memory, no devices. It runs and stops all the same. */
+import type { EventLoop } from "../native/event_loop.ts";
+import { Bus } from "./bus.ts";
+import { MachineClock } from "./clock.ts";
+import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
+
+/** The empty board. */
+export class NoBoard implements Disposable {
+  readonly machine: Machine;
+  readonly ports = new Bus("ones");
+  readonly memory = new Bus("zeros");
+
+  /** `testDriven`: a test turns the clock on (-accel qtest). */
+  constructor(
+    loop: EventLoop,
+    testDriven: boolean,
+    policy: EndPolicy,
+    emit: (event: MachineEvent) => void,
+  ) {
+    this.machine = new Machine(
+      {
+        loop,
+        vcpus: [],
+        execute: false,
+        buses: { ports: this.ports, memory: this.memory },
+        clock: new MachineClock(loop, testDriven ? "test" : "host"),
+        listeners: [],
+        resettables: [],
+        powerButton: () => {},
+        endOfInterrupt: () => {},
+        collectDirtyRings: () => {},
+        runStateEntered: () => {},
+      },
+      policy,
+      "prelaunch",
+      emit,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.machine.clock[Symbol.dispose]();
+  }
+}
