@@ -6,6 +6,7 @@ import { createEvent, setNonBlocking } from "./file.ts";
 import { Mapping } from "./mapping.ts";
 
 const POLLIN = 1;
+const POLLOUT = 4;
 /** Offset of struct molt_channel's `offset`. */
 const OFFSET = 8;
 /** Up to this much is written from the isolate if there is room; a thread takes over beyond. */
@@ -149,6 +150,20 @@ export class ChannelDescriptor implements Disposable {
       undefined,
       "Unable to wait",
     );
+  }
+
+  /** Waits until there is room to write, or the other side has gone. */
+  async writable(): Promise<void> {
+    await this.use(
+      (channel) => native.molt_channel_wait(channel, POLLOUT),
+      undefined,
+      "Unable to wait",
+    );
+  }
+
+  /** Waits until the other side has closed the connection altogether. */
+  async hungUp(): Promise<void> {
+    await this.use((channel) => native.molt_channel_wait(channel, 0), undefined, "Unable to wait");
   }
 
   /** Makes operations under way, and all later ones, fail with ChannelCancelled. */
