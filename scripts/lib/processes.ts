@@ -1,0 +1,140 @@
+/** Processes: the one behind a monitor, and programs that are to go on without the script. */
+import { type QmpClient, QmpError } from "../../src/qmp_client/mod.ts";
+
+/** A process that runs a machine. */
+export interface MachineProcess {
+  readonly pid: number;
+  /** Program and arguments, as it was started. */
+  readonly command: readonly string[];
+  /** Its current directory: what relative paths in its arguments are relative to. */
+  readonly directory: string;
+}
+
+/** Finds the process behind a monitor on this host: a vCPU's thread leads to it. */
+export async function processOf(machine: QmpClient): Promise<MachineProcess> {
+  const [cpu] = await machine.execute("query-cpus-fast");
+  const thread = cpu?.["thread-id"];
+  try {
+    const status = await Deno.readTextFile(`/proc/${thread}/status`);
+    const pid = Number(status.match(/^Tgid:\s*(\d+)$/m)?.[1]);
+    const commandLine = await Deno.readTextFile(`/proc/${pid}/cmdline`);
+    return {
+      pid,
+      command: commandLine.split("\0").slice(0, -1),
+      directory: await Deno.readLink(`/proc/${pid}/cwd`),
+    };
+  } catch (cause) {
+    throw new QmpError(
+      `cannot see the machine's process (thread ${thread}): is it another user's or another host's? ` +
+        "Give the successor's command after --",
+      { cause },
+    );
+  }
+}
+
+/** What runs a machine, with its version. */
+export function nameOf(machine: QmpClient): string {
+  const { qemu, package: name } = machine.greeting.version;
+  if (name.startsWith("molt")) return name;
+  return `QEMU ${qemu.major}.${qemu.minor}.${qemu.micro}${name === "" ? "" : ` (${name})`}`;
+}
+
+/** Why waiting for a process ended. */
+export class ProcessGoneError extends Error {
+  override readonly name = "ProcessGoneError";
+}
+
+/**
+ * Waits for something that a process is to do. The action is aborted when the process has ended or
+ * `limit` milliseconds are over; then ProcessGoneError is thrown.
+ */
+export async function whileAlive<T>(
+  pid: number,
+  limit: number,
+  action: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const gone = new AbortController();
+  const timer = setInterval(() => {
+    if (!isAlive(pid)) gone.abort(new ProcessGoneError(`process ${pid} has ended`));
+  }, 100);
+  const timeout = setTimeout(() => {
+    gone.abort(new ProcessGoneError(`process ${pid} does not answer for ${limit / 1000} s`));
+  }, limit);
+  try {
+    return await action(gone.signal);
+  } catch (error) {
+    if (gone.signal.aborted) throw gone.signal.reason;
+    throw error;
+  } finally {
+    clearInterval(timer);
+    clearTimeout(timeout);
+  }
+}
+
+/** Whether a process is there. */
+export function isAlive(pid: number): boolean {
+  try {
+    // A zombie has ended, whatever its parent thinks.
+    return !/^State:\s*[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * A program in a session of its own, which outlives the script and its terminal. What it prints goes to
+ * the end of a log file.
+ */
+export class DetachedProgram {
+  readonly command: readonly string[];
+  readonly log: string;
+  readonly pid: number;
+
+  constructor(
+    command: readonly string[],
+    { directory, log }: { readonly directory: string; readonly log: string },
+  ) {
+    this.command = command;
+    this.log = log;
+    // By exec the process's number stays the program's.
+    const redirect = 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1';
+    const child = new Deno.Command("setsid", {
+      args: ["sh", "-c", redirect, "sh", log, ...command],
+      cwd: directory,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    child.unref();
+    this.pid = child.pid;
+  }
+
+  /** Waits for something that the program is to do; fails with its last words if it ends instead. */
+  async waitFor<T>(limit: number, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    try {
+      return await whileAlive(this.pid, limit, action);
+    } catch (cause) {
+      if (!(cause instanceof ProcessGoneError)) throw cause;
+      const words = (await Deno.readTextFile(this.log)).trim().split("\n").slice(-5).join("\n");
+      const text = words === "" ? cause.message : `${cause.message}, having said:\n${words}`;
+      throw new Error(`the successor fails: ${text}`, { cause });
+    }
+  }
+
+  /** Ends it, and waits for that. */
+  async kill(): Promise<void> {
+    while (isAlive(this.pid)) {
+      Deno.kill(this.pid, "SIGKILL");
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
+/** Waits until a process has ended, for at most `limit` milliseconds. */
+export async function awaitEnd(pid: number, limit: number): Promise<void> {
+  const end = Date.now() + limit;
+  while (isAlive(pid)) {
+    if (Date.now() > end) throw new Error(`process ${pid} does not end`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

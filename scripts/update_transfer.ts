@@ -1,0 +1,102 @@
+/**
+ * deno task update:transfer: hands a running guest to another process by cpr-transfer.
+ *
+ *   successor starts, listens -> mode=cpr-transfer -> migrate: memory and devices go over
+ *   -> the guest runs in the successor -> the old process ends -> the sockets' names go over
+ */
+import type { MigrationChannel } from "../src/qmp_client/mod.ts";
+import { checkMovable, configure, follow, pauseText } from "./lib/migration.ts";
+import { count, value } from "./lib/options.ts";
+import { nameOf, processOf } from "./lib/processes.ts";
+import { ExitStatus, messageOf, runScript, ScriptError } from "./lib/script.ts";
+import {
+  awaitArrival,
+  awaitPath,
+  checkUnused,
+  connectToSuccessor,
+  planSuccessor,
+  takePlace,
+} from "./lib/successor.ts";
+
+const options = {
+  "qmp": value("ADDRESS", "the running machine's monitor: a unix socket's path, or HOST:PORT"),
+  "successor-qmp": value("ADDRESS", "the successor's monitor; default: its command's first -qmp")
+    .optional(),
+  "log": value("FILE", "where what the successor prints is added; default: nowhere").optional(),
+  "timeout": count("SECONDS", 1, "how long the successor may take to answer").default(30),
+};
+
+await runScript({
+  usage: "update:transfer --qmp ADDRESS [OPTION ...] [-- COMMAND ...]",
+  about: `
+Hands a running guest to another process on this host by cpr-transfer: to a new version of the program
+that runs it, or to another program. The guest's memory stays where it is. It has to be shared:
+-object memory-backend-memfd,share=on or -file, and -machine aux-ram-share=on.
+It works with molt, with QEMU, and from one to the other.
+
+COMMAND is the successor with all its arguments, without -incoming. By default it is the command line
+of the running process, with PATH.next for the paths of server sockets and of -pidfile: they get their
+names when the old process has ended. Until the successor has taken the guest over, whatever fails
+leaves it where it was.`,
+  options,
+}, async (script) => {
+  const { options } = script;
+  const limit = options.timeout * 1000;
+  await using cleanup = new AsyncDisposableStack();
+  const machine = cleanup.use(await script.connect(options.qmp));
+  const before = await checkMovable(machine);
+  const old = await processOf(machine);
+  script.say(`process ${old.pid} runs ${nameOf(machine)}; the guest is ${before}`);
+
+  const folder = await Deno.makeTempDir({ prefix: "molt-update-" });
+  cleanup.defer(() => Deno.remove(folder, { recursive: true }));
+  const channels = (["main", "cpr"] as const).map((type): MigrationChannel => ({
+    "channel-type": type,
+    "addr": { transport: "socket", type: "unix", path: `${folder}/${type}` },
+  }));
+  const incoming = channels.map((channel) => JSON.stringify(channel));
+  const plan = planSuccessor(script.command, old, incoming, options["successor-qmp"]);
+
+  await checkUnused(plan.address);
+  // With the return path the source learns whether the guest has arrived.
+  cleanup.use(
+    await configure(script, machine, {
+      capabilities: ["return-path"],
+      parameters: { "mode": "cpr-transfer" },
+    }),
+  );
+  await using undo = new AsyncDisposableStack();
+  const log = options.log ?? `${folder}/log`;
+  const program = script.start(plan.command, { directory: plan.directory, log });
+  undo.defer(async () => await program?.kill());
+  await script.wait(`the successor listens on ${folder}/cpr`, async () => {
+    await program?.waitFor(limit, (signal) => awaitPath(`${folder}/cpr`, signal));
+  });
+  const connecting = program?.waitFor(limit, (signal) => connectToSuccessor(plan.address, signal));
+  // Awaited below, unless the migration fails before.
+  connecting?.catch(() => {});
+  using stops = machine.events("STOP");
+  await script.change(machine, "migrate", { channels });
+  await script.wait("the migration has completed", () => follow(script, machine, limit));
+  // From here on the guest is the successor's, whose memory the old process only shares.
+  undo.move();
+
+  const arrival = await script.wait("the guest goes on in the successor", async () => {
+    try {
+      const monitor = await connecting;
+      if (!program || !monitor) return undefined;
+      cleanup.use(monitor.client);
+      return await program.waitFor(limit, (signal) => awaitArrival(monitor, signal));
+    } catch (cause) {
+      const text = `process ${program?.pid} has been given the guest, but`;
+      throw new ScriptError(ExitStatus.lost, `${text} ${messageOf(cause)}`, { cause });
+    }
+  });
+  await takePlace(script, { plan, machine, old, limit });
+  if (!arrival) return;
+  const [stop] = stops.takeAll();
+  const pause = stop && (arrival.time - stop.time) / 1000;
+  const { pid, name, status } = { ...arrival, pid: program?.pid };
+  script.report({ pid, program: name, status, pause });
+  script.say(`process ${pid} runs ${name}; the guest is ${status}${pauseText(pause)}`);
+});
