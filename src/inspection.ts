@@ -21,7 +21,8 @@ import { ObjectTree } from "./monitor/object_tree.ts";
 
 const MICROVM_CPU_LIMIT = 8;
 
-type Inspection = Pick<
+/** The subjects of a {@linkcode MonitorContext} that only look. */
+export type Inspection = Pick<
   MonitorContext,
   "capabilities" | "cpus" | "memory" | "block" | "iothreads" | "objects"
 >;
@@ -44,10 +45,13 @@ export function inspect(
   };
 }
 
-/** The same of a machine without CPUs, memory and devices. */
-export function inspectNothing(accelerator: "kvm" | "qtest"): Inspection {
+/** The same of a machine without CPUs, memory and devices, or one that is not built yet. */
+export function inspectNothing(
+  accelerator: "kvm" | "qtest",
+  machineType: "none" | "microvm" = "none",
+): Inspection {
   const objects = new ObjectTree();
-  objects.add("/machine", { type: "none-machine" });
+  objects.add("/machine", { type: `${machineType}-machine` });
   return {
     capabilities: capabilities(accelerator),
     cpus: {

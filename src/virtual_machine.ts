@@ -1,71 +1,75 @@
 /**
  * One virtual machine, put together from its configuration:
  *
- *   inherited descriptors -> chardevs, RAM -> board -> monitors -> incoming stream or reset -> run
+ *   inherited descriptors -> chardevs -> guest -> monitors -> incoming stream or reset -> run
  *
  * What a live update waits for comes first; what only serves people (command tables, schemas) is
- * loaded when the guest runs.
+ * loaded when the guest runs. With -incoming's cpr channel the monitors come before the guest, which
+ * is built when a source has handed over its descriptors.
  */
-import { openAccelerator } from "./accelerator.ts";
-import { Chardevs } from "./backends/chardevs.ts";
+import type { ChardevOptions } from "./backends/chardev_options.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
+import { Chardevs } from "./backends/chardevs.ts";
+import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { channelAddress, parseUri } from "./channel/address.ts";
-import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
+import type { IncomingConfig, MigrationAddress, VirtualMachineConfig } from "./cli/config.ts";
+import { Guest } from "./guest.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
-import { Microvm } from "./machine/microvm.ts";
-import { MachineRam } from "./machine/ram.ts";
-import { VirtioDevices } from "./machine/virtio_devices.ts";
-import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
-import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
-import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
+import type { Microvm } from "./machine/microvm.ts";
+import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
+import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
+import { messageOf } from "./migration/errors.ts";
 import { inheritedStream, Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
-import { DescriptorStore } from "./backends/descriptor_store.ts";
-import { inspect } from "./inspection.ts";
-import {
-  checkCpuFlags,
-  cpuFlags,
-  findFirmware,
-  firmwareOptions,
-  rtcStart,
-  uuidBytes,
-} from "./guest_configuration.ts";
+import { rehearse } from "./migration/rehearsal.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
-import type { MonitorContext } from "./monitor/context.ts";
+import { monitorContext } from "./monitor_context.ts";
+import { ChannelCancelled } from "./native/channel.ts";
 import { isOpen } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
-import { processId } from "./native/process.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
 import { tell } from "./process/messages.ts";
-import { version } from "./version.ts";
 
 /** A running virtual machine and everything around it. */
 export class VirtualMachine implements Disposable {
-  readonly board: Microvm;
+  readonly config: VirtualMachineConfig;
+  readonly timeline: Timeline;
+  readonly descriptors: DescriptorStore;
   readonly chardevs: Chardevs;
-  readonly monitors: Monitors;
   readonly migration: Migration;
+  readonly monitors: Monitors;
   readonly #loop: EventLoop;
-  readonly #failed = Promise.withResolvers<never>();
-  readonly #resources: DisposableStack;
+  readonly #events: EventHub;
+  readonly #chardevEnvironment: ChardevEnvironment;
+  readonly #ended = Promise.withResolvers<ShutdownReason>();
+  readonly #resources = new DisposableStack();
+  /** What a process before this one left, and which of it somebody took. */
+  #inherited: InheritedDescriptors | undefined;
+  readonly #adopted = new Set<string>();
+  #guest: Guest | undefined;
 
-  private constructor(parts: {
-    board: Microvm;
-    chardevs: Chardevs;
-    monitors: Monitors;
-    migration: Migration;
-    loop: EventLoop;
-    resources: DisposableStack;
-  }) {
-    this.board = parts.board;
-    this.chardevs = parts.chardevs;
-    this.monitors = parts.monitors;
-    this.migration = parts.migration;
-    this.#loop = parts.loop;
-    this.#resources = parts.resources;
+  private constructor(config: VirtualMachineConfig, loop: EventLoop, timeline: Timeline) {
+    this.config = config;
+    this.timeline = timeline;
+    this.#loop = loop;
+    this.#events = this.#resources.use(new EventHub(loop));
+    this.descriptors = this.#resources.use(new DescriptorStore());
+    this.#chardevEnvironment = {
+      loop,
+      adopt: (name, id) => this.#adopt(name, id),
+      takeNamedDescriptor: (name) => this.descriptors.takeNamed(name),
+      tell,
+      quit: () => this.end("host-ui"),
+      commitDisks: () => {},
+    };
+    this.chardevs = this.#resources.use(new Chardevs(this.#chardevEnvironment));
+    this.migration = this.#createMigration();
+    this.monitors = this.#resources.use(new Monitors(monitorContext(this), this.#events));
+    // Nobody may be waiting for the end yet.
+    this.#ended.promise.catch(() => {});
   }
 
   /** Builds the machine and starts what its configuration says. */
@@ -75,280 +79,243 @@ export class VirtualMachine implements Disposable {
     inherited: InheritedDescriptors | undefined,
     timeline: Timeline,
   ): Promise<VirtualMachine> {
-    if (config.machine.type !== "microvm") {
-      throw new Error(`-machine ${config.machine.type}: unsupported machine type`);
-    }
     using undo = new DisposableStack();
-    const adopted = new Set<string>();
-    const adopt = (name: string, id = 0) => {
-      const descriptor = inherited?.take(name, id);
-      if (descriptor) adopted.add(name);
-      return descriptor;
-    };
-    const events = undo.use(new EventHub(loop));
-    const descriptors = undo.use(new DescriptorStore());
-    for (const { fd, set, opaque } of config.inheritedDescriptors) {
-      // A predecessor's set does not outlive an execve.
-      if (inherited === undefined || isOpen(fd)) descriptors.addInherited(fd, set, opaque);
-    }
-    const environment: ChardevEnvironment = {
-      loop,
-      adopt,
-      takeNamedDescriptor: (name) => descriptors.takeNamed(name),
-      tell,
-      quit: () => vm.board.machine.requestShutdown("host-ui"),
-      commitDisks: () => {},
-    };
-    const chardevs = undo.use(new Chardevs(environment));
-    for (const options of config.chardevs) await chardevs.create(options);
-
-    const accelerator = openAccelerator(config.accelerators);
-    const kvm = undo.use(accelerator.kvm);
-    const flags = cpuFlags(config.cpu);
-    checkCpuFlags(kvm, flags, tell);
-    const incoming = config.incoming !== undefined || inherited !== undefined;
-    const source = startUpSource(config);
-    const ram = undo.use(createRam(config, config.machine, source, adopt));
-    const serial = config.serialPorts[0];
-    const virtio = undo.use(
-      new VirtioDevices(config, {
-        loop,
-        chardevs,
-        tell,
-        adopt,
-        openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
-      }),
-    );
-    const board = undo.use(
-      new Microvm(
-        loop,
-        kvm,
-        ram,
-        {
-          ...boardOptions(config.machine),
-          cpus: config.topology.cpus,
-          cpuFlags: flags.features,
-          ...(serial?.kind === "chardev" ? { serial: chardevs.port(serial.id) } : {}),
-          rtcStart: rtcStart(config),
-          rtcClock: config.clock.clock,
-          ...(config.uuid === undefined ? {} : { uuid: uuidBytes(config.uuid) }),
-          firmware: firmwareOptions(config, config.machine),
-          source,
-          testDriven: accelerator.kind === "qtest",
-          dirtyRingSize: accelerator.dirtyRingSize,
-          virtio: {
-            ...config.machine.virtioMmio,
-            devices: virtio,
-            announceOnCommandLine: config.machine.autoKernelCommandLine,
-            tell,
-          },
-        },
-        {
-          noReboot: config.actions.reboot === "shutdown",
-          noShutdown: config.actions.shutdown === "pause",
-        },
-        incoming ? "inmigrate" : "prelaunch",
-        (event) => events.emit(event),
-      ),
-    );
-
-    const blockers = new Blockers();
-    blockPrivateRam(blockers, ram.blocks);
-    const migration: Migration = new Migration(
-      {
-        source: {
-          machine: board.machine,
-          machineType: "microvm",
-          uuid: config.uuid === undefined ? undefined : uuidBytes(config.uuid),
-          blocks: ram.blocks,
-          memory: ram.memory,
-          dirtyTracker: board.dirtyTracker,
-          createThrottle: () => board.createThrottle(),
-          sections: board.sections,
-          suppressDescription: config.machine.suppressVmdesc,
-        },
-        timeline,
-        given: descriptors,
-        statusChanged: (status) => {
-          if (migration.has("events")) events.emit({ name: "MIGRATION", data: { status } });
-        },
-        passBegan: (pass) => {
-          if (migration.has("events")) events.emit({ name: "MIGRATION_PASS", data: { pass } });
-        },
-        loadFailed: (error) => void vm.monitors.drained().then(() => vm.#failed.reject(error)),
-        keptDescriptors: () => [
-          ...keptRam(ram),
-          ...chardevs.descriptors(),
-          ...virtio.descriptors(),
-        ],
-        beforeExec: async () => {
-          await vm.monitors.drained();
-          chardevs.releaseTerminal();
-        },
-      },
-      blockers,
-      {
-        properties: readMigrationProperties(config.globals),
-        incoming: config.incoming !== undefined,
-        dirtyRing: accelerator.dirtyRingSize > 0,
-        startAfterLoad: !config.startPaused,
-      },
-    );
-    const context: MonitorContext = {
-      machine: {
-        status: () => ({ status: board.machine.runState, running: board.machine.running }),
-        stop: () => {
-          if (migration.ownsRunState) migration.userWants(false);
-          else board.machine.stop();
-        },
-        cont: () => {
-          if (migration.ownsRunState) migration.userWants(true);
-          else board.machine.start();
-        },
-        reset: () => board.machine.requestReset("host-qmp-system-reset"),
-        powerDown: () => board.machine.powerDown(),
-        injectNmi: () =>
-          board.machine.whileParked(() => board.machine.vcpus.forEach((v) => v.nmi())),
-        wakeUp: () => {
-          throw new Error("wake-up from suspend is not supported by this guest");
-        },
-        quit: () => board.machine.requestShutdown("host-qmp-quit"),
-      },
-      identity: {
-        name: config.name,
-        uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
-        package: `molt ${version}`,
-      },
-      ...inspect(board, config, accelerator.kind),
-      chardevs,
-      descriptors,
-      update: {
-        query: () => ({
-          generation: timeline.generation,
-          pid: processId(),
-          version,
-          ...(timeline.parts ? { parts: { ...timeline.parts } } : {}),
-        }),
-      },
-      migration,
-    };
-    const monitors = undo.use(new Monitors(context, events));
-    for (const { chardev, mode, pretty } of config.monitors) {
-      monitors.add(chardevs.port(chardev), { mode, pretty });
-    }
-    if (config.qtest !== undefined) {
-      const { chardev, log } = config.qtest;
-      const target = boardTarget(board, accelerator);
-      undo.use(serveQtest(environment, chardevs.port(chardev), log, target));
-    }
-    chardevs.start();
-
-    const vm: VirtualMachine = new VirtualMachine({
-      board,
-      chardevs,
-      monitors,
-      migration,
-      loop,
-      resources: undo.move(),
-    });
-    await vm.#start(config, inherited, adopted);
-    void monitors.preload();
+    const vm = undo.use(new VirtualMachine(config, loop, timeline));
+    await vm.#start(inherited);
+    undo.move();
     return vm;
+  }
+
+  /** The guest; absent while the machine waits for what it is to be built from. */
+  get guest(): Guest | undefined {
+    return this.#guest;
+  }
+
+  /** The guest's board. Throws while there is no guest. */
+  get board(): Microvm {
+    if (this.#guest === undefined) throw new Error("The guest has not arrived yet");
+    return this.#guest.board;
   }
 
   /** Resolves with the reason when the machine has ended; rejects if it could not be loaded. */
   get ended(): Promise<ShutdownReason> {
-    return Promise.race([this.board.machine.ended, this.#failed.promise]);
+    return this.#ended.promise;
   }
 
   /** Ends the machine, after what is under way. */
   end(reason: ShutdownReason): void {
-    this.board.machine.requestShutdown(reason);
+    if (this.#guest !== undefined) {
+      this.#guest.board.machine.requestShutdown(reason);
+      return;
+    }
+    this.#events.emit({ name: "SHUTDOWN", data: { guest: false, reason } });
+    this.#ended.resolve(reason);
   }
 
-  async #start(
-    config: VirtualMachineConfig,
-    inherited: InheritedDescriptors | undefined,
-    adopted: ReadonlySet<string>,
-  ): Promise<void> {
-    const { machine } = this.board;
-    const stream = inherited && inheritedStream(inherited);
-    const main = config.incoming?.main;
-    if (stream) {
-      using channel = stream;
-      await this.migration.receive(channel, inherited, adopted);
-    } else if (main !== undefined && main.kind !== "defer") {
-      const address = main.kind === "uri" ? parseUri(main.uri) : channelAddress(main.address);
-      await this.migration.listen(address, true);
-    } else if (config.incoming === undefined) {
-      machine.resetDevices();
-      if (!config.startPaused) machine.start();
+  async #start(inherited: InheritedDescriptors | undefined): Promise<void> {
+    const { config, monitors } = this;
+    for (const { fd, set, opaque } of config.inheritedDescriptors) {
+      // A predecessor's set does not outlive an execve.
+      if (inherited === undefined || isOpen(fd)) this.descriptors.addInherited(fd, set, opaque);
+    }
+    this.#inherited = inherited;
+    if (config.incoming?.cpr !== undefined && inherited === undefined) {
+      await this.#startWithoutGuest(config.incoming.cpr);
+      return;
+    }
+    await this.#createChardevs(config.chardevs);
+    const guest = this.#buildGuest(config.incoming !== undefined || inherited !== undefined);
+    this.#addMonitors();
+    this.#serveQtest(guest);
+    this.chardevs.start();
+    await this.#startGuest(guest, inherited);
+    void monitors.preload();
+  }
+
+  async #createChardevs(options: readonly ChardevOptions[]): Promise<void> {
+    for (const option of options) await this.chardevs.create(option);
+  }
+
+  #addMonitors(): void {
+    for (const { chardev, mode, pretty } of this.config.monitors) {
+      this.monitors.add(this.chardevs.port(chardev), { mode, pretty });
     }
   }
 
+  #buildGuest(incoming: boolean): Guest {
+    const guest = new Guest(this.config, {
+      loop: this.#loop,
+      chardevs: this.chardevs,
+      descriptors: this.descriptors,
+      adopt: (name, id) => this.#adopt(name, id),
+      incoming,
+      emit: (event) => this.#events.emit(event),
+    });
+    this.#guest = guest;
+    void guest.board.machine.ended.then((reason) => this.#ended.resolve(reason));
+    return guest;
+  }
+
+  #serveQtest({ board, accelerator }: Guest): void {
+    if (this.config.qtest === undefined) return;
+    const { chardev, log } = this.config.qtest;
+    const target = boardTarget(board, accelerator);
+    const port = this.chardevs.port(chardev);
+    this.#resources.use(serveQtest(this.#chardevEnvironment, port, log, target));
+  }
+
+  async #startGuest(guest: Guest, inherited: InheritedDescriptors | undefined): Promise<void> {
+    const { machine } = guest.board;
+    const { incoming, startPaused } = this.config;
+    const stream = inherited && inheritedStream(inherited);
+    if (stream) {
+      using channel = stream;
+      await this.migration.receive(channel);
+    } else if (incoming === undefined) {
+      machine.resetDevices();
+      if (!startPaused) machine.start();
+    } else if (incoming.main.kind !== "defer") {
+      await this.migration.listen(mainAddress(incoming.main), true);
+    }
+  }
+
+  /** Has monitors answer while the machine waits for a source that hands over its descriptors. */
+  async #startWithoutGuest(cpr: MigrationAddress): Promise<void> {
+    const forMonitors = chardevsOfMonitors(this.config);
+    await this.#createChardevs(this.config.chardevs.filter(({ id }) => forMonitors.has(id)));
+    const listener = this.#resources.use(
+      await HandoverListener.listen(channelAddress(cpr), this.descriptors),
+    );
+    this.migration.awaitHandover(listener.addresses);
+    this.#addMonitors();
+    this.chardevs.start();
+    void this.monitors.preload();
+    const others = this.config.chardevs.filter(({ id }) => !forMonitors.has(id));
+    this.#receiveHandovers(listener, others).catch((error) => this.#ended.reject(error));
+  }
+
+  /** Builds the guest for each source that hands over, until one's guest has arrived. */
+  async #receiveHandovers(
+    listener: HandoverListener,
+    chardevs: readonly ChardevOptions[],
+  ): Promise<void> {
+    let failure: string | undefined;
+    for (;;) {
+      this.migration.awaitHandover(listener.addresses, failure);
+      try {
+        using handover = await listener.accept();
+        if (await this.#takeOver(handover, listener, chardevs)) break;
+        failure = undefined;
+      } catch (error) {
+        if (error instanceof ChannelCancelled) return;
+        failure = messageOf(error);
+      }
+    }
+    listener[Symbol.dispose]();
+  }
+
+  /** Builds the guest and waits for its state; false if the source gives up before. */
+  async #takeOver(
+    handover: Handover,
+    listener: HandoverListener,
+    chardevs: readonly ChardevOptions[],
+  ): Promise<boolean> {
+    const main = this.config.incoming?.main;
+    using undo = new DisposableStack();
+    undo.defer(() => this.#discardGuest(chardevs));
+    this.#inherited = handover.descriptors;
+    await this.#createChardevs(chardevs);
+    rehearse(this.#buildGuest(true).source);
+    if (main !== undefined && main.kind !== "defer") {
+      await this.migration.listen(mainAddress(main), false);
+    }
+    const gone = handover.sourceGone().then(() => undefined, () => undefined);
+    const incoming = await Promise.race([this.migration.listening(), gone]);
+    handover[Symbol.dispose]();
+    if (incoming === undefined) return false;
+    // A source that tries again connects here first.
+    listener.pending().then(() => incoming.abandon(), () => {});
+    if (!await incoming.finished) return false;
+    undo.move();
+    return true;
+  }
+
+  #discardGuest(chardevs: readonly ChardevOptions[]): void {
+    this.#guest?.[Symbol.dispose]();
+    this.#guest = undefined;
+    this.#inherited = undefined;
+    this.#adopted.clear();
+    for (const { id } of chardevs) this.chardevs.discard(id);
+  }
+
+  #createMigration(): Migration {
+    const tellClients = (event: Parameters<EventHub["emit"]>[0]) => {
+      if (this.migration.has("events")) this.#events.emit(event);
+    };
+    // deno-lint-ignore no-this-alias
+    const vm = this;
+    return new Migration(
+      {
+        get source() {
+          return vm.#guest?.source;
+        },
+        get blockers() {
+          return vm.#guest?.blockers;
+        },
+        get handedOver() {
+          return vm.#inherited === undefined ? undefined : vm.#adopted;
+        },
+        timeline: this.timeline,
+        given: this.descriptors,
+        statusChanged: (status) => tellClients({ name: "MIGRATION", data: { status } }),
+        passBegan: (pass) => tellClients({ name: "MIGRATION_PASS", data: { pass } }),
+        loadFailed: (error) => void this.monitors.drained().then(() => this.#ended.reject(error)),
+        keptDescriptors: () => [
+          ...this.#guest?.descriptors() ?? [],
+          ...this.chardevs.descriptors(),
+        ],
+        beforeExec: async () => {
+          await this.monitors.drained();
+          this.chardevs.releaseTerminal();
+        },
+      },
+      {
+        properties: readMigrationProperties(this.config.globals),
+        incoming: this.config.incoming !== undefined,
+        dirtyRing: usesDirtyRing(this.config),
+        startAfterLoad: !this.config.startPaused,
+      },
+    );
+  }
+
+  #adopt(name: string, id = 0) {
+    const descriptor = this.#inherited?.take(name, id);
+    if (descriptor) this.#adopted.add(name);
+    return descriptor;
+  }
+
   [Symbol.dispose](): void {
+    this.#guest?.[Symbol.dispose]();
     this.#resources[Symbol.dispose]();
   }
 }
 
-function boardOptions(machine: MicrovmConfig) {
-  const acpi = machine.acpi !== "off";
-  return {
-    acpi,
-    pit: machine.pit !== "off",
-    pic: machine.pic !== "off",
-    // With KVM, QEMU's `auto` leaves the clock out: kvmclock tells the time.
-    rtc: machine.rtc === "on",
-    // Without ACPI there is only one, whatever was asked for, as in QEMU.
-    ioapic2: acpi && machine.ioapic2 !== "off",
-  };
+/** Where -incoming says that the machine's state comes from. */
+function mainAddress(main: Exclude<IncomingConfig["main"], { kind: "defer" }>) {
+  return main.kind === "uri" ? parseUri(main.uri) : channelAddress(main.address);
 }
 
-function createRam(
-  config: VirtualMachineConfig,
-  machine: MicrovmConfig,
-  source: StartUpSource,
-  adopt: (name: string) => ReturnType<InheritedDescriptors["take"]>,
-): MachineRam {
-  const backend = config.objects.find((object) =>
-    object.type === "memory-backend" && object.id === machine.memoryBackend
-  );
-  return new MachineRam({
-    size: config.memory.size,
-    ...(backend?.type === "memory-backend" ? { backend } : {}),
-    acpi: machine.acpi !== "off",
-    ...(source.kind === "firmware" ? { firmware: source.image.bytes } : {}),
-    shareAuxiliary: machine.auxRamShare,
-    adopt,
-  });
-}
-
-function startUpSource({ boot, drives, dataDirectories }: VirtualMachineConfig): StartUpSource {
-  const kernel = boot.kernel === undefined ? undefined : {
-    kernel: boot.kernel,
-    ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
-    commandLine: boot.append ?? "",
-  };
-  if (boot.firmware !== undefined) {
-    const image = readFirmware(findFirmware(boot.firmware, dataDirectories));
-    return { kind: "firmware", image, ...(kernel === undefined ? {} : { kernel }) };
+/** Character devices that monitors use, with those under multiplexers. */
+function chardevsOfMonitors({ monitors, chardevs }: VirtualMachineConfig): ReadonlySet<string> {
+  const ids = new Set(monitors.map(({ chardev }) => chardev));
+  for (const { id, backend } of chardevs.toReversed()) {
+    if (ids.has(id) && backend.kind === "mux") ids.add(backend.chardev);
   }
-  if (kernel !== undefined) return { kind: "kernel", ...kernel };
-  const path = drives.map(({ node }) => node && imagePath(node)).find((found) => found);
-  if (path !== undefined) return { kind: "disk", path };
-  return { kind: "nothing" };
+  return ids;
 }
 
-/** The file or device at the bottom of a block node. */
-function imagePath(node: BlockNode): string | undefined {
-  if (node.driver === "null-co") return undefined;
-  if (node.driver !== "raw") return node.filename;
-  return typeof node.file === "string" ? undefined : imagePath(node.file);
-}
-
-/** RAM that lives in descriptors; named files are opened again. */
-function keptRam(ram: MachineRam): KeptDescriptor[] {
-  return ram.blocks.flatMap(({ name, backing }) =>
-    backing.kind === "descriptor" ? [{ name, id: 0, fd: backing.descriptor.fd }] : []
+function usesDirtyRing({ accelerators }: VirtualMachineConfig): boolean {
+  return accelerators.some((accelerator) =>
+    accelerator.kind === "kvm" && accelerator.dirtyRingSize > 0
   );
 }

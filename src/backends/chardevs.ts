@@ -160,6 +160,12 @@ export class Chardevs implements Disposable {
     chardev[Symbol.dispose]();
   }
 
+  /** Closes and forgets a device, if there is one, whoever used it. */
+  discard(id: string): void {
+    this.#slots.get(id)?.chardev[Symbol.dispose]();
+    this.#slots.delete(id);
+  }
+
   /** Sends a serial line's break to the other end of `id`. None of the devices can: it is lost. */
   sendBreak(id: string): void {
     if (!this.#slots.has(id)) throw new ChardevError(`Chardev '${id}' not found`);

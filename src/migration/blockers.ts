@@ -7,12 +7,26 @@ const allModes: readonly MigrationMode[] = ["normal", "cpr-reboot", "cpr-transfe
 
 /** Reasons against migration, each for some modes. */
 export class Blockers {
+  readonly #onlyMigratable: boolean;
   readonly #blockers = new Set<
     { readonly reason: string; readonly modes: readonly MigrationMode[] }
   >();
 
-  /** Blocks `modes` (all by default) until the result is disposed. */
+  /** `onlyMigratable`: nothing may keep the machine from being migrated (-only-migratable). */
+  constructor(onlyMigratable = false) {
+    this.#onlyMigratable = onlyMigratable;
+  }
+
+  /**
+   * Blocks `modes` (all by default) until the result is disposed. Throws if the machine has to stay
+   * migratable to other hosts.
+   */
   add(reason: string, modes: readonly MigrationMode[] = allModes): Disposable {
+    if (this.#onlyMigratable && modes.includes("normal")) {
+      throw new MigrationError(
+        `disallowing migration blocker (--only-migratable) for: ${reason}`,
+      );
+    }
     const blocker = { reason, modes };
     this.#blockers.add(blocker);
     return { [Symbol.dispose]: () => void this.#blockers.delete(blocker) };

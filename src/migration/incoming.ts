@@ -19,7 +19,6 @@ import {
   type ListeningAddress,
   type MigrationListener,
 } from "../channel/incoming.ts";
-import type { RamBlock } from "../memory/ram_block.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import { ReceivedDevices } from "./device_state.ts";
 import { loadFailure, MigrationError } from "./errors.ts";
@@ -28,7 +27,7 @@ import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
 import { RamReceiver } from "./ram/receiver.ts";
 import { ReturnPathWriter } from "./return_path.ts";
-import { guestAddressOf, streamConfiguration } from "./source.ts";
+import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
 import { checkConfiguration } from "./stream/configuration.ts";
 import type { Command } from "./stream/commands.ts";
@@ -39,10 +38,8 @@ import type { MigrationSurroundings } from "./surroundings.ts";
 
 /** How a machine is to be loaded. */
 export interface IncomingPlan {
-  /** Whether a block is memory that the process before this one used. */
-  readonly inherited: (block: RamBlock) => boolean;
-  /** A live update: no pages come. */
-  readonly inPlace: boolean;
+  /** Names of what a process before this one handed over; absent unless this is a live update. */
+  readonly handedOver: () => ReadonlySet<string> | undefined;
   /** Capabilities and parameters now: they may be set while the destination listens. */
   readonly capabilities: () => CapabilitySet;
   readonly parameters: () => MigrationParameters;
@@ -53,18 +50,31 @@ export interface IncomingPlan {
 /** One attempt to load the machine. */
 export class IncomingMigration {
   readonly #surroundings: MigrationSurroundings;
+  readonly #target: () => MigratableMachine;
   readonly #plan: IncomingPlan;
+  readonly #finished = Promise.withResolvers<boolean>();
   #listener: MigrationListener | undefined;
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
 
-  constructor(surroundings: MigrationSurroundings, plan: IncomingPlan) {
+  /** `target` is asked for the machine when a source is there. */
+  constructor(
+    surroundings: MigrationSurroundings,
+    target: () => MigratableMachine,
+    plan: IncomingPlan,
+  ) {
     this.#surroundings = surroundings;
+    this.#target = target;
     this.#plan = plan;
   }
 
   get status(): MigrationStatus {
     return this.#status;
+  }
+
+  /** Resolves with whether the machine was loaded, when it is known. */
+  get finished(): Promise<boolean> {
+    return this.#finished.promise;
   }
 
   /** Where it listens. */
@@ -108,9 +118,9 @@ export class IncomingMigration {
     }
   }
 
-  /** Ends the waiting and closes what is open. */
-  cancel(): void {
-    this.#listener?.cancel();
+  /** Ends the waiting for a source that has not come. */
+  abandon(): void {
+    if (this.#status === "setup") this.#listener?.cancel();
   }
 
   async #accept(): Promise<IncomingChannels> {
@@ -127,10 +137,10 @@ export class IncomingMigration {
   }
 
   async #receive(channel: IncomingChannel): Promise<void> {
-    const { timeline, source: target } = this.#surroundings;
+    const { timeline } = this.#surroundings;
     timeline.mark("machine built");
     this.#setStatus("active");
-    using session = new IncomingSession(this.#plan, target, channel);
+    using session = new IncomingSession(this.#plan, this.#target(), channel);
     const runState = await session.load();
     timeline.mark("state loaded");
     await session.takeOver();
@@ -139,11 +149,12 @@ export class IncomingMigration {
     this.#listener = undefined;
     this.#setStatus("completed");
     await session.end();
+    this.#finished.resolve(true);
   }
 
   /** What the loaded machine does: what it did at its source, if it is to start at all. */
   #goOn(runState: string): void {
-    const { machine } = this.#surroundings.source;
+    const { machine } = this.#target();
     if (runState !== "running") machine.restoreRunState(runState);
     else if (this.#plan.startAfterLoad()) machine.start();
     else machine.setRunState("paused");
@@ -153,6 +164,7 @@ export class IncomingMigration {
     this.#listener = undefined;
     this.#errorDescription = loadFailure(error);
     this.#setStatus("failed");
+    this.#finished.resolve(false);
     return new MigrationError(this.#errorDescription, { cause: error });
   }
 
@@ -168,7 +180,7 @@ const READ_SIZE = 1 << 20;
 /** The reading of one stream. */
 class IncomingSession implements Disposable {
   readonly #plan: IncomingPlan;
-  readonly #target: MigrationSurroundings["source"];
+  readonly #target: MigratableMachine;
   readonly #channel: IncomingChannel;
   readonly #devices: ReceivedDevices;
   readonly #ram: RamReceiver;
@@ -179,22 +191,23 @@ class IncomingSession implements Disposable {
 
   constructor(
     plan: IncomingPlan,
-    target: MigrationSurroundings["source"],
+    target: MigratableMachine,
     channel: IncomingChannel,
   ) {
     this.#plan = plan;
     this.#target = target;
     this.#channel = channel;
     this.#devices = new ReceivedDevices(target);
+    const handedOver = plan.handedOver();
     this.#ram = new RamReceiver({
       blocks: target.blocks,
-      inPlace: plan.inPlace,
-      inherited: plan.inherited,
+      inPlace: handedOver !== undefined,
+      inherited: (block) => handedOver?.has(block.name) || block.backing.kind === "path",
     });
     this.#reader = new StreamReader({
       devices: (idstr, instanceId) => this.#devices.descriptionsOf(idstr, instanceId),
       offset: channel.seekable ? channel.position : 0,
-      ...(plan.inPlace ? {} : { readSize: READ_SIZE }),
+      ...(handedOver === undefined ? { readSize: READ_SIZE } : {}),
       loadPages: (bytes, block) => this.#ram.load(bytes, block),
     });
   }

@@ -10,8 +10,8 @@ import {
 } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
+import type { ListeningAddress } from "../channel/incoming.ts";
 import type { MigrationAddress } from "../cli/config.ts";
-import type { Blockers } from "./blockers.ts";
 import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
 import type { InheritedDescriptors } from "./cpr/descriptors.ts";
 import { STREAM_NAME } from "./cpr/exec.ts";
@@ -21,6 +21,7 @@ import type { MigrationInformation } from "./information.ts";
 import { OutgoingMigration } from "./outgoing.ts";
 import { type MigrationParameters, ParameterStore } from "./parameters.ts";
 import type { MigrationProperties, StreamProperties } from "./properties.ts";
+import type { MigratableMachine } from "./source.ts";
 import { isUnderWay, type MigrationStatusName } from "./status.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
 
@@ -46,25 +47,31 @@ export interface MigrationOptions {
   readonly startAfterLoad: boolean;
 }
 
+/** A machine that is not built before a source has handed over its descriptors. */
+interface AwaitedHandover {
+  readonly addresses: readonly ListeningAddress[];
+  /** Why the latest handover came to nothing. */
+  readonly failure: string | undefined;
+  readonly listening: PromiseWithResolvers<IncomingMigration>;
+}
+
 /** A machine's migrations, one at a time. */
 export class Migration {
   readonly #surroundings: MigrationSurroundings;
-  readonly #blockers: Blockers;
   readonly #options: MigrationOptions;
   readonly #parameters = new ParameterStore();
   readonly #capabilities = new CapabilityStore();
   readonly #stream: StreamProperties;
   #outgoing: OutgoingMigration | undefined;
   #incoming: IncomingMigration | undefined;
+  #handover: AwaitedHandover | undefined;
   #startAfterLoad: boolean;
 
   constructor(
     surroundings: MigrationSurroundings,
-    blockers: Blockers,
     options: MigrationOptions,
   ) {
     this.#surroundings = surroundings;
-    this.#blockers = blockers;
     this.#options = options;
     this.#startAfterLoad = options.startAfterLoad;
     this.#stream = options.properties.stream;
@@ -128,8 +135,9 @@ export class Migration {
 
   /** What query-migrate tells. */
   query(): MigrationInformation {
-    const blocked = this.#blockers.reasons(this.parameters.mode);
+    const blocked = this.#surroundings.blockers?.reasons(this.parameters.mode) ?? [];
     return {
+      ...this.#handoverInformation(),
       ...this.#incoming?.information(),
       ...this.#outgoing?.information(),
       ...(blocked.length === 0 ? {} : { "blocked-reasons": blocked }),
@@ -157,8 +165,8 @@ export class Migration {
       }
     }
     if (request.resume) throw new MigrationError("Cannot resume if there is no paused migration");
-    this.#checkState();
-    this.#blockers.check(mode);
+    const source = this.#movableMachine();
+    this.#surroundings.blockers?.check(mode);
     if (capabilities.has("mapped-ram") && this.parameters["multifd-compression"] !== "none") {
       throw new MigrationError("Cannot use compression with mapped-ram");
     }
@@ -168,9 +176,10 @@ export class Migration {
     if (mode === "cpr-transfer" && cpr === undefined) {
       throw new MigrationError("missing 'cpr' migration channel");
     }
-    const outgoing = new OutgoingMigration(this.#surroundings, {
+    const outgoing = new OutgoingMigration(this.#surroundings, source, {
       mode,
       main,
+      cpr,
       capabilities,
       stream: this.#stream,
       parameters: () => this.parameters,
@@ -194,7 +203,7 @@ export class Migration {
 
   /** True while `stop` and `cont` are not for the machine but for the migration. */
   get ownsRunState(): boolean {
-    const { runState } = this.#surroundings.source.machine;
+    const runState = this.#surroundings.source?.machine.runState ?? "inmigrate";
     return runState === "inmigrate" || runState === "finish-migrate";
   }
 
@@ -203,17 +212,24 @@ export class Migration {
    * happens after it; at the source, `stop` decides what the guest does wherever it goes on.
    */
   userWants(running: boolean): void {
-    const { runState } = this.#surroundings.source.machine;
-    if (runState === "inmigrate") this.#startAfterLoad = running;
-    else if (running) throw new MigrationError("Migration is not finalized yet");
-    else this.#outgoing?.userStopped();
+    if (this.#surroundings.source?.machine.runState !== "finish-migrate") {
+      this.#startAfterLoad = running;
+    } else if (running) {
+      throw new MigrationError("Migration is not finalized yet");
+    } else {
+      this.#outgoing?.userStopped();
+    }
   }
 
   /**
-   * Starts to load the machine from where a monitor says. Throws what makes that impossible; with
-   * `exitOnError` the process ends if it fails later, and otherwise it can be tried again.
+   * Starts to load the machine from where a monitor says. Throws what makes that impossible. If it
+   * fails later, it can be tried again, unless the process is to end then (`exitOnError`, which is
+   * the default but for a machine that sources hand over).
    */
-  async startIncoming(request: ChannelsRequest, exitOnError: boolean): Promise<void> {
+  async startIncoming(
+    request: ChannelsRequest,
+    exitOnError = this.#handover === undefined,
+  ): Promise<void> {
     if (!this.#options.incoming) {
       throw new MigrationError("'-incoming' was not specified on the command line");
     }
@@ -226,7 +242,7 @@ export class Migration {
   /** Listens at `address`, or opens it. The machine is loaded when something comes from there. */
   async listen(address: ChannelAddress, exitOnError: boolean): Promise<void> {
     const before = this.#incoming;
-    const incoming = this.#newIncoming(undefined, new Set());
+    const incoming = this.#newIncoming();
     this.#incoming = incoming;
     try {
       await incoming.listen(address);
@@ -237,41 +253,62 @@ export class Migration {
     incoming.run().catch((error) => {
       if (exitOnError) this.#surroundings.loadFailed(error);
     });
+    this.#handover?.listening.resolve(incoming);
   }
 
   /** Loads the machine from a channel that is there. Throws if it cannot be. */
-  async receive(
-    channel: IncomingChannel,
-    inherited: InheritedDescriptors | undefined,
-    adopted: ReadonlySet<string>,
-  ): Promise<void> {
-    this.#incoming = this.#newIncoming(inherited, adopted);
+  async receive(channel: IncomingChannel): Promise<void> {
+    this.#incoming = this.#newIncoming();
     await this.#incoming.receiveFrom(channel);
   }
 
-  #newIncoming(
-    inherited: InheritedDescriptors | undefined,
-    adopted: ReadonlySet<string>,
-  ): IncomingMigration {
+  /** The machine will be built from what a source hands over at `addresses`. */
+  awaitHandover(addresses: readonly ListeningAddress[], failure?: string): void {
+    this.#handover = { addresses, failure, listening: Promise.withResolvers() };
+  }
+
+  /** The attempt to load the machine, once there is one that listens on the main channel. */
+  async listening(): Promise<IncomingMigration> {
+    if (this.#incoming?.status === "setup") return this.#incoming;
+    return await (this.#handover?.listening.promise ?? Promise.reject(new Error("no handover")));
+  }
+
+  #handoverInformation(): MigrationInformation {
+    if (this.#handover === undefined || this.#surroundings.source !== undefined) return {};
+    const { addresses, failure } = this.#handover;
+    return {
+      ...(addresses.length === 0 ? {} : { "socket-address": [...addresses] }),
+      ...(failure === undefined ? {} : { "error-desc": failure }),
+      "x-waiting-for": "the CPR state of a source",
+    };
+  }
+
+  #newIncoming(): IncomingMigration {
+    const target = () => {
+      const { source } = this.#surroundings;
+      if (source === undefined) throw new MigrationError("the machine is not built yet");
+      return source;
+    };
     const plan: IncomingPlan = {
-      inherited: (block) => adopted.has(block.name) || block.backing.kind === "path",
-      inPlace: inherited !== undefined,
+      handedOver: () => this.#surroundings.handedOver,
       capabilities: () => this.#capabilities.on,
       parameters: () => this.parameters,
       startAfterLoad: () => this.#startAfterLoad,
     };
-    return new IncomingMigration(this.#surroundings, plan);
+    return new IncomingMigration(this.#surroundings, target, plan);
   }
 
-  #checkState(): void {
-    const { machine } = this.#surroundings.source;
+  /** The machine, if its state allows that it is moved away. */
+  #movableMachine(): MigratableMachine {
+    const { source } = this.#surroundings;
     if (this.underWay) throw new MigrationError("There's a migration process in progress");
-    if (machine.runState === "inmigrate") {
+    if (source === undefined || source.machine.runState === "inmigrate") {
       throw new MigrationError("Guest is waiting for an incoming migration");
     }
-    if (machine.runState === "postmigrate") {
+    if (source.machine.runState === "postmigrate") {
       throw new MigrationError("Can't migrate the vm that was paused due to previous migration");
     }
+    return source;
   }
 
   #resolve(

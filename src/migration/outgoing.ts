@@ -20,6 +20,7 @@ import { isBrokenChannel } from "../native/channel.ts";
 import { createMemfd } from "../native/file.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import { executeSuccessor, STREAM_NAME } from "./cpr/exec.ts";
+import { handOverDescriptors } from "./cpr/transfer.ts";
 import { saveDevices } from "./device_state.ts";
 import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
@@ -29,7 +30,7 @@ import { createRamSender } from "./ram_sender.ts";
 import type { RamSender } from "./ram/sender.ts";
 import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
-import { streamConfiguration } from "./source.ts";
+import { type MigratableMachine, streamConfiguration } from "./source.ts";
 import { StreamWriter } from "./stream/stream_writer.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
 
@@ -38,6 +39,8 @@ export interface OutgoingPlan {
   readonly mode: MigrationMode;
   /** Absent: cpr-exec hands the stream on in memory. */
   readonly main: ChannelAddress | undefined;
+  /** Where cpr-transfer hands over descriptors. */
+  readonly cpr: ChannelAddress | undefined;
   readonly capabilities: CapabilitySet;
   readonly stream: StreamProperties;
   /** The parameters now: some may change while the migration runs. */
@@ -52,6 +55,7 @@ function now(): number {
 /** One attempt to move the machine. */
 export class OutgoingMigration {
   readonly #surroundings: MigrationSurroundings;
+  readonly #source: MigratableMachine;
   readonly #plan: OutgoingPlan;
   readonly #cancelled = new AbortController();
   readonly #continued = Promise.withResolvers<void>();
@@ -68,8 +72,13 @@ export class OutgoingMigration {
   #stopTime: number | undefined;
   #endTime: number | undefined;
 
-  constructor(surroundings: MigrationSurroundings, plan: OutgoingPlan) {
+  constructor(
+    surroundings: MigrationSurroundings,
+    source: MigratableMachine,
+    plan: OutgoingPlan,
+  ) {
     this.#surroundings = surroundings;
+    this.#source = source;
     this.#plan = plan;
   }
 
@@ -90,6 +99,8 @@ export class OutgoingMigration {
   begin(): void {
     this.#startTime = now();
     this.#setStatus("setup");
+    // The destination of a cpr-transfer listens when it has the descriptors.
+    if (this.#plan.mode === "cpr-transfer") return;
     try {
       this.#opening = Promise.resolve(this.#open());
       // Its error is met in run().
@@ -103,6 +114,7 @@ export class OutgoingMigration {
   /** Moves the machine. The outcome is told by {@linkcode status}. */
   async run(): Promise<void> {
     try {
+      if (this.#plan.mode === "cpr-transfer") await this.#handOverDescriptors();
       using channel = await (this.#opening ?? this.#open());
       await this.#send(channel);
       this.#complete();
@@ -169,6 +181,13 @@ export class OutgoingMigration {
     }
   }
 
+  async #handOverDescriptors(): Promise<void> {
+    const { cpr } = this.#plan;
+    if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
+    const kept = this.#surroundings.keptDescriptors();
+    await handOverDescriptors(cpr, kept, this.#cancelled.signal);
+  }
+
   #open(): OutgoingChannel | Promise<OutgoingChannel> {
     const { main } = this.#plan;
     if (main === undefined) return new OutgoingFile(createMemfd(STREAM_NAME));
@@ -181,7 +200,7 @@ export class OutgoingMigration {
     signal.addEventListener("abort", cancelChannel, { once: true });
     if (signal.aborted) throw new MigrationCancelled();
 
-    const { source } = this.#surroundings;
+    const source = this.#source;
     const { mode, capabilities, stream } = this.#plan;
     const writer = new StreamWriter(channel.position);
     const flush = () => channel.write(writer.take());
@@ -251,7 +270,8 @@ export class OutgoingMigration {
   /** Stops the guest for good, unless this has stopped it before. */
   #stop(): void {
     if (this.#resumeState !== undefined) return;
-    const { source: { machine }, timeline } = this.#surroundings;
+    const { machine } = this.#source;
+    const { timeline } = this.#surroundings;
     this.#checkCancelled();
     timeline.mark("stop begins");
     this.#resumeState = machine.runState;
@@ -262,7 +282,7 @@ export class OutgoingMigration {
 
   /** What the destination is to do, by QEMU's names. */
   #savedRunState(): RunState {
-    return this.#resumeState ?? this.#surroundings.source.machine.runState;
+    return this.#resumeState ?? this.#source.machine.runState;
   }
 
   async #pauseBeforeSwitchover(): Promise<void> {
@@ -309,7 +329,7 @@ export class OutgoingMigration {
   }
 
   #complete(): void {
-    this.#surroundings.source.machine.setRunState("postmigrate");
+    this.#source.machine.setRunState("postmigrate");
     this.#endTime = now();
     this.#setStatus("completed");
     if (this.#plan.mode !== "cpr-exec") this.#ended.resolve();
@@ -330,7 +350,7 @@ export class OutgoingMigration {
 
   /** The one exit of an attempt that did not succeed: the guest goes on as it was. */
   #giveUp(error: unknown): void {
-    const { machine } = this.#surroundings.source;
+    const { machine } = this.#source;
     const cancelled = this.#cancelled.signal.aborted;
     if (!cancelled) {
       this.#errorDescription = messageOf(this.#reasonOf(error));

@@ -1,14 +1,20 @@
-/** What migrations need besides the machine. */
+/** What migrations need of the process around them. */
 import type { GivenDescriptors } from "../channel/path.ts";
+import type { Blockers } from "./blockers.ts";
 import type { KeptDescriptor } from "./cpr/descriptors.ts";
 import type { Timeline } from "./cpr/timeline.ts";
 import type { MigrationError } from "./errors.ts";
 import type { MigratableMachine } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
 
-/** What migrations need besides the machine. */
+/** What migrations need of the process around them. */
 export interface MigrationSurroundings {
-  readonly source: MigratableMachine;
+  /** The machine; absent while it waits for what it is to be built from. */
+  readonly source: MigratableMachine | undefined;
+  /** What keeps the machine from being migrated. */
+  readonly blockers: Blockers | undefined;
+  /** Names of the descriptors that this machine took over; absent if it did not come by live update. */
+  readonly handedOver: ReadonlySet<string> | undefined;
   /** The moments of a live update. */
   readonly timeline: Timeline;
   /** Descriptors that monitors were given. */

@@ -239,7 +239,7 @@ export interface MigrationControl {
   listCapabilities(): { readonly capability: CapabilityName; readonly state: boolean }[];
   /** Starts; the outcome is told by {@linkcode query}. Throws if it cannot start. */
   start(request: ChannelsRequest & { readonly resume?: boolean | undefined }): void;
-  startIncoming(request: ChannelsRequest, exitOnError: boolean): Promise<void>;
+  startIncoming(request: ChannelsRequest, exitOnError?: boolean): Promise<void>;
   cancel(): void;
   continueFrom(status: MigrationStatusName): void;
   /** True while the machine is being moved away. */

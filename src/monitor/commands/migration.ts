@@ -114,7 +114,7 @@ export const migrationCommands = [
       "exit-on-error": z.boolean().optional(),
     }),
     run: ({ migration }, { "exit-on-error": exitOnError, ...request }) =>
-      migration.startIncoming(request, exitOnError ?? true),
+      migration.startIncoming(request, exitOnError),
   }),
   defineCommand({
     name: "migrate_cancel",

@@ -1,0 +1,194 @@
+/**
+ * The guest's side of a virtual machine, built from its configuration and from what a process before
+ * this one handed over:
+ *
+ *   accelerator, RAM -> virtio devices' backends -> board
+ */
+import { type Accelerator, openAccelerator } from "./accelerator.ts";
+import type { Chardevs } from "./backends/chardevs.ts";
+import type { DescriptorStore } from "./backends/descriptor_store.ts";
+import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
+import {
+  checkCpuFlags,
+  cpuFlags,
+  findFirmware,
+  firmwareOptions,
+  rtcStart,
+  uuidBytes,
+} from "./guest_configuration.ts";
+import type { DeviceEvent } from "./machine/device_events.ts";
+import type { MachineEvent } from "./machine/machine.ts";
+import { Microvm } from "./machine/microvm.ts";
+import { MachineRam } from "./machine/ram.ts";
+import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
+import { VirtioDevices } from "./machine/virtio_devices.ts";
+import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
+import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
+import type { MigratableMachine } from "./migration/source.ts";
+import type { Descriptor } from "./native/descriptor.ts";
+import type { EventLoop } from "./native/event_loop.ts";
+import { tell } from "./process/messages.ts";
+
+/** What a guest is built with. */
+export interface GuestEnvironment {
+  readonly loop: EventLoop;
+  readonly chardevs: Chardevs;
+  readonly descriptors: DescriptorStore;
+  /** Takes over a descriptor that a process before this one left. */
+  readonly adopt: (name: string, id?: number) => Descriptor | undefined;
+  /** The machine's state will come from elsewhere. */
+  readonly incoming: boolean;
+  readonly emit: (event: MachineEvent | DeviceEvent) => void;
+}
+
+/** The board, its RAM, and what its devices work with. */
+export class Guest implements Disposable {
+  readonly board: Microvm;
+  readonly accelerator: Accelerator;
+  /** What keeps it from being migrated. */
+  readonly blockers: Blockers;
+  /** As migrations see it. */
+  readonly source: MigratableMachine;
+  readonly #ram: MachineRam;
+  readonly #virtio: VirtioDevices;
+  readonly #resources: DisposableStack;
+
+  constructor(config: VirtualMachineConfig, environment: GuestEnvironment) {
+    if (config.machine.type !== "microvm") {
+      throw new Error(`-machine ${config.machine.type}: unsupported machine type`);
+    }
+    const { loop, chardevs, descriptors, adopt, incoming, emit } = environment;
+    using undo = new DisposableStack();
+    this.accelerator = openAccelerator(config.accelerators);
+    const kvm = undo.use(this.accelerator.kvm);
+    const flags = cpuFlags(config.cpu);
+    checkCpuFlags(kvm, flags, tell);
+    const startUp = startUpSource(config);
+    this.#ram = undo.use(createRam(config, config.machine, startUp, adopt));
+    this.#virtio = undo.use(
+      new VirtioDevices(config, {
+        loop,
+        chardevs,
+        tell,
+        adopt,
+        openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
+      }),
+    );
+    const uuid = config.uuid === undefined ? undefined : uuidBytes(config.uuid);
+    const serial = config.serialPorts[0];
+    this.board = undo.use(
+      new Microvm(
+        loop,
+        kvm,
+        this.#ram,
+        {
+          ...boardOptions(config.machine),
+          cpus: config.topology.cpus,
+          cpuFlags: flags.features,
+          ...(serial?.kind === "chardev" ? { serial: chardevs.port(serial.id) } : {}),
+          rtcStart: rtcStart(config),
+          rtcClock: config.clock.clock,
+          ...(uuid === undefined ? {} : { uuid }),
+          firmware: firmwareOptions(config, config.machine),
+          source: startUp,
+          testDriven: this.accelerator.kind === "qtest",
+          dirtyRingSize: this.accelerator.dirtyRingSize,
+          virtio: {
+            ...config.machine.virtioMmio,
+            devices: this.#virtio,
+            announceOnCommandLine: config.machine.autoKernelCommandLine,
+            tell,
+          },
+        },
+        {
+          noReboot: config.actions.reboot === "shutdown",
+          noShutdown: config.actions.shutdown === "pause",
+        },
+        incoming ? "inmigrate" : "prelaunch",
+        emit,
+      ),
+    );
+    this.blockers = new Blockers(config.onlyMigratable);
+    blockPrivateRam(this.blockers, this.#ram.blocks);
+    const { board } = this;
+    this.source = {
+      machine: board.machine,
+      machineType: config.machine.type,
+      uuid,
+      blocks: this.#ram.blocks,
+      memory: this.#ram.memory,
+      dirtyTracker: board.dirtyTracker,
+      createThrottle: () => board.createThrottle(),
+      sections: board.sections,
+      suppressDescription: config.machine.suppressVmdesc,
+    };
+    this.#resources = undo.move();
+  }
+
+  /** What a live update hands on: RAM that lives in descriptors, and what devices keep open. */
+  descriptors(): KeptDescriptor[] {
+    const memory = this.#ram.blocks.flatMap(({ name, backing }) =>
+      backing.kind === "descriptor" ? [{ name, id: 0, fd: backing.descriptor.fd }] : []
+    );
+    return [...memory, ...this.#virtio.descriptors()];
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources[Symbol.dispose]();
+  }
+}
+
+function boardOptions(machine: MicrovmConfig) {
+  const acpi = machine.acpi !== "off";
+  return {
+    acpi,
+    pit: machine.pit !== "off",
+    pic: machine.pic !== "off",
+    // With KVM, QEMU's `auto` leaves the clock out: kvmclock tells the time.
+    rtc: machine.rtc === "on",
+    // Without ACPI there is only one, whatever was asked for, as in QEMU.
+    ioapic2: acpi && machine.ioapic2 !== "off",
+  };
+}
+
+function createRam(
+  config: VirtualMachineConfig,
+  machine: MicrovmConfig,
+  source: StartUpSource,
+  adopt: (name: string) => ReturnType<InheritedDescriptors["take"]>,
+): MachineRam {
+  const backend = config.objects.find((object) =>
+    object.type === "memory-backend" && object.id === machine.memoryBackend
+  );
+  return new MachineRam({
+    size: config.memory.size,
+    ...(backend?.type === "memory-backend" ? { backend } : {}),
+    acpi: machine.acpi !== "off",
+    ...(source.kind === "firmware" ? { firmware: source.image.bytes } : {}),
+    shareAuxiliary: machine.auxRamShare,
+    adopt,
+  });
+}
+
+function startUpSource({ boot, drives, dataDirectories }: VirtualMachineConfig): StartUpSource {
+  const kernel = boot.kernel === undefined ? undefined : {
+    kernel: boot.kernel,
+    ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
+    commandLine: boot.append ?? "",
+  };
+  if (boot.firmware !== undefined) {
+    const image = readFirmware(findFirmware(boot.firmware, dataDirectories));
+    return { kind: "firmware", image, ...(kernel === undefined ? {} : { kernel }) };
+  }
+  if (kernel !== undefined) return { kind: "kernel", ...kernel };
+  const path = drives.map(({ node }) => node && imagePath(node)).find((found) => found);
+  if (path !== undefined) return { kind: "disk", path };
+  return { kind: "nothing" };
+}
+
+/** The file or device at the bottom of a block node. */
+function imagePath(node: BlockNode): string | undefined {
+  if (node.driver === "null-co") return undefined;
+  if (node.driver !== "raw") return node.filename;
+  return typeof node.file === "string" ? undefined : imagePath(node.file);
+}

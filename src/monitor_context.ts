@@ -1,0 +1,105 @@
+/** What monitor commands act on: a view of the virtual machine, also before its guest is there. */
+import type { Chardevs } from "./backends/chardevs.ts";
+import type { DescriptorStore } from "./backends/descriptor_store.ts";
+import type { VirtualMachineConfig } from "./cli/config.ts";
+import type { Guest } from "./guest.ts";
+import { inspect, type Inspection, inspectNothing } from "./inspection.ts";
+import type { ShutdownReason } from "./machine/machine.ts";
+import type { Timeline } from "./migration/cpr/timeline.ts";
+import type { Migration } from "./migration/migration.ts";
+import type { MachineControl, MonitorContext } from "./monitor/context.ts";
+import { processId } from "./native/process.ts";
+import { version } from "./version.ts";
+
+/** What monitors see of a virtual machine. */
+export interface MonitoredMachine {
+  readonly config: VirtualMachineConfig;
+  readonly chardevs: Chardevs;
+  readonly descriptors: DescriptorStore;
+  readonly migration: Migration;
+  readonly timeline: Timeline;
+  /** Absent while the machine waits for what it is to be built from. */
+  readonly guest: Guest | undefined;
+  /** Ends the machine, after what is under way. */
+  end(reason: ShutdownReason): void;
+}
+
+/** The context of `vm`'s monitors. */
+export function monitorContext(vm: MonitoredMachine): MonitorContext {
+  const { config, timeline } = vm;
+  const nothing = inspectNothing("kvm", config.machine.type);
+  const inspections = new WeakMap<Guest, Inspection>();
+  const inspection = () => {
+    const { guest } = vm;
+    if (guest === undefined) return nothing;
+    const known = inspections.get(guest) ?? inspect(guest.board, config, guest.accelerator.kind);
+    inspections.set(guest, known);
+    return known;
+  };
+  return {
+    machine: machineControl(vm),
+    identity: {
+      name: config.name,
+      uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
+      package: `molt ${version}`,
+    },
+    get capabilities() {
+      return inspection().capabilities;
+    },
+    get cpus() {
+      return inspection().cpus;
+    },
+    get memory() {
+      return inspection().memory;
+    },
+    get block() {
+      return inspection().block;
+    },
+    get iothreads() {
+      return inspection().iothreads;
+    },
+    get objects() {
+      return inspection().objects;
+    },
+    chardevs: vm.chardevs,
+    descriptors: vm.descriptors,
+    update: {
+      query: () => ({
+        generation: timeline.generation,
+        pid: processId(),
+        version,
+        ...(timeline.parts ? { parts: { ...timeline.parts } } : {}),
+      }),
+    },
+    migration: vm.migration,
+  };
+}
+
+function machineControl(vm: MonitoredMachine): MachineControl {
+  const { migration } = vm;
+  const machine = () => {
+    if (vm.guest === undefined) throw new Error("the guest has not arrived yet");
+    return vm.guest.board.machine;
+  };
+  return {
+    status: () =>
+      vm.guest === undefined
+        ? { status: "inmigrate", running: false }
+        : { status: machine().runState, running: machine().running },
+    stop: () => {
+      if (migration.ownsRunState) migration.userWants(false);
+      else machine().stop();
+    },
+    cont: () => {
+      if (migration.ownsRunState) migration.userWants(true);
+      else machine().start();
+    },
+    reset: () => machine().requestReset("host-qmp-system-reset"),
+    powerDown: () => machine().powerDown(),
+    injectNmi: () => machine().whileParked(() => machine().vcpus.forEach((vcpu) => vcpu.nmi())),
+    wakeUp: () => {
+      throw new Error("wake-up from suspend is not supported by this guest");
+    },
+    quit: () => vm.end("host-qmp-quit"),
+  };
+}
