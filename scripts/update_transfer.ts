@@ -15,6 +15,7 @@ import {
   checkUnused,
   connectToSuccessor,
   planSuccessor,
+  startSuccessor,
   takePlace,
 } from "./lib/successor.ts";
 
@@ -67,8 +68,7 @@ leaves it where it was.`,
   );
   await using undo = new AsyncDisposableStack();
   const log = options.log ?? `${folder}/log`;
-  const program = script.start(plan.command, { directory: plan.directory, log });
-  undo.defer(async () => await program?.kill());
+  const program = startSuccessor(script, undo, plan, log);
   await script.wait(`the successor listens on ${folder}/cpr`, async () => {
     await program?.waitFor(limit, (signal) => awaitPath(`${folder}/cpr`, signal));
   });

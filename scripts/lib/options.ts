@@ -26,7 +26,9 @@ export function value(placeholder: string, description: string): z.ZodString {
 
 /** An option that is a whole number from `minimum` on. */
 export function count(placeholder: string, minimum: number, description: string) {
-  return z.coerce.number().int().min(minimum).meta({ placeholder, description });
+  return z.string().regex(/^\d+$/, "a whole number is expected").transform(Number)
+    .refine((number) => number >= minimum, `at least ${minimum} is expected`)
+    .meta({ placeholder, description });
 }
 
 /** An option that is there or not. */
@@ -113,9 +115,11 @@ export function parseOptions<S extends OptionShape>(
 ): Parsed<S> {
   const all: OptionShape = { ...shape, ...commonOptions };
   const flags = Object.keys(all).filter((name) => isFlag(all[name] ?? z.never()));
+  const valued = Object.keys(all).filter((name) => !flags.includes(name));
   const typed: Record<string, unknown> & { _: string[]; "--"?: string[] } = parseArgs([...argv], {
     boolean: flags,
-    string: [...Object.keys(all).filter((name) => !flags.includes(name)), "_"],
+    string: [...valued, "_"],
+    collect: valued,
     "--": true,
     unknown: (argument: string, key?: string) => {
       if (key !== undefined) throw new UsageError(`unknown option ${argument}`);
@@ -125,9 +129,10 @@ export function parseOptions<S extends OptionShape>(
   const given: Record<string, unknown> = {};
   for (const name of Object.keys(shape)) {
     const content = typed[name];
-    if (Array.isArray(content)) throw new UsageError(`--${name} is given twice`);
-    if (content === "") throw new UsageError(`--${name} needs a value`);
-    if (content !== undefined) given[name] = content;
+    const [first, ...more] = Array.isArray(content) ? content : [content];
+    if (more.length > 0) throw new UsageError(`--${name} is given twice`);
+    if (first === "") throw new UsageError(`--${name} needs a value`);
+    if (first !== undefined) given[name] = first;
   }
   const parsed = z.strictObject(shape).safeParse(given);
   if (!parsed.success) {

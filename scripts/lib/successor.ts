@@ -9,6 +9,7 @@ import {
   type RunState,
 } from "../../src/qmp_client/mod.ts";
 import { appending, beside, nextName, qmpAddressOf, receiving } from "./command_line.ts";
+import { removeIfThere } from "./files.ts";
 import { configure, progressText, type Settings } from "./migration.ts";
 import { type OptionShape, UsageError } from "./options.ts";
 import { awaitEnd, type DetachedProgram, type MachineProcess, nameOf } from "./processes.ts";
@@ -24,10 +25,6 @@ export interface CommandLine {
 export interface MachinePlan extends CommandLine {
   /** Where its monitor is. */
   readonly address: string;
-}
-
-/** How to start a machine beside another one. */
-export interface SuccessorPlan extends MachinePlan {
   /** The names that its sockets, and the file with its number, are to have in the end. */
   readonly names: readonly string[];
 }
@@ -56,7 +53,7 @@ export function planMachine(
       ? { ...parsed, path: resolvePath(directory, parsed.path) }
       : parsed,
   );
-  return { command: receiving(command, ...incoming), directory, address };
+  return { command: receiving(command, ...incoming), directory, address, names: [] };
 }
 
 /** Plans the successor of a running process: from what was typed after `--`, or as that process is. */
@@ -65,8 +62,8 @@ export function planSuccessor(
   old: CommandLine,
   incoming: readonly string[],
   monitor: string | undefined,
-): SuccessorPlan {
-  if (typed) return { ...planMachine(typed, incoming, monitor), names: [] };
+): MachinePlan {
+  if (typed) return planMachine(typed, incoming, monitor);
   const { command, names } = beside(appending(old.command));
   const { directory } = old;
   return {
@@ -82,7 +79,7 @@ export function planSuccessor(
 export async function takePlace<S extends OptionShape>(
   script: Script<S>,
   { plan, machine, old, limit }: {
-    readonly plan: SuccessorPlan;
+    readonly plan: MachinePlan;
     readonly machine: QmpClient;
     readonly old: MachineProcess;
     readonly limit: number;
@@ -114,6 +111,22 @@ export async function checkUnused(address: string): Promise<void> {
     }
   }
   throw new ScriptError(ExitStatus.unavailable, `a machine is there already: ${address}`);
+}
+
+/** Starts a successor. When the stack is disposed it is ended, and leaves nothing behind. */
+export function startSuccessor<S extends OptionShape>(
+  script: Script<S>,
+  undo: AsyncDisposableStack,
+  { command, directory, names }: MachinePlan,
+  log: string,
+): DetachedProgram | undefined {
+  const program = script.start(command, { directory, log });
+  undo.defer(async () => {
+    if (!program) return;
+    await program.kill();
+    for (const name of names) await removeIfThere(nextName(name));
+  });
+  return program;
 }
 
 /** A machine that was started to receive a guest. */
@@ -180,8 +193,7 @@ export async function startWaiting<S extends OptionShape>(
 ): Promise<WaitingMachine | undefined> {
   const { log, limit } = options;
   if (!script.dryRun) await checkUnused(plan.address);
-  const program = script.start(plan.command, { directory: plan.directory, log });
-  undo.defer(async () => await program?.kill());
+  const program = startSuccessor(script, undo, plan, log);
   return await script.wait(`${plan.address} answers`, async () => {
     if (!program) throw new Error("the program was not started");
     const connect = (signal: AbortSignal) => connectToSuccessor(plan.address, signal);
