@@ -73,6 +73,8 @@ export const Errno = {
   ESPIPE: 29,
   EPIPE: 32,
   ENODATA: 61,
+  EBADMSG: 74,
+  ELIBACC: 79,
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
   ECONNRESET: 104,

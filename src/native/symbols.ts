@@ -159,6 +159,18 @@ export const symbols = {
   // ram_load.c
   molt_ram_load: { parameters: [buffer, u64, u64, u32, buffer], result: u64 },
 
+  // multifd.c
+  molt_multifd_create: { parameters: [u32, i32], result: i64 },
+  molt_multifd_destroy: { parameters: [u64], result: "void" },
+  molt_multifd_error: { parameters: [u64], result: u64 },
+  molt_multifd_send: {
+    parameters: [u64, u64, u64, u64, u64, u64, u64, u32, u64, u64, u64],
+    result: i64,
+    nonblocking: true,
+  },
+  molt_multifd_send_sync: { parameters: [u64, u64, u64], result: i64, nonblocking: true },
+  molt_multifd_receive: { parameters: [u64, u64, u64, u32], result: i32, nonblocking: true },
+
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
   molt_bitmap_next: { parameters: [u64, u64, u64, u32], result: u64 },

@@ -72,6 +72,7 @@ export class PrecopySender implements RamSender {
 
   async begin(): Promise<void> {
     const { writer, listings, transport, flush } = this.#options;
+    await transport.open?.();
     writer.beginRam("start", RAM_SECTION_ID);
     if (transport.listBlocks) await transport.listBlocks(listings);
     else writer.ram.blocks(listings.map(blockListing));
@@ -156,13 +157,14 @@ export class PrecopySender implements RamSender {
   async #sendRange(range: DirtyRange, limited: boolean): Promise<void> {
     const { statistics } = this;
     await this.#dirty.prepare(range);
-    const { bytes, normal, zero } = await this.#options.transport.send(range);
+    const { bytes, apart = 0, normal, zero } = await this.#options.transport.send(range);
     this.#dirty.done(range);
     if (limited) this.#limiter.use(bytes - range.count * PAGE_SIZE);
     this.#bandwidth.add(bytes, normal + zero);
     statistics.transferred += bytes;
-    if (limited) statistics.precopyBytes += bytes;
-    else statistics.downtimeBytes += bytes;
+    statistics.multifdBytes += apart;
+    if (limited) statistics.precopyBytes += bytes - apart;
+    else statistics.downtimeBytes += bytes - apart;
     statistics.normal += normal;
     statistics.duplicate += zero;
     statistics.mbps = this.#bandwidth.megabitsPerSecond;

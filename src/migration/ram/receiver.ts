@@ -23,8 +23,10 @@ export interface RamReceiverOptions {
    */
   readonly inPlace: boolean;
   readonly inherited: (block: RamBlock) => boolean;
-  /** Waits until the pages on other channels count that were sent before a flush record. */
+  /** Waits until the pages on other channels are in place that were sent before a flush record. */
   readonly flush?: (targets: RamTargets) => Promise<void>;
+  /** The end of each section's records counts as a flush record (multifd of QEMU before 8.1). */
+  readonly flushAfterEachSection?: boolean;
 }
 
 /** A block, and the pages of it that may hold something else than zeros. */
@@ -76,8 +78,10 @@ export class RamReceiver implements Disposable {
       case "multifd flush":
         await this.#flush();
         break;
-      case "hook":
       case "end of records":
+        if (this.#options.flushAfterEachSection) await this.#flush();
+        break;
+      case "hook":
         break;
     }
   }

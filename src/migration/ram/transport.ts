@@ -6,6 +6,8 @@ import type { RamListing } from "./sender.ts";
 export interface SentPages {
   /** Bytes on the wire. */
   readonly bytes: number;
+  /** Those of the bytes that did not go through the main channel. */
+  readonly apart?: number;
   /** Pages with content. */
   readonly normal: number;
   readonly zero: number;
@@ -15,6 +17,8 @@ export interface SentPages {
 export interface PageTransport extends AsyncDisposable {
   /** How many ranges can be sent at the same time. */
   readonly parallel: number;
+  /** Opens what is needed besides the main stream, before anything else. */
+  open?(): Promise<void>;
   /** Sends the dirty pages of a range that was prepared. Resolves when none of them is read any more. */
   send(range: DirtyRange): Promise<SentPages>;
   /**
