@@ -94,7 +94,8 @@ It works with molt, with QEMU, and from one to the other.`,
   const pause = stop && arrival ? (arrival.time - stop.time) / 1000 : sent.downtime;
   const bytes = sent.ram?.transferred ?? 0;
   const duration = sent["total-time"] ?? 0;
-  script.report({ ...arrival, bytes, duration, pause });
+  const { pid } = destination;
+  script.report({ pid, program: arrival?.name, status: arrival?.status, bytes, duration, pause });
   script.say(
     `the guest ${arrival ? `is ${arrival.status} in ${arrival.name}` : "has arrived"}: ` +
       `${formatBytes(bytes)} in ${(duration / 1000).toFixed(1)} s; it ran all the time` +
@@ -106,6 +107,8 @@ It works with molt, with QEMU, and from one to the other.`,
 interface Destination {
   readonly uri: string;
   readonly monitor: SuccessorMonitor | undefined;
+  /** Its process, if it was started here. */
+  readonly pid: number | undefined;
   /** Ends the source. */
   readonly finish: () => Promise<void>;
 }
@@ -139,6 +142,7 @@ async function startHere(
   return {
     uri,
     monitor: waiting,
+    pid: waiting?.program.pid,
     finish: () => takePlace(script, { plan, machine, old, limit }),
   };
 }
@@ -153,7 +157,7 @@ async function prepareThere(
     await script.change(machine, "quit", {});
     await script.wait("the source has ended", () => machine.closed);
   };
-  if (address === undefined) return { uri, monitor: undefined, finish };
+  if (address === undefined) return { uri, monitor: undefined, pid: undefined, finish };
   const monitor = await connectToSuccessor(address, AbortSignal.timeout(10_000));
   const client = cleanup.use(monitor.client);
   const { status } = await client.execute("query-status");
@@ -161,10 +165,12 @@ async function prepareThere(
     throw new ScriptError(ExitStatus.unavailable, `the destination does not wait: it is ${status}`);
   }
   const { status: listening } = await client.execute("query-migrate");
-  if (listening !== undefined && listening !== "none") return { uri, monitor, finish };
+  if (listening !== undefined && listening !== "none") {
+    return { uri, monitor, pid: undefined, finish };
+  }
   cleanup.use(await configure(script, client, bothSides(script.options)));
   await script.change(client, "migrate-incoming", { uri });
-  return { uri: await boundUri(client, uri), monitor, finish };
+  return { uri: await boundUri(client, uri), monitor, pid: undefined, finish };
 }
 
 /** What both sides have to agree on. */

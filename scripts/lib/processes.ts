@@ -24,9 +24,10 @@ export async function processOf(machine: QmpClient): Promise<MachineProcess> {
       directory: await Deno.readLink(`/proc/${pid}/cwd`),
     };
   } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new QmpError(
-      `cannot see the machine's process (thread ${thread}): is it another user's or another host's? ` +
-        "Give the successor's command after --",
+      `cannot see the machine's process (thread ${thread}): ${reason}. ` +
+        "Is it another user's, or on another host?",
       { cause },
     );
   }

@@ -14,7 +14,7 @@ const STREAM_LIMIT = 128 * 1024;
 Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, same memory`, async () => {
   using directory = new TemporaryDirectory();
   using log = new HeartbeatLog(directory.file("serial"));
-  const options = heartbeatMachine(log, { shared: true });
+  const options = heartbeatMachine(log, { shared: "memfd" });
   const state = directory.file("state");
   await using vm = await VirtualMachine.start("qemu", options, { directory });
   const qmp = ["-qmp", `unix:${vm.socket},server=on,wait=off`];

@@ -11,8 +11,8 @@ export interface HeartbeatMachineOptions {
   readonly cpus?: number;
   /** The guest's command line: how much memory it works on, and how fast. */
   readonly append?: string;
-  /** RAM in a memfd and auxiliary blocks that a successor can take over. */
-  readonly shared?: boolean;
+  /** RAM that a successor can take over, in a memfd or in a file; the auxiliary blocks as well. */
+  readonly shared?: "memfd" | { readonly file: string };
 }
 
 /** Options of either program. The guest's output goes to `log`. */
@@ -23,13 +23,18 @@ export function heartbeatMachine(
     memory = 64,
     cpus = 2,
     append = "memory=16",
-    shared = false,
+    shared,
   }: HeartbeatMachineOptions = {},
 ): string[] {
-  const backend = ["-object", `memory-backend-memfd,id=ram0,size=${memory}M,share=on`];
+  const properties = `id=ram0,size=${memory}M,share=on`;
+  const backend = shared === undefined
+    ? []
+    : shared === "memfd"
+    ? ["-object", `memory-backend-memfd,${properties}`]
+    : ["-object", `memory-backend-file,${properties},mem-path=${shared.file}`];
   return [
     ...["-machine", shared ? `${machine},memory-backend=ram0,aux-ram-share=on` : machine],
-    ...(shared ? backend : []),
+    ...backend,
     ...["-accel", "kvm", "-cpu", "host", "-smp", String(cpus), "-m", `${memory}M`],
     ...["-kernel", guestImage("heartbeat.elf"), "-append", append],
     ...["-nodefaults", "-display", "none"],

@@ -1,0 +1,55 @@
+/** The project's scripts, run as a user runs them. */
+import { z } from "zod";
+
+const root = new URL("../../", import.meta.url).pathname;
+
+/** What a script ended with. */
+export interface ScriptResult {
+  readonly status: number;
+  readonly output: string;
+  readonly errorText: string;
+}
+
+/** Runs `deno task TASK ARG ...` and waits for its end. */
+export async function runTask(task: string, ...args: readonly string[]): Promise<ScriptResult> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", "--config", `${root}deno.json`, task, ...args],
+    stdin: "null",
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { status: code, output: text(stdout), errorText: text(stderr) };
+}
+
+const outcome = z.looseObject({
+  ok: z.boolean(),
+  error: z.string().optional(),
+  status: z.union([z.string(), z.number()]).optional(),
+  pid: z.number().optional(),
+  program: z.string().optional(),
+});
+
+/** What a script tells with --json. */
+export type ScriptOutcome = Readonly<z.infer<typeof outcome>>;
+
+/** Runs a task with --json. Fails, with what it said, if its status is not `expected`. */
+export async function runTaskJson(
+  expected: number,
+  task: string,
+  ...args: readonly string[]
+): Promise<ScriptOutcome> {
+  const { status, output, errorText } = await runTask(task, "--json", ...args);
+  if (status !== expected) {
+    throw new Error(`${task} ended with status ${status}: ${output}${errorText}`);
+  }
+  return outcome.parse(JSON.parse(output));
+}
+
+/** Starts a script that something is to happen to while it runs. */
+export function startScript(name: string, ...args: readonly string[]): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--config", `${root}deno.json`, `${root}scripts/${name}`, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+}
