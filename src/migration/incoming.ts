@@ -12,6 +12,7 @@
  */
 import type { ChannelAddress } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
+import type { StreamChannel } from "../channel/stream.ts";
 import { IncomingFile } from "../channel/file.ts";
 import {
   type IncomingChannels,
@@ -25,6 +26,8 @@ import { loadFailure, MigrationError } from "./errors.ts";
 import type { MigrationInformation } from "./information.ts";
 import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
+import { MultifdReceiver } from "./multifd/receiver.ts";
+import type { StreamProperties } from "./properties.ts";
 import { RamReceiver } from "./ram/receiver.ts";
 import { ReturnPathWriter } from "./return_path.ts";
 import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
@@ -43,6 +46,7 @@ export interface IncomingPlan {
   /** Capabilities and parameters now: they may be set while the destination listens. */
   readonly capabilities: () => CapabilitySet;
   readonly parameters: () => MigrationParameters;
+  readonly stream: StreamProperties;
   /** Whether the loaded machine runs if its source did. Asked when it is loaded. */
   readonly startAfterLoad: () => boolean;
 }
@@ -102,7 +106,7 @@ export class IncomingMigration {
   async run(): Promise<void> {
     try {
       using channels = await this.#accept();
-      await this.#receive(channels.main);
+      await this.#receive(channels.main, channels.multifd);
     } catch (error) {
       throw this.#fail(error);
     }
@@ -136,11 +140,14 @@ export class IncomingMigration {
     }
   }
 
-  async #receive(channel: IncomingChannel): Promise<void> {
+  async #receive(
+    channel: IncomingChannel,
+    multifd: readonly StreamChannel[] = [],
+  ): Promise<void> {
     const { timeline } = this.#surroundings;
     timeline.mark("machine built");
     this.#setStatus("active");
-    using session = new IncomingSession(this.#plan, this.#target(), channel);
+    await using session = new IncomingSession(this.#plan, this.#target(), channel, multifd);
     const runState = await session.load();
     timeline.mark("state loaded");
     await session.takeOver();
@@ -178,11 +185,12 @@ export class IncomingMigration {
 const READ_SIZE = 1 << 20;
 
 /** The reading of one stream. */
-class IncomingSession implements Disposable {
+class IncomingSession implements AsyncDisposable {
   readonly #plan: IncomingPlan;
   readonly #target: MigratableMachine;
   readonly #channel: IncomingChannel;
   readonly #devices: ReceivedDevices;
+  readonly #multifd: MultifdReceiver | undefined;
   readonly #ram: RamReceiver;
   readonly #reader: StreamReader;
   #returnPath: ReturnPathWriter | undefined;
@@ -193,16 +201,27 @@ class IncomingSession implements Disposable {
     plan: IncomingPlan,
     target: MigratableMachine,
     channel: IncomingChannel,
+    multifd: readonly StreamChannel[],
   ) {
     this.#plan = plan;
     this.#target = target;
     this.#channel = channel;
     this.#devices = new ReceivedDevices(target);
+    if (multifd.length > 0) {
+      this.#multifd = new MultifdReceiver({
+        channels: multifd,
+        uuid: target.uuid,
+        compression: plan.parameters()["multifd-compression"],
+        failed: () => channel.cancel(),
+      });
+    }
     const handedOver = plan.handedOver();
     this.#ram = new RamReceiver({
       blocks: target.blocks,
       inPlace: handedOver !== undefined,
       inherited: (block) => handedOver?.has(block.name) || block.backing.kind === "path",
+      flush: async (targets) => await this.#multifd?.flush(targets),
+      flushAfterEachSection: plan.stream.flushAfterEachSection,
     });
     this.#reader = new StreamReader({
       devices: (idstr, instanceId) => this.#devices.descriptionsOf(idstr, instanceId),
@@ -215,6 +234,7 @@ class IncomingSession implements Disposable {
   /** Loads the machine. Returns the source's run state before it was stopped. */
   async load(): Promise<string> {
     try {
+      await this.#multifd?.greet();
       for (;;) {
         const item = this.#reader.next();
         switch (item?.kind) {
@@ -248,7 +268,7 @@ class IncomingSession implements Disposable {
       }
     } catch (error) {
       await this.#returnPath?.shut(false).catch(() => {});
-      throw error;
+      throw this.#multifd?.failure ?? error;
     }
   }
 
@@ -281,7 +301,8 @@ class IncomingSession implements Disposable {
     if (!this.#confirmed) await this.#confirm().catch(() => {});
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#multifd?.[Symbol.asyncDispose]();
     this.#ram[Symbol.dispose]();
   }
 

@@ -293,6 +293,7 @@ export class Migration {
       handedOver: () => this.#surroundings.handedOver,
       capabilities: () => this.#capabilities.on,
       parameters: () => this.parameters,
+      stream: this.#stream,
       startAfterLoad: () => this.#startAfterLoad,
     };
     return new IncomingMigration(this.#surroundings, target, plan);

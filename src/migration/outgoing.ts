@@ -211,6 +211,8 @@ export class OutgoingMigration {
       parameters: this.#plan.parameters,
       source,
       channel,
+      connect: () => this.#open(),
+      stream,
       writer,
       flush,
       throttle,

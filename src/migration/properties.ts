@@ -13,12 +13,15 @@ export interface StreamProperties {
   readonly sendSwitchoverStart: boolean;
   /** Tell what the machine was doing (section `globalstate`). */
   readonly storeGlobalState: boolean;
+  /** multifd: the end of each RAM section synchronises, as before QEMU 8.1, instead of a record of its own. */
+  readonly flushAfterEachSection: boolean;
 }
 
 /** Streams as QEMU 11.1 writes them by itself. */
 export const defaultStreamProperties: StreamProperties = {
   sendSwitchoverStart: true,
   storeGlobalState: true,
+  flushAfterEachSection: false,
 };
 
 /** What -global said. */
@@ -32,7 +35,6 @@ export interface MigrationProperties {
 const fixedProperties: Readonly<Record<string, readonly [ParameterType<unknown>, unknown]>> = {
   "send-configuration": [boolean as ParameterType<unknown>, true],
   "send-section-footer": [boolean as ParameterType<unknown>, true],
-  "multifd-flush-after-each-section": [boolean as ParameterType<unknown>, false],
   "multifd-clean-tls-termination": [boolean as ParameterType<unknown>, true],
   "x-preempt-pre-7-2": [boolean as ParameterType<unknown>, false],
   "switchover-ack-legacy": [boolean as ParameterType<unknown>, false],
@@ -70,6 +72,8 @@ export function readMigrationProperties(
         capabilities.set(capability, boolean.parseProperty(property, value));
       } else if (property === "send-switchover-start") {
         stream = { ...stream, sendSwitchoverStart: boolean.parseProperty(property, value) };
+      } else if (property === "multifd-flush-after-each-section") {
+        stream = { ...stream, flushAfterEachSection: boolean.parseProperty(property, value) };
       } else if (property === "store-global-state") {
         stream = { ...stream, storeGlobalState: boolean.parseProperty(property, value) };
       } else {

@@ -1,10 +1,13 @@
 /** Chooses how RAM leaves: by the migration's mode, its capabilities and its channel. */
 import type { OutgoingChannel } from "../channel/channel.ts";
 import { OutgoingFile } from "../channel/file.ts";
+import type { Compression } from "../native/multifd.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import { MigrationError } from "./errors.ts";
 import { MappedRamTransport } from "./mapped_ram/transport.ts";
+import { type MultifdOptions, MultifdTransport } from "./multifd/transport.ts";
 import type { MigrationMode, MigrationParameters } from "./parameters.ts";
+import type { StreamProperties } from "./properties.ts";
 import type { CpuThrottle } from "./ram/auto_converge.ts";
 import { InPlaceSender } from "./ram/in_place.ts";
 import { MainStreamTransport } from "./ram/main_stream.ts";
@@ -21,6 +24,9 @@ export interface RamSenderOptions {
   readonly parameters: () => MigrationParameters;
   readonly source: MigratableMachine;
   readonly channel: OutgoingChannel;
+  /** Connects to the destination once more. */
+  readonly connect: () => OutgoingChannel | Promise<OutgoingChannel>;
+  readonly stream: StreamProperties;
   readonly writer: StreamWriter;
   readonly flush: () => Promise<void>;
   /** auto-converge, if it is on. */
@@ -104,6 +110,46 @@ function pageTransport(options: RamSenderOptions): PageTransport {
       detectZero,
     });
   }
-  if (multifd) throw new MigrationError("multifd needs mapped-ram for now");
-  return new MainStreamTransport({ writer, channel, detectZero });
+  const main = new MainStreamTransport({ writer, channel, detectZero });
+  return multifd ? multifdTransport(options, main) : main;
+}
+
+function multifdTransport(options: RamSenderOptions, main: MainStreamTransport): MultifdTransport {
+  const now = options.parameters();
+  return new MultifdTransport({
+    writer: options.writer,
+    connect: options.connect,
+    channels: now["multifd-channels"],
+    uuid: options.source.uuid,
+    compression: multifdCompression(now),
+    zeroPages: zeroPages(now["zero-page-detection"], main),
+    flushAfterEachSection: options.stream.flushAfterEachSection,
+    signal: options.signal,
+  });
+}
+
+function multifdCompression(parameters: MigrationParameters): Compression {
+  const kind = parameters["multifd-compression"];
+  switch (kind) {
+    case "none":
+      return { kind };
+    case "zlib":
+      return { kind, level: parameters["multifd-zlib-level"] };
+    case "zstd":
+      return { kind, level: parameters["multifd-zstd-level"] };
+  }
+}
+
+function zeroPages(
+  detection: MigrationParameters["zero-page-detection"],
+  main: MainStreamTransport,
+): MultifdOptions["zeroPages"] {
+  switch (detection) {
+    case "multifd":
+      return { kind: "in packets" };
+    case "legacy":
+      return { kind: "in main stream", main };
+    case "none":
+      return { kind: "not detected" };
+  }
 }

@@ -251,7 +251,7 @@ Deno.test("a throttled guest runs for its share of the time, and for all of it a
 
 Deno.test("auto-converge makes a guest converge that writes faster than can be sent", async () => {
   await withGuest("kvm", async (vm, loop) => {
-    const throttle = new VcpuThrottle(loop, vm.board.machine.vcpus);
+    using throttle = new VcpuThrottle(loop, vm.board.machine.vcpus);
     const seen: number[] = [];
     const statistics = await precopy(vm, {
       tracker: vm.board.dirtyTracker,

@@ -4,8 +4,8 @@
  */
 import { PAGE_SIZE } from "../../memory/ram_block.ts";
 
-/** Takes a share of the vCPUs' time away, until it is disposed. */
-export interface CpuThrottle extends Disposable {
+/** Takes a share of the vCPUs' time away. */
+export interface CpuThrottle {
   /** Percentage of the time in which vCPUs do not run: 0 to 99. */
   percentage: number;
 }

@@ -38,7 +38,7 @@ export interface PrecopyOptions {
   readonly sources: WriteSources;
   readonly transport: PageTransport;
   readonly parameters: () => PrecopyParameters;
-  /** auto-converge, if it is on. The sender disposes the throttle. */
+  /** auto-converge, if it is on. */
   readonly autoConverge?: {
     readonly throttle: CpuThrottle;
     readonly parameters: () => AutoConvergeParameters;
@@ -107,7 +107,7 @@ export class PrecopySender implements RamSender {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { autoConverge, transport } = this.#options;
-    autoConverge?.throttle[Symbol.dispose]();
+    if (autoConverge !== undefined) autoConverge.throttle.percentage = 0;
     await transport[Symbol.asyncDispose]();
     this.#dirty[Symbol.dispose]();
   }
