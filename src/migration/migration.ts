@@ -112,7 +112,7 @@ export class Migration {
   ): void {
     if (this.underWay) throw new MigrationError("There's a migration process in progress");
     this.#capabilities.set(changes, {
-      incomingStarted: this.#incoming !== undefined && this.#incoming.status !== "failed",
+      incomingStarted: this.#incoming?.status === "setup" || this.#incoming?.status === "active",
       compression: this.parameters["multifd-compression"],
       dirtyRing: this.#options.dirtyRing,
     });
