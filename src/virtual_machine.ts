@@ -22,7 +22,6 @@ import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
 import { inheritedStream, Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
-import { rehearse } from "./migration/rehearsal.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import { monitorContext } from "./monitor_context.ts";
@@ -225,7 +224,8 @@ export class VirtualMachine implements Disposable {
     undo.defer(() => this.#discardGuest(chardevs));
     this.#inherited = handover.descriptors;
     await this.#createChardevs(chardevs);
-    rehearse(this.#buildGuest(true).source);
+    const { rehearseArrival } = await import("./migration/rehearsal.ts");
+    await rehearseArrival(this.#buildGuest(true).source);
     if (main !== undefined && main.kind !== "defer") {
       await this.migration.listen(mainAddress(main), false);
     }

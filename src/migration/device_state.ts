@@ -24,18 +24,22 @@ export function saveDevices(
   source: MigratableMachine,
   runState: RunState | undefined,
 ): void {
-  let sectionId = RAM_SECTION_ID + 1;
-  for (const { idstr, instanceId, description, save } of asSections(source)) {
-    writer.device({ sectionId: sectionId++, idstr, instanceId, description, state: save() });
-  }
+  source.sections.forEach((section, index) => saveDevice(writer, section, index));
   if (runState === undefined) return;
   writer.device({
-    sectionId,
+    sectionId: RAM_SECTION_ID + 1 + source.sections.length,
     idstr: GLOBAL_STATE,
     instanceId: 0,
     description: globalState,
     state: globalStateOf(runState),
   });
+}
+
+/** Writes the device that is the `index`th of a machine. */
+export function saveDevice(writer: StreamWriter, device: SavedDevice<never>, index: number): void {
+  const { idstr, instanceId, description, save } = asSection(device);
+  const sectionId = RAM_SECTION_ID + 1 + index;
+  writer.device({ sectionId, idstr, instanceId, description, state: save() });
 }
 
 /** A section without what its state is: the stream's description and the device agree on that. */
@@ -47,17 +51,14 @@ interface AnySection {
   load(state: unknown): void;
 }
 
-function asSections(source: MigratableMachine): AnySection[] {
-  return source.sections.map((device) => {
-    const section: SavedDevice<never> = device;
-    return {
-      idstr: section.idstr,
-      instanceId: section.instanceId,
-      description: section.description as StateDescription<unknown>,
-      save: () => section.save(),
-      load: (state) => section.load(state as never),
-    };
-  });
+function asSection(section: SavedDevice<never>): AnySection {
+  return {
+    idstr: section.idstr,
+    instanceId: section.instanceId,
+    description: section.description as StateDescription<unknown>,
+    save: () => section.save(),
+    load: (state) => section.load(state as never),
+  };
 }
 
 /** Device states that were received, kept until the stream is known to be whole. */
@@ -67,7 +68,7 @@ export class ReceivedDevices {
   #globalState: GlobalState | undefined;
 
   constructor(target: MigratableMachine) {
-    this.#sections = asSections(target);
+    this.#sections = target.sections.map(asSection);
   }
 
   /** How a section's state is to be decoded; `undefined` if the machine has no such device. */

@@ -227,6 +227,10 @@ export class OutgoingMigration {
     await ram.begin();
     await flush();
 
+    if (mode === "cpr-exec" || mode === "cpr-transfer") {
+      const { rehearseSaving } = await import("./rehearsal.ts");
+      await rehearseSaving(source);
+    }
     if (mode !== "normal") this.#stop();
     this.#advance("active");
     this.#activeTime = now();

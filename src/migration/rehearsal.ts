@@ -1,38 +1,83 @@
 /**
- * A destination that waits saves its own devices and loads them again, some times over. Nothing
- * changes by that; but the code that will run while the guest stands still is compiled by then.
+ * What has to happen while the guest stands still is done some times over before, for nothing: the code
+ * is compiled by then, and what it touches is near. Without that the first saving of a machine takes
+ * ten times as long as the thirtieth.
  */
-import { ReceivedDevices, saveDevices } from "./device_state.ts";
-import type { MigratableMachine } from "./source.ts";
-import { StreamReader } from "./stream/stream_reader.ts";
+import { StreamChannel } from "../channel/stream.ts";
+import { socketPair } from "../native/socket.ts";
+import type { CapabilitySet } from "./capabilities.ts";
+import { saveDevice, saveDevices } from "./device_state.ts";
+import { IncomingSession } from "./incoming_session.ts";
+import { ParameterStore } from "./parameters.ts";
+import { defaultStreamProperties } from "./properties.ts";
+import { InPlaceSender } from "./ram/in_place.ts";
+import { MOLT_PING } from "./return_path.ts";
+import { type MigratableMachine, streamConfiguration } from "./source.ts";
 import { StreamWriter } from "./stream/stream_writer.ts";
 
-/** After so many times it gets hardly faster. */
-const TIMES = 20;
+/** How often a source saves. Each time costs the running guest some tenths of a millisecond. */
+const SAVES = 12;
+/** The guest runs for so many ms in between. */
+const PAUSE = 1;
+/** How often a destination loads: it gets hardly faster then. */
+const LOADS = 40;
 
-/** Rehearses the loading of a machine that is stopped. */
-export function rehearse(machine: MigratableMachine): void {
-  for (let time = 0; time < TIMES; time++) {
-    const writer = new StreamWriter();
-    writer.begin({ machineType: machine.machineType, capabilities: [] });
-    saveDevices(writer, machine, "running");
-    writer.finish(!machine.suppressDescription);
-    load(machine, writer.take());
+/** Rehearses the saving of a machine that may be running: it is stopped while its state is read. */
+export async function rehearseSaving(source: MigratableMachine): Promise<void> {
+  const writer = new StreamWriter();
+  for (let time = 0; time < SAVES; time++) {
+    // The first time takes long: the guest runs between one device and the next.
+    if (time === 0) saveOneByOne(writer, source);
+    else source.machine.whileParked(() => saveDevices(writer, source, "running"));
+    writer.finish(!source.suppressDescription);
+    writer.take();
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
 }
 
-function load(machine: MigratableMachine, stream: Uint8Array): void {
-  const devices = new ReceivedDevices(machine);
-  const reader = new StreamReader({
-    devices: (idstr, instanceId) => devices.descriptionsOf(idstr, instanceId),
-  });
-  reader.push(stream);
-  for (;;) {
-    const item = reader.next();
-    if (item?.kind === "device") {
-      devices.add(item.section.idstr, item.section.instanceId, item.state);
-    }
-    if (item === undefined || item.kind === "end of stream") break;
+function saveOneByOne(writer: StreamWriter, { machine, sections }: MigratableMachine): void {
+  sections.forEach((section, index) =>
+    machine.whileParked(() => saveDevice(writer, section, index))
+  );
+}
+
+/** Rehearses the arrival of a guest whose memory is there: a machine that waits loads its own state. */
+export async function rehearseArrival(target: MigratableMachine): Promise<void> {
+  const stream = await ownStream(target);
+  const nothing: CapabilitySet = new Set();
+  const parameters = new ParameterStore().values;
+  const handedOver = new Set(target.blocks.map(({ name }) => name));
+  const plan = {
+    handedOver: () => handedOver,
+    capabilities: () => nothing,
+    parameters: () => parameters,
+    stream: defaultStreamProperties,
+  };
+  for (let time = 0; time < LOADS; time++) {
+    const [here, there] = socketPair();
+    using source = new StreamChannel(here, true);
+    using channel = new StreamChannel(there, true);
+    await source.write(stream);
+    await using session = new IncomingSession(plan, target, channel, []);
+    await session.load();
+    await session.takeOver();
   }
-  devices.apply();
+}
+
+/** The machine as it is, as the stream of a cpr-transfer to its end. */
+async function ownStream(target: MigratableMachine): Promise<Uint8Array<ArrayBuffer>> {
+  const writer = new StreamWriter();
+  writer.begin(streamConfiguration(target, new Set()));
+  writer.command({ name: "OPEN_RETURN_PATH" });
+  writer.command({ name: "PING", value: 1 });
+  writer.command({ name: "PING", value: MOLT_PING });
+  const listings = target.blocks.map((block) => ({ block, ignored: false }));
+  await using ram = new InPlaceSender(writer, listings, () => {});
+  await ram.begin();
+  writer.command({ name: "SWITCHOVER_START" });
+  await ram.finish();
+  saveDevices(writer, target, "running");
+  writer.finish(!target.suppressDescription);
+  writer.command({ name: "COMMIT" });
+  return writer.take();
 }

@@ -1,0 +1,230 @@
+/**
+ * The reading of one stream: configuration, block list, pages, devices, end; and what follows when the
+ * source can be answered (return_path.ts).
+ */
+import type { IncomingChannel } from "../channel/channel.ts";
+import { IncomingFile } from "../channel/file.ts";
+import type { StreamChannel } from "../channel/stream.ts";
+import type { CapabilitySet } from "./capabilities.ts";
+import { ReceivedDevices } from "./device_state.ts";
+import { MigrationError } from "./errors.ts";
+import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
+import { MultifdReceiver } from "./multifd/receiver.ts";
+import type { MigrationParameters } from "./parameters.ts";
+import type { StreamProperties } from "./properties.ts";
+import { RamReceiver } from "./ram/receiver.ts";
+import { ReturnPathWriter } from "./return_path.ts";
+import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
+import type { Command } from "./stream/commands.ts";
+import { checkConfiguration } from "./stream/configuration.ts";
+import { StreamErrno, StreamError } from "./stream/errors.ts";
+import type { RamBlockEntry } from "./stream/ram_records.ts";
+import { StreamReader } from "./stream/stream_reader.ts";
+
+/** What decides how a stream is read. */
+export interface SessionPlan {
+  /** Names of what a process before this one handed over; absent unless this is a live update. */
+  readonly handedOver: () => ReadonlySet<string> | undefined;
+  /** Capabilities and parameters now: they may be set while the destination listens. */
+  readonly capabilities: () => CapabilitySet;
+  readonly parameters: () => MigrationParameters;
+  readonly stream: StreamProperties;
+}
+
+/** Bytes read at once, if there are so many: pages come in bulk. */
+const READ_SIZE = 1 << 20;
+
+/** The reading of one stream. */
+export class IncomingSession implements AsyncDisposable {
+  readonly #plan: SessionPlan;
+  readonly #target: MigratableMachine;
+  readonly #channel: IncomingChannel;
+  readonly #devices: ReceivedDevices;
+  readonly #multifd: MultifdReceiver | undefined;
+  readonly #ram: RamReceiver;
+  readonly #reader: StreamReader;
+  #returnPath: ReturnPathWriter | undefined;
+  /** The source was told that the machine is loaded. */
+  #confirmed = false;
+
+  constructor(
+    plan: SessionPlan,
+    target: MigratableMachine,
+    channel: IncomingChannel,
+    multifd: readonly StreamChannel[],
+  ) {
+    this.#plan = plan;
+    this.#target = target;
+    this.#channel = channel;
+    this.#devices = new ReceivedDevices(target);
+    if (multifd.length > 0) {
+      this.#multifd = new MultifdReceiver({
+        channels: multifd,
+        uuid: target.uuid,
+        compression: plan.parameters()["multifd-compression"],
+        failed: () => channel.cancel(),
+      });
+    }
+    const handedOver = plan.handedOver();
+    this.#ram = new RamReceiver({
+      blocks: target.blocks,
+      inPlace: handedOver !== undefined,
+      inherited: (block) => handedOver?.has(block.name) || block.backing.kind === "path",
+      flush: async (targets) => await this.#multifd?.flush(targets),
+      flushAfterEachSection: plan.stream.flushAfterEachSection,
+    });
+    this.#reader = new StreamReader({
+      devices: (idstr, instanceId) => this.#devices.descriptionsOf(idstr, instanceId),
+      offset: channel.seekable ? channel.position : 0,
+      ...(handedOver === undefined ? { readSize: READ_SIZE } : {}),
+      loadPages: (bytes, block) => this.#ram.load(bytes, block),
+    });
+  }
+
+  /** Loads the machine. Returns the source's run state before it was stopped. */
+  async load(): Promise<string> {
+    try {
+      await this.#multifd?.greet();
+      for (;;) {
+        const item = this.#reader.next();
+        switch (item?.kind) {
+          case undefined:
+            await this.#readMore();
+            break;
+          case "configuration":
+            checkConfiguration(
+              item.configuration,
+              {
+                ...streamConfiguration(this.#target, this.#plan.capabilities()),
+                ...(this.#target.uuid === undefined ? {} : { uuid: this.#target.uuid }),
+              },
+              item.offset,
+            );
+            break;
+          case "command":
+            await this.#command(item.command, item.offset);
+            break;
+          case "ram":
+            await this.#ram.apply(item.record, this.#reader.bytes);
+            if (item.record.kind === "blocks") await this.#blocksListed(item.record.blocks);
+            break;
+          case "device":
+            this.#devices.add(item.section.idstr, item.section.instanceId, item.state);
+            break;
+          case "end of stream":
+            this.#devices.apply();
+            return this.#devices.runState;
+        }
+      }
+    } catch (error) {
+      await this.#returnPath?.shut(false).catch(() => {});
+      throw this.#multifd?.failure ?? error;
+    }
+  }
+
+  /**
+   * Makes the loaded guest this process's. A source that knows how is asked first: it says that the
+   * guest may start, or that it has taken it back; one that has died says nothing any more.
+   */
+  async takeOver(): Promise<void> {
+    if (!this.#returnPath?.sourceCommits) return;
+    this.#reader.expectEpilogue();
+    await this.#confirm();
+    for (;;) {
+      const item = this.#reader.next();
+      switch (item?.kind) {
+        case undefined:
+          await this.#readMore().catch(() => this.#reader.end());
+          break;
+        case "command":
+          if (item.command.name === "COMMIT") return;
+          throw new MigrationError("the source has taken the guest back");
+        case "end":
+          return;
+      }
+    }
+  }
+
+  /** Tells a source that has not been told that the guest runs here. */
+  async end(): Promise<void> {
+    // A source that is gone does not matter any more.
+    if (!this.#confirmed) await this.#confirm().catch(() => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#multifd?.[Symbol.asyncDispose]();
+    this.#ram[Symbol.dispose]();
+  }
+
+  async #confirm(): Promise<void> {
+    this.#confirmed = true;
+    await this.#returnPath?.shut(true);
+  }
+
+  /** The list of blocks fits the machine: what else follows from it. */
+  async #blocksListed(entries: readonly RamBlockEntry[]): Promise<void> {
+    const sources: MappedRamSource[] = [];
+    for (const { name, length, guestAddress, mapped } of entries) {
+      const block = this.#target.blocks.find((candidate) => candidate.name === name);
+      if (block === undefined) continue;
+      const address = guestAddressOf(block, this.#target);
+      if (guestAddress !== undefined && block.backing.kind === "path" && guestAddress !== address) {
+        throw new MigrationError(
+          `Mismatched GPAs for block ${name} ${guestAddress}!= ${address}`,
+        );
+      }
+      if (mapped !== undefined) sources.push({ block, length, place: mapped });
+    }
+    if (sources.length === 0) return;
+    if (!(this.#channel instanceof IncomingFile)) {
+      throw new MigrationError("Migration requires seekable transport (e.g. file)");
+    }
+    const parameters = this.#plan.parameters();
+    const multifd = this.#plan.capabilities().has("multifd");
+    await loadMappedRam({
+      file: this.#channel,
+      sources,
+      channels: multifd ? parameters["multifd-channels"] : 1,
+      directIo: multifd && parameters["direct-io"],
+    });
+  }
+
+  async #readMore(): Promise<void> {
+    const space = this.#reader.space();
+    if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
+    const count = await this.#channel.read(space);
+    if (count === 0) this.#reader.end();
+    else this.#reader.filled(count);
+  }
+
+  async #command(command: Command, offset: number): Promise<void> {
+    switch (command.name) {
+      case "OPEN_RETURN_PATH": {
+        const { returnPath } = this.#channel;
+        if (returnPath === undefined) throw new StreamError("CMD_OPEN_RETURN_PATH failed", offset);
+        this.#returnPath = new ReturnPathWriter(returnPath);
+        if (this.#plan.capabilities().has("switchover-ack")) {
+          // No device asks for more time.
+          await this.#returnPath.acknowledgeSwitchover();
+        }
+        break;
+      }
+      case "PING":
+        if (this.#returnPath === undefined) {
+          throw new StreamError(
+            `CMD_PING (0x${command.value.toString(16)}) received with no return path`,
+            offset,
+            { errno: StreamErrno.EPERM },
+          );
+        }
+        await this.#returnPath.pong(command.value);
+        break;
+      case "SWITCHOVER_START":
+        break;
+      default:
+        throw new StreamError(`${command.name} is not supported`, offset, {
+          errno: StreamErrno.ENOTSUP,
+        });
+    }
+  }
+}
