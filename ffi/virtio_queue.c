@@ -375,6 +375,14 @@ MOLT_EXPORT void molt_queue_put_back(uint64_t handle)
 	molt_queue_unpop((void *)(uintptr_t)handle, 1);
 }
 
+/* Takes all requests again that were taken and not returned, as if they had not been. */
+MOLT_EXPORT void molt_queue_rewind(uint64_t handle)
+{
+	struct molt_queue *queue = (void *)(uintptr_t)handle;
+
+	molt_queue_unpop(queue, queue->in_flight);
+}
+
 /* Returns a request and interrupts the driver if it wants that. */
 MOLT_EXPORT void molt_queue_return(uint64_t handle, uint32_t head, uint32_t written)
 {

@@ -14,9 +14,11 @@ import type {
   DriveConfig,
   VirtualMachineConfig,
 } from "../cli/config.ts";
+import { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import { type BlkProperties, VirtioBlk } from "../devices/virtio/blk.ts";
 import type { VirtioDevice } from "../devices/virtio/device.ts";
 import { VirtioRng } from "../devices/virtio/rng.ts";
+import { VirtioSerial } from "../devices/virtio/serial.ts";
 import type { VirtualClock } from "../devices/device.ts";
 import type { DeviceMemory } from "../native/device_memory.ts";
 import type { Fd } from "../native/descriptor.ts";
@@ -25,6 +27,7 @@ import { Errno, errnoMessage } from "../native/errors.ts";
 import type { EventLoop } from "../native/event_loop.ts";
 import type { DeviceEvent } from "./device_events.ts";
 import type { RunState } from "./run_state.ts";
+import { assignPorts, type NumberedPort, type SerialConfig } from "./serial_ports.ts";
 
 type ConfigOf<Driver extends DeviceConfig["driver"]> = Extract<DeviceConfig, { driver: Driver }>;
 
@@ -71,15 +74,19 @@ export class VirtioDevices implements Disposable {
   /** Those with a transport, in the order in which they get one. */
   readonly configs: readonly TransportedConfig[];
   readonly disks: Disk[] = [];
+  /** The balloon, if there is one. */
+  balloon: VirtioBalloon | undefined;
   readonly #config: VirtualMachineConfig;
   readonly #environment: VirtioEnvironment;
   readonly #images: BlockImage[] = [];
+  readonly #ports: ReadonlyMap<SerialConfig, readonly NumberedPort[]>;
   readonly #resources = new DisposableStack();
 
   constructor(config: VirtualMachineConfig, environment: VirtioEnvironment) {
     this.#config = config;
     this.#environment = environment;
     this.configs = config.devices.filter(hasTransport);
+    this.#ports = assignPorts(config.devices);
   }
 
   /** The model of a device. Throws, naming the device, if its backend cannot be used. */
@@ -92,6 +99,10 @@ export class VirtioDevices implements Disposable {
           ...config.properties,
           maxBytes: config.properties["max-bytes"],
         }, board.clock);
+      case "virtio-serial-device":
+        return this.#createSerial(config, board);
+      case "virtio-balloon-device":
+        return this.#createBalloon(config, board);
       default:
         throw new Error(`-device ${config.driver}: not available`);
     }
@@ -138,6 +149,49 @@ export class VirtioDevices implements Disposable {
     );
     this.disks.push({ config, drive, image, device });
     return device;
+  }
+
+  #createSerial(config: SerialConfig, { emit }: VirtioBoard): VirtioSerial {
+    const { chardevs } = this.#environment;
+    const ports = (this.#ports.get(config) ?? []).map(({ config: port, number }) => {
+      const { chardev, name } = port.properties;
+      return {
+        number,
+        name,
+        isConsole: port.driver === "virtconsole",
+        backend: chardev === undefined ? undefined : chardevs.port(chardev),
+        guestConnectionChanged: (open: boolean) => {
+          const { id } = port;
+          if (id !== undefined) emit({ name: "VSERPORT_CHANGE", data: { id, open } });
+        },
+      };
+    });
+    return new VirtioSerial({ ...config.properties, maxPorts: config.properties.max_ports }, ports);
+  }
+
+  #createBalloon(
+    { properties }: ConfigOf<"virtio-balloon-device">,
+    { clock, emit }: VirtioBoard,
+  ): VirtioBalloon {
+    if (this.balloon) {
+      throw new Error("-device virtio-balloon-device: Only one balloon device is supported");
+    }
+    const { tell } = this.#environment;
+    this.balloon = new VirtioBalloon(
+      {
+        ...properties,
+        deflateOnOom: properties["deflate-on-oom"],
+        pagePoison: properties["page-poison"],
+        pollingInterval: properties["guest-stats-polling-interval"],
+      },
+      this.#config.memory.size,
+      clock,
+      {
+        changed: (actual) => emit({ name: "BALLOON_CHANGE", data: { actual } }),
+        notDiscarded: (error) => tell(`virtio-balloon: ${error.message}`),
+      },
+    );
+    return this.balloon;
   }
 
   #findNode(name: string): BlockNode | undefined {

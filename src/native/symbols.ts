@@ -207,6 +207,7 @@ export const symbols = {
   molt_queue_end: { parameters: [u64], result: "void" },
   molt_queue_take: { parameters: [u64, buffer], result: i32 },
   molt_queue_put_back: { parameters: [u64], result: "void" },
+  molt_queue_rewind: { parameters: [u64], result: "void" },
   molt_queue_return: { parameters: [u64, u32, u32], result: "void" },
   molt_queue_await: { parameters: [u64], result: i32 },
   molt_queue_position: { parameters: [u64], result: u32 },

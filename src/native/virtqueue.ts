@@ -136,6 +136,11 @@ export class NativeQueue implements Disposable {
     native.molt_queue_put_back(this.handle);
   }
 
+  /** Leaves all requests in the queue that were taken and not returned, also by a device before this. */
+  rewind(): void {
+    native.molt_queue_rewind(this.handle);
+  }
+
   /** Returns a request of which `written` bytes were written, and interrupts the driver if it wants. */
   push(element: QueueElement, written: number): void {
     native.molt_queue_return(this.handle, element.head, written);

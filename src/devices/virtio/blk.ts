@@ -237,7 +237,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     }
   }
 
-  override driverIsReady(): void {
+  override queuesStarted(): void {
     // A driver that cannot flush must not be given a cache that needs it.
     if (!this.has(BlkFeature.configWriteCache)) {
       this.#setWriteCache(this.#properties.writeCache && this.has(BlkFeature.flush));

@@ -27,8 +27,8 @@ export interface VirtioHost {
 /**
  * A device model. `Own` is what its saved state has beyond transport and queues.
  *
- * The transport calls it in this order: features, queue by queue startQueue, driverIsReady; when the
- * machine stops, stopQueue for all queues, and startQueue again when it goes on. reset may come at any
+ * The transport calls it in this order: features, queue by queue startQueue, queuesStarted; when the
+ * machine stops, stopQueue for all queues, and the same again when it goes on. reset may come at any
  * time, after stopQueue.
  */
 export abstract class VirtioDevice<Own> implements Disposable {
@@ -77,8 +77,8 @@ export abstract class VirtioDevice<Own> implements Disposable {
     return false;
   }
 
-  /** The driver has set the device up, or one that it had set up goes on after a load. */
-  driverIsReady(): void {}
+  /** All queues that the driver has set up are started: it is ready, or the machine goes on. */
+  queuesStarted(): void {}
 
   /** As after power-on. */
   abstract reset(): void;

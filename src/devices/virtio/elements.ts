@@ -39,3 +39,15 @@ export function scatter(
   }
   return done;
 }
+
+/** Whether all bytes of a buffer are RAM. Those of requests from a queue are; those of saved ones may not be. */
+export function isRam(memory: GuestMemory, { address, length }: GuestBuffer): boolean {
+  let at = address;
+  const end = address + length;
+  while (at < end) {
+    const region = memory.regions.find((r) => at >= r.address && at < r.address + r.size);
+    if (region === undefined) return false;
+    at = region.address + region.size;
+  }
+  return true;
+}

@@ -14,7 +14,7 @@ import { type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
 import type { Fd } from "../../native/descriptor.ts";
 import type { DeviceInterrupt } from "../../native/device_interrupt.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
-import { read, write } from "../../native/file.ts";
+import { read } from "../../native/file.ts";
 import { VirtqueueError } from "../../native/virtqueue.ts";
 import type { GuestMemory } from "../../memory/guest_memory.ts";
 import type { SavedDevice } from "../../vmstate/saved_device.ts";
@@ -259,7 +259,6 @@ export class VirtioMmio<Own>
     this.#verifyRings();
     this.device.loadOwn(state.device);
     this.#options.interrupt.restore(state.isr);
-    if (this.driverReady && !this.#broken) this.device.driverIsReady();
   }
 
   [Symbol.dispose](): void {
@@ -463,7 +462,6 @@ export class VirtioMmio<Own>
       return;
     }
     this.#startQueues();
-    if (!this.#broken) this.device.driverIsReady();
   }
 
   /** Takes the features that the driver wants, of those that are offered. */
@@ -518,6 +516,7 @@ export class VirtioMmio<Own>
       this.#route(queue);
       this.device.startQueue(queue);
     }
+    if (!this.#broken) this.device.queuesStarted();
   }
 
   #stopQueues(): void {
@@ -561,7 +560,7 @@ export class VirtioMmio<Own>
       this.#startQueues();
     }
     if (!queue.live) return;
-    if (this.device.servedNatively(queue)) write(queue.kickFd, oneSignal);
+    if (this.device.servedNatively(queue)) queue.signal();
     else this.device.notified(queue);
   }
 
@@ -605,6 +604,3 @@ export class EmptyTransport implements RegisterRegion {
 
   write(): void {}
 }
-
-/** What an eventfd is signalled with. */
-const oneSignal = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);

@@ -8,13 +8,18 @@
 import type { Descriptor, Fd } from "../../native/descriptor.ts";
 import type { DeviceInterrupt } from "../../native/device_interrupt.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
-import { createEvent } from "../../native/file.ts";
+import { createEvent, write } from "../../native/file.ts";
 import { NativeQueue, type QueueElement, type QueueSetup } from "../../native/virtqueue.ts";
 import { Feature } from "./features.ts";
 import type { VirtioQueueState } from "./virtio_state.ts";
 
 /** Alignment of a legacy queue's used ring until the driver says otherwise. */
 const DEFAULT_ALIGNMENT = 4096;
+
+/** Requests that a queue in TypeScript serves before others get their turn. */
+const TURN = 256;
+/** What an eventfd is signalled with. */
+const oneSignal = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
 /** Registers of a modern queue as the driver wrote them: addresses in low and high words. */
 export interface ModernRegisters {
@@ -111,9 +116,33 @@ export class Virtqueue implements Disposable {
     this.native.end();
   }
 
+  /** Signals as the driver's notification would. */
+  signal(): void {
+    write(this.kickFd, oneSignal);
+  }
+
   /** The next request of a live queue. Throws a VirtqueueError if the queue is broken. */
   pop(): QueueElement | undefined {
     return this.#live ? this.native.pop() : undefined;
+  }
+
+  /**
+   * Hands requests to `serve` until there are no more or it returns false. If the driver adds them
+   * faster than that, the rest waits for the loop's next turn. Throws a VirtqueueError if the queue is
+   * broken.
+   */
+  serve(serve: (request: QueueElement) => boolean): void {
+    for (let served = 0; this.#live;) {
+      const request = this.native.pop();
+      if (request === undefined) {
+        if (!this.native.awaitRequests()) return;
+      } else if (!serve(request)) {
+        return;
+      } else if (++served === TURN) {
+        this.signal();
+        return;
+      }
+    }
   }
 
   /** Returns a request of a live queue. */

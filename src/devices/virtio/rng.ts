@@ -3,7 +3,7 @@
  * at most so many in a period if that is limited.
  */
 import type { RngBackend } from "../../backends/rng.ts";
-import { VirtqueueError } from "../../native/virtqueue.ts";
+import { type QueueElement, VirtqueueError } from "../../native/virtqueue.ts";
 import type { VirtualClock, VirtualTimer } from "../device.ts";
 import { VirtioDevice } from "./device.ts";
 import { scatter, totalLength } from "./elements.ts";
@@ -70,10 +70,9 @@ export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
   }
 
   override notified(queue: Virtqueue): void {
+    if (this.#waiting || this.#quota === 0) return;
     try {
-      do {
-        while (this.#serve(queue));
-      } while (!this.#waiting && this.#quota > 0 && queue.native.awaitRequests());
+      queue.serve((request) => this.#serve(queue, request));
     } catch (error) {
       if (!(error instanceof VirtqueueError)) throw error;
       this.host.fail(error);
@@ -92,17 +91,12 @@ export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
     this.#timer[Symbol.dispose]();
   }
 
-  /** Serves a request if there is one and the bytes for it. */
-  #serve(queue: Virtqueue): boolean {
-    if (this.#waiting || this.#quota === 0) return false;
-    const request = queue.pop();
-    if (request === undefined) return false;
+  /** False if it has to wait for bytes. */
+  #serve(queue: Virtqueue, request: QueueElement): boolean {
     const wanted = Math.min(totalLength(request.in), REQUEST_LIMIT, this.#quota);
-    if (wanted === 0) {
-      queue.push(request, 0);
-      return true;
-    }
-    const bytes = this.#backend.read(wanted, () => this.#arrived());
+    const bytes = wanted === 0
+      ? new Uint8Array(0)
+      : this.#backend.read(wanted, () => this.#arrived());
     if (bytes === undefined) {
       // It stays in the queue until the backend has something.
       queue.native.unpop();
@@ -111,7 +105,7 @@ export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
     }
     queue.push(request, scatter(this.host.memory, request.in, bytes));
     this.#use(bytes.length);
-    return true;
+    return this.#quota > 0;
   }
 
   #use(count: number): void {

@@ -14,6 +14,7 @@ import { rtcState } from "../../devices/rtc_state.ts";
 import { serialState } from "../../devices/serial_state.ts";
 import { timerState } from "../../devices/timer_state.ts";
 import { tprOptState } from "../../devices/tpr_opt_state.ts";
+import { virtioBalloonState } from "../../devices/virtio/balloon_state.ts";
 import { virtioBlkState } from "../../devices/virtio/blk_state.ts";
 import { virtioConsoleState } from "../../devices/virtio/console_state.ts";
 import { virtioNetState } from "../../devices/virtio/net_state.ts";
@@ -37,6 +38,7 @@ const virtioDescriptions = new Map<string, readonly StateDescription<unknown>[]>
     [virtioConsoleState(false), virtioConsoleState(true)],
   ],
   ["virtio-rng", [virtioRngState]],
+  ["virtio-balloon", [virtioBalloonState]],
 ]);
 
 const descriptions = new Map<string, readonly StateDescription<unknown>[]>(
