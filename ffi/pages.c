@@ -159,9 +159,10 @@ MOLT_EXPORT void molt_drop_zero_pages(uint64_t memory, uint64_t *bitmap, uint64_
 /*
  * Clears the bits of the pages in [first, end) that lie in holes of the file `fd`, whose byte `offset`
  * is page 0. For memory that is a shared mapping of the file. A file system that does not tell holes
- * has none.
+ * has none. Returns the first page from `end` on that may lie in a hole: the file is not asked for its
+ * next hole again before that, which takes time for every page up to there.
  */
-MOLT_EXPORT int32_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *bitmap,
+MOLT_EXPORT int64_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *bitmap,
 					 uint64_t first, uint64_t end)
 {
 	while (first < end) {
@@ -169,7 +170,7 @@ MOLT_EXPORT int32_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *b
 		off_t data = lseek(fd, from, SEEK_DATA);
 
 		if (data < 0 && errno != ENXIO)
-			return errno == EINVAL ? 0 : -errno;
+			return errno == EINVAL ? (int64_t)end : -errno;
 
 		uint64_t page = data < 0 ? end : (uint64_t)(data - offset) >> MOLT_PAGE_SHIFT;
 
@@ -177,7 +178,7 @@ MOLT_EXPORT int32_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *b
 			page = end;
 		molt_bitmap_fill(bitmap, first, page, 0);
 		if (page == end)
-			return 0;
+			return (int64_t)end;
 
 		off_t hole = lseek(fd, data, SEEK_HOLE);
 
@@ -185,7 +186,7 @@ MOLT_EXPORT int32_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *b
 			return -errno;
 		first = (uint64_t)(hole - offset + MOLT_PAGE_SIZE - 1) >> MOLT_PAGE_SHIFT;
 	}
-	return 0;
+	return (int64_t)first;
 }
 
 /* Entries of /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst). */

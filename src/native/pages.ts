@@ -116,10 +116,11 @@ export class PageBitmap implements Disposable {
 
   /**
    * Clears, off the isolate, the pages of the range that lie in holes of the file of which the memory
-   * is a shared mapping; page 0 is at `offset` of the file.
+   * is a shared mapping; page 0 is at `offset` of the file. Resolves with the first page from `end` on
+   * that may lie in a hole: those between do not.
    */
-  async dropFileHoles(fd: Fd, offset: number, first: number, end: number): Promise<void> {
-    unwrap(
+  async dropFileHoles(fd: Fd, offset: number, first: number, end: number): Promise<number> {
+    return unwrap(
       await native.molt_drop_file_holes(
         fd,
         BigInt(offset),

@@ -181,7 +181,7 @@ export const symbols = {
   molt_drop_zero_pages: { parameters: [u64, u64, u64, u64], result: "void", nonblocking: true },
   molt_drop_file_holes: {
     parameters: [i32, i64, u64, u64, u64],
-    result: i32,
+    result: i64,
     nonblocking: true,
   },
   molt_drop_untouched: { parameters: [u64, u64, u64, u64], result: i32, nonblocking: true },

@@ -56,6 +56,8 @@ export class DirtyPages implements Disposable {
   readonly #resources = new DisposableStack();
   readonly #blocks: readonly TrackedBlock[];
   readonly #sources: WriteSources;
+  /** Pages of each block that are known to be written: what was written stays so. */
+  readonly #knownWritten = new Map<RamBlock, { readonly first: number; readonly end: number }>();
   #recording = false;
   #firstSweep = true;
   #remaining = 0;
@@ -149,7 +151,11 @@ export class DirtyPages implements Disposable {
   async prepare({ block, dirty, first, end, written }: DirtyRange): Promise<void> {
     await this.#sources.tracker.protect(block, dirty, first, end);
     // Only now: a page that is written after this look counts again.
-    if (written !== undefined) await dropUnwritten(block, written, first, end);
+    if (written === undefined) return;
+    const known = this.#knownWritten.get(block);
+    if (known !== undefined && known.first <= first && end <= known.end) return;
+    const until = await dropUnwritten(block, written, first, end);
+    this.#knownWritten.set(block, { first: end, end: until });
   }
 
   /** The pages of a range were read. */

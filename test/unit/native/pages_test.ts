@@ -85,6 +85,10 @@ Deno.test("holes of a memfd are found without allocating them", async () => {
   assertEquals(pagesOf(bitmap), [3, 4, 500, 999]);
   assertEquals(status(descriptor.fd).allocated, allocated);
 
+  // Data that goes on behind the range is told.
+  assertEquals(await bitmap.dropFileHoles(descriptor.fd, 0, 0, 4), 5);
+  assertEquals(await bitmap.dropFileHoles(descriptor.fd, 0, 5, 500), 500);
+
   // The memory may begin anywhere in the file.
   bitmap.fill(true);
   await bitmap.dropFileHoles(descriptor.fd, 3 * PAGE, 0, 997);
