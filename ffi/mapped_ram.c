@@ -3,7 +3,7 @@
  *
  * TypeScript describes a range of a block in a struct molt_page_transfer; threads take it apart in
  * chunks until it is done, one of them fails, or it is cancelled. Runs of pages move by one pwrite or
- * pread straight from or to guest memory: nothing is copied in between, and a descriptor may be O_DIRECT.
+ * pread straight from or to guest memory, and past the page cache where a descriptor for that is given.
  */
 #include "molt.h"
 
@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "mapped_ram.h"
@@ -37,23 +38,71 @@ static uint8_t *page_at(const struct molt_page_transfer *transfer, uint64_t page
 	return (uint8_t *)(uintptr_t)transfer->memory + (page << MOLT_PAGE_SHIFT);
 }
 
+/* True if the page cache is left out wherever possible, because somebody asked for it. */
+static bool must_be_direct(const struct molt_page_transfer *transfer)
+{
+	return transfer->direct_fd >= 0 && transfer->direct_from == 1;
+}
+
+/*
+ * Reads what there is in the page cache, and the rest without leaving it there: the guest has it then,
+ * and nobody reads it again.
+ */
+static ssize_t read_pages(const struct molt_page_transfer *transfer, void *memory, size_t length,
+			  int64_t offset)
+{
+	struct iovec vector = { memory, length };
+	ssize_t cached = -1;
+
+	if (transfer->direct_fd < 0)
+		return pread(transfer->fd, memory, length, offset);
+	if (!must_be_direct(transfer))
+		cached = preadv2(transfer->fd, &vector, 1, offset, RWF_NOWAIT);
+	if (cached >= MOLT_PAGE_SIZE)
+		return cached;
+
+	ssize_t read = pread(transfer->direct_fd, memory, length, offset);
+
+	return read < 0 && errno == EINVAL && !must_be_direct(transfer) ?
+		       pread(transfer->fd, memory, length, offset) :
+		       read;
+}
+
+/*
+ * Writes long runs past the page cache: the migration waits for the disk anyway. Short ones are better
+ * collected there.
+ */
+static ssize_t write_pages(const struct molt_page_transfer *transfer, const void *memory, size_t length,
+			   int64_t offset)
+{
+	if (transfer->direct_fd >= 0 && length >> MOLT_PAGE_SHIFT >= (size_t)transfer->direct_from) {
+		ssize_t written = pwrite(transfer->direct_fd, memory, length, offset);
+
+		if (written >= 0 || errno != EINVAL || must_be_direct(transfer))
+			return written;
+	}
+	return pwrite(transfer->fd, memory, length, offset);
+}
+
 /* Moves the pages [first, end) between memory and file. False if that failed. */
 static bool move_run(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
 {
 	uint8_t *memory = page_at(transfer, first);
 	int64_t offset = transfer->file_offset + (int64_t)(first << MOLT_PAGE_SHIFT);
 	size_t length = (end - first) << MOLT_PAGE_SHIFT;
+	bool save = transfer->direction == MOLT_PAGES_SAVE;
 	size_t done = 0;
 
 	while (done < length) {
-		ssize_t moved = transfer->direction == MOLT_PAGES_SAVE ?
-			pwrite(transfer->fd, memory + done, length - done, offset + (int64_t)done) :
-			pread(transfer->fd, memory + done, length - done, offset + (int64_t)done);
-		int32_t error = moved < 0 ? errno : moved == 0 ? ENODATA : 0;
+		ssize_t moved = (save ? write_pages(transfer, memory + done, length - done,
+						    offset + (int64_t)done) :
+					read_pages(transfer, memory + done, length - done,
+						   offset + (int64_t)done));
+		int32_t error = moved < 0 ? errno : 0;
 
 		/* A part of a page is moved again: O_DIRECT goes on at multiples of the block size only. */
-		if (error == 0 && moved < MOLT_PAGE_SIZE)
-			error = transfer->direction == MOLT_PAGES_SAVE ? ENOSPC : ENODATA;
+		if (moved >= 0 && moved < MOLT_PAGE_SIZE)
+			error = save ? ENOSPC : ENODATA;
 		if (error == EINTR)
 			continue;
 		if (error) {

@@ -23,6 +23,8 @@ struct molt_page_transfer {
 	uint64_t chunk; /* pages that a thread takes at once: a multiple of 64 */
 	int32_t fd;
 	int32_t direction;
+	int32_t direct_fd;   /* the same file with O_DIRECT; -1: none */
+	int32_t direct_from; /* pages of the shortest run that goes there; 1: all, and that must work */
 	int32_t detect_zero; /* save: leave zero pages out */
 
 	int32_t cancelled; /* set by TypeScript: threads stop after the run at hand */

@@ -39,6 +39,15 @@ function reopenDirect(fd: Fd, access: number, { name, set }: Origin): Descriptor
   }
 }
 
+function tryReopenDirect(fd: Fd, access: number, origin: Origin): Descriptor | undefined {
+  if (origin.set !== undefined) return undefined;
+  try {
+    return openFile(`/proc/self/fd/${fd}`, access | OpenFlags.direct);
+  } catch {
+    return undefined;
+  }
+}
+
 /** A promise's outcome, or ChannelCancelled as soon as `signal` says so; the promise goes on then. */
 async function untilCancelled<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const cancelled = Promise.withResolvers<never>();
@@ -136,6 +145,11 @@ export class OutgoingFile implements OutgoingChannel {
     return reopenDirect(this.fd, OpenFlags.writeOnly, this.#origin);
   }
 
+  /** The same; `undefined` where it cannot be had or nobody gave one. */
+  tryOpenDirect(): Descriptor | undefined {
+    return tryReopenDirect(this.fd, OpenFlags.writeOnly, this.#origin);
+  }
+
   /** Waits off the isolate until everything written so far is on stable storage. */
   async sync(): Promise<void> {
     const synced = this.#io.use(
@@ -227,6 +241,11 @@ export class IncomingFile implements IncomingChannel {
   /** A descriptor of the same file that bypasses the page cache (O_DIRECT). */
   openDirect(): Descriptor {
     return reopenDirect(this.fd, OpenFlags.readOnly, this.#origin);
+  }
+
+  /** The same; `undefined` where it cannot be had or nobody gave one. */
+  tryOpenDirect(): Descriptor | undefined {
+    return tryReopenDirect(this.fd, OpenFlags.readOnly, this.#origin);
   }
 
   cancel(): void {

@@ -8,12 +8,23 @@ import type { PageBitmap } from "./pages.ts";
 /** `save`: memory to file; `load`: file to memory. */
 export type PageTransferDirection = "save" | "load";
 
+/** A descriptor that bypasses the page cache, and when it is used. */
+export interface DirectAccess {
+  readonly fd: Fd;
+  /**
+   * Set: for everything. Otherwise where it is faster: to write long runs, and to read what the page
+   * cache does not have.
+   */
+  readonly always: boolean;
+}
+
 /** A block and its place in a file. */
 export interface PageTransferOptions {
   readonly direction: PageTransferDirection;
   readonly memory: Mapping;
-  /** Every access is a whole number of pages, straight from or to guest memory: O_DIRECT will do. */
   readonly fd: Fd;
+  /** The same file with O_DIRECT. */
+  readonly direct?: DirectAccess | undefined;
   /** File offset of the block's page 0. */
   readonly fileOffset: number;
   /**
@@ -41,7 +52,7 @@ export class PageTransferError extends SystemError {
 }
 
 /** Layout of struct molt_page_transfer (ffi/mapped_ram.h). */
-const SIZE = 112;
+const SIZE = 120;
 const offsets = {
   memory: 0,
   fileOffset: 8,
@@ -52,16 +63,21 @@ const offsets = {
   chunk: 48,
   fd: 56,
   direction: 60,
-  detectZero: 64,
-  cancelled: 68,
-  next: 72,
-  moved: 80,
-  zero: 88,
-  errorPage: 104,
+  directFd: 64,
+  directFrom: 68,
+  detectZero: 72,
+  cancelled: 76,
+  next: 80,
+  moved: 88,
+  zero: 96,
+  errorPage: 112,
 } as const;
 
 /** Pages that a thread takes at once. Larger writes let the host's page cache use larger folios. */
 const CHUNK = 1024;
+
+/** Pages of a run that is written past the page cache where that is not asked for: 256 KiB. */
+const LONG_RUN = 64;
 
 /** One block's transfer. It may be run several times, for one range after another. */
 export class PageTransfer {
@@ -85,6 +101,8 @@ export class PageTransfer {
     view.setBigUint64(offsets.chunk, BigInt(CHUNK), true);
     view.setInt32(offsets.fd, options.fd, true);
     view.setInt32(offsets.direction, options.direction === "save" ? 0 : 1, true);
+    view.setInt32(offsets.directFd, options.direct?.fd ?? -1, true);
+    view.setInt32(offsets.directFrom, options.direct?.always ? 1 : LONG_RUN, true);
     view.setInt32(offsets.detectZero, options.detectZero ? 1 : 0, true);
   }
 

@@ -14,7 +14,7 @@ import { MigrationError } from "../errors.ts";
 import { dropUnwritten } from "../ram/unwritten.ts";
 import type { MappedRamPlace } from "../stream/mapped_ram.ts";
 import { pageError } from "./errors.ts";
-import { moveRange, threadsFor } from "./running.ts";
+import { directAccess, moveRange, threadsFor } from "./running.ts";
 
 /** A block and where the file has it. */
 export interface MappedRamSource {
@@ -50,7 +50,7 @@ export async function loadMappedRam(options: MappedRamLoadOptions): Promise<void
     ...source,
     stored: resources.use(readBitmap(file, source)),
   }));
-  const fd = directIo ? resources.use(file.openDirect()).fd : file.fd;
+  const direct = directAccess(file, directIo, resources);
   for (const { block, length, place, stored } of checked) {
     using touched = new PageBitmap(length / PAGE_SIZE);
     touched.fill(true);
@@ -58,7 +58,8 @@ export async function loadMappedRam(options: MappedRamLoadOptions): Promise<void
     const transfer = new PageTransfer({
       direction: "load",
       memory: block.mapping,
-      fd,
+      fd: file.fd,
+      direct,
       fileOffset: place.pagesOffset,
       selected: touched,
       stored,

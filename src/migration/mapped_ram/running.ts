@@ -1,5 +1,6 @@
 /** Transfers between memory and a file: how many threads, and how they end when somebody cancels. */
-import type { PageTransfer } from "../../native/mapped_ram.ts";
+import type { Descriptor } from "../../native/descriptor.ts";
+import type { DirectAccess, PageTransfer } from "../../native/mapped_ram.ts";
 import { MigrationCancelled } from "../errors.ts";
 
 /** More threads than this gain nothing on one file, and would keep the isolate's own from running. */
@@ -8,6 +9,27 @@ const MOST_THREADS = 16;
 /** Threads for a number of multifd channels. */
 export function threadsFor(channels: number): number {
   return Math.min(channels, MOST_THREADS);
+}
+
+/** What a file needs to offer for {@linkcode directAccess}. */
+interface DirectlyOpened {
+  openDirect(): Descriptor;
+  tryOpenDirect(): Descriptor | undefined;
+}
+
+/**
+ * Access to `file` past the page cache, owned by `owner`: as direct-io demands, or where it can be had,
+ * for what is faster that way. A migration to a file ends on stable storage: the page cache gains
+ * nothing for long runs of pages, but costs a copy of each and memory for it.
+ */
+export function directAccess(
+  file: DirectlyOpened,
+  demanded: boolean,
+  owner: DisposableStack,
+): DirectAccess | undefined {
+  const descriptor = demanded ? file.openDirect() : file.tryOpenDirect();
+  if (descriptor === undefined) return undefined;
+  return { fd: owner.use(descriptor).fd, always: demanded };
 }
 
 /** How a range is moved. */

@@ -7,12 +7,11 @@
  *
  * Pages never written by anybody are holes of the file. A page that became zero keeps its old content
  * in the file, and its bit is clear. With multifd several threads write, and with direct-io they bypass
- * the page cache; the file is the same in all cases.
+ * the page cache always, otherwise where that is faster; the file is the same in all cases.
  */
 import type { OutgoingFile } from "../../channel/file.ts";
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
-import type { Fd } from "../../native/descriptor.ts";
-import { PageTransfer, PageTransferError } from "../../native/mapped_ram.ts";
+import { type DirectAccess, PageTransfer, PageTransferError } from "../../native/mapped_ram.ts";
 import { PageBitmap } from "../../native/pages.ts";
 import { MigrationError } from "../errors.ts";
 import type { DirtyRange } from "../ram/dirty_pages.ts";
@@ -25,7 +24,7 @@ import {
 } from "../stream/mapped_ram.ts";
 import type { StreamWriter } from "../stream/stream_writer.ts";
 import { pageError } from "./errors.ts";
-import { moveRange, threadsFor } from "./running.ts";
+import { directAccess, moveRange, threadsFor } from "./running.ts";
 
 /** How RAM is written to a file. */
 export interface MappedRamOptions {
@@ -52,8 +51,7 @@ export class MappedRamTransport implements PageTransport {
   readonly #options: MappedRamOptions;
   readonly #resources = new DisposableStack();
   readonly #blocks = new Map<RamBlock, SavedBlock>();
-  /** Where pages are written. */
-  readonly #fd: Fd;
+  readonly #direct: DirectAccess | undefined;
   readonly #working = new Set<Promise<unknown>>();
 
   /** Throws if the file cannot be opened as it has to be for direct-io. */
@@ -61,7 +59,7 @@ export class MappedRamTransport implements PageTransport {
     const { file, channels, directIo } = options;
     this.#options = options;
     this.parallel = threadsFor(channels);
-    this.#fd = directIo ? this.#resources.use(file.openDirect()).fd : file.fd;
+    this.#direct = directAccess(file, directIo, this.#resources);
   }
 
   async listBlocks(listings: readonly RamListing[]): Promise<void> {
@@ -91,7 +89,8 @@ export class MappedRamTransport implements PageTransport {
     const transfer = new PageTransfer({
       direction: "save",
       memory: block.mapping,
-      fd: this.#fd,
+      fd: file.fd,
+      direct: this.#direct,
       fileOffset: place.pagesOffset,
       selected: dirty,
       stored,
