@@ -99,6 +99,23 @@ int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, 
 	return 0;
 }
 
+int64_t molt_channel_read_some(struct molt_channel *channel, void *buffer, size_t length)
+{
+	for (;;) {
+		ssize_t done = read(channel->fd, buffer, length);
+		int32_t error = 0;
+
+		if (done >= 0)
+			return done;
+		if (errno == EAGAIN)
+			error = wait_for(channel, POLLIN);
+		else if (errno != EINTR)
+			error = -errno;
+		if (error)
+			return error;
+	}
+}
+
 /* Writes all of `buffer`. Returns 0 or -errno. */
 MOLT_EXPORT int32_t molt_channel_write(struct molt_channel *channel, void *buffer, uint64_t length)
 {

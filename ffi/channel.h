@@ -22,4 +22,7 @@ int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors,
  * -EPIPE if it ended later. */
 int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, size_t count);
 
+/* Reads what there is, at least a byte. Returns the count, 0 at the end, or -errno. */
+int64_t molt_channel_read_some(struct molt_channel *channel, void *buffer, size_t length);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "channel.h"
 #include "pages.h"
 #include "ram_load.h"
 
@@ -47,6 +48,9 @@ static uint32_t find(const struct molt_ram_target *targets, uint32_t count, cons
 		i++;
 	return i;
 }
+
+/* Bytes that the longest record of a page has. */
+#define RECORD_MAXIMUM (8 + 256 + MOLT_PAGE_SIZE)
 
 /*
  * Applies the complete and valid records of pages and zero pages at the beginning of `bytes`, up to
@@ -94,4 +98,60 @@ MOLT_EXPORT uint64_t molt_ram_load(const uint8_t *bytes, uint64_t length,
 		done += used;
 	}
 	return done;
+}
+
+/* A buffer between a channel and guest memory. */
+struct molt_ram_buffer {
+	uint64_t start; /* first byte that was not consumed */
+	uint64_t end; /* behind the last byte that was read */
+	uint64_t consumed; /* bytes consumed in all */
+	uint32_t current; /* index of the block of the last record */
+	uint32_t ended; /* 1: the stream has ended */
+};
+
+/* Whether more bytes may complete a record of a page at `bytes`. */
+static bool may_be_page(const uint8_t *bytes, uint64_t length)
+{
+	uint64_t header;
+
+	if (length < 8)
+		return true;
+	memcpy(&header, bytes, 8);
+	header = be64toh(header) & RAM_FLAGS & ~(uint64_t)RAM_CONTINUE;
+	return length < RECORD_MAXIMUM && (header == RAM_PAGE || header == RAM_ZERO);
+}
+
+/*
+ * Applies records of pages as they come on the channel, until something else comes or the stream ends.
+ * `bytes` has room for `size` bytes, a few records at least. Returns 0 or -errno.
+ */
+MOLT_EXPORT int32_t molt_ram_receive(struct molt_channel *channel, uint8_t *bytes, uint64_t size,
+				     struct molt_ram_buffer *buffer,
+				     const struct molt_ram_target *targets, uint32_t count)
+{
+	for (;;) {
+		uint64_t done = molt_ram_load(bytes + buffer->start, buffer->end - buffer->start,
+					      targets, count, &buffer->current);
+
+		buffer->start += done;
+		buffer->consumed += done;
+		if (!may_be_page(bytes + buffer->start, buffer->end - buffer->start))
+			return 0;
+		if (size - buffer->end < RECORD_MAXIMUM || buffer->start == buffer->end) {
+			memmove(bytes, bytes + buffer->start, buffer->end - buffer->start);
+			buffer->end -= buffer->start;
+			buffer->start = 0;
+		}
+
+		int64_t got = molt_channel_read_some(channel, bytes + buffer->end,
+						     size - buffer->end);
+
+		if (got < 0)
+			return (int32_t)got;
+		buffer->end += (uint64_t)got;
+		if (got == 0) {
+			buffer->ended = 1;
+			return 0;
+		}
+	}
 }

@@ -4,7 +4,7 @@
  */
 import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
-import type { StreamChannel } from "../channel/stream.ts";
+import { StreamChannel } from "../channel/stream.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import { ReceivedDevices } from "./device_state.ts";
 import { MigrationError } from "./errors.ts";
@@ -190,11 +190,21 @@ export class IncomingSession implements AsyncDisposable {
   }
 
   async #readMore(): Promise<void> {
+    if (await this.#readPages()) return;
     const space = this.#reader.space();
     if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
     const count = await this.#channel.read(space);
     if (count === 0) this.#reader.end();
     else this.#reader.filled(count);
+  }
+
+  /** Has pages read in bulk, if they may come now. */
+  async #readPages(): Promise<boolean> {
+    if (!(this.#channel instanceof StreamChannel)) return false;
+    const buffer = this.#reader.pageBuffer();
+    if (buffer === undefined || !await this.#ram.receive(this.#channel, buffer)) return false;
+    this.#reader.pagesTaken(buffer);
+    return !buffer.ended;
   }
 
   async #command(command: Command, offset: number): Promise<void> {

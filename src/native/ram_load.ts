@@ -13,6 +13,22 @@ export interface RamTarget {
   readonly written: PageBitmap;
 }
 
+/** Bytes of a stream on their way from a channel to memory. */
+export interface PageBuffer {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The bytes [start, end) were read and not consumed. */
+  start: number;
+  end: number;
+  /** Bytes consumed. */
+  consumed: number;
+  /** The block of the record before. */
+  block: string | undefined;
+  /** The stream has ended behind the bytes. */
+  ended: boolean;
+}
+
+/** sizeof struct molt_ram_buffer. */
+const BUFFER_SIZE = 32;
 /** sizeof struct molt_ram_target. */
 const TARGET_SIZE = 280;
 const NAME_OFFSET = 24;
@@ -73,6 +89,34 @@ export class RamTargets implements Disposable {
       ),
     );
     return { consumed, block: this.#targets[this.#current[0]]?.name };
+  }
+
+  /**
+   * Applies records of pages as they come on the channel whose struct molt_channel is at `channel`,
+   * until something else comes or the stream ends. Resolves with 0, `buffer` being brought up to date,
+   * or a negative errno.
+   */
+  async receive(channel: bigint, buffer: PageBuffer): Promise<number> {
+    const state = new DataView(new ArrayBuffer(BUFFER_SIZE));
+    const index = this.#targets.findIndex(({ name }) => name === buffer.block);
+    state.setBigUint64(0, BigInt(buffer.start), true);
+    state.setBigUint64(8, BigInt(buffer.end), true);
+    state.setUint32(24, index < 0 ? this.count : index, true);
+    const { bytes } = buffer;
+    const outcome = await native.molt_ram_receive(
+      channel,
+      bytes,
+      BigInt(bytes.length),
+      new Uint8Array(state.buffer),
+      this.address,
+      this.count,
+    );
+    buffer.start = Number(state.getBigUint64(0, true));
+    buffer.end = Number(state.getBigUint64(8, true));
+    buffer.consumed += Number(state.getBigUint64(16, true));
+    buffer.block = this.#targets[state.getUint32(24, true)]?.name;
+    buffer.ended = state.getUint32(28, true) !== 0;
+    return outcome;
   }
 
   [Symbol.dispose](): void {

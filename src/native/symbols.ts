@@ -158,6 +158,11 @@ export const symbols = {
 
   // ram_load.c
   molt_ram_load: { parameters: [buffer, u64, u64, u32, buffer], result: u64 },
+  molt_ram_receive: {
+    parameters: [u64, buffer, u64, buffer, u64, u32],
+    result: i32,
+    nonblocking: true,
+  },
 
   // multifd.c
   molt_multifd_create: { parameters: [u32, i32], result: i64 },
@@ -226,4 +231,5 @@ export const symbols = {
   molt_disk_kept: { parameters: [u64, u32, u32, buffer], result: i32 },
   molt_disk_keep: { parameters: [u64, u32, u32, buffer, u32, u32], result: i32 },
   molt_disk_forget: { parameters: [u64, u32], result: "void" },
+
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -83,8 +83,10 @@ async function receive(channel: StreamChannel, receiver: RamReceiver): Promise<v
 interface Precopy {
   readonly tracker: DirtyTracker;
   readonly maxBandwidth: number;
-  readonly downtimeLimit: number;
+  readonly downtimeLimit: number | (() => number);
   readonly autoConverge?: PrecopyOptions["autoConverge"];
+  /** Done when everything was sent. */
+  readonly afterSending?: () => void;
   /** Done after each pass. */
   readonly afterPass?: (pass: number) => void;
 }
@@ -112,7 +114,9 @@ async function precopy(vm: VirtualMachine, options: Precopy): Promise<PrecopySen
     transport: new MainStreamTransport({ writer, channel, detectZero: true }),
     parameters: () => ({
       maxBandwidth: options.maxBandwidth,
-      downtimeLimit: options.downtimeLimit,
+      downtimeLimit: typeof options.downtimeLimit === "number"
+        ? options.downtimeLimit
+        : options.downtimeLimit(),
       switchoverBandwidth: 0,
     }),
     ...(options.autoConverge ? { autoConverge: options.autoConverge } : {}),
@@ -127,6 +131,7 @@ async function precopy(vm: VirtualMachine, options: Precopy): Promise<PrecopySen
   writer.finish(false);
   await flush();
   await received;
+  options.afterSending?.();
 
   for (const [i, block] of ram.blocks.entries()) {
     const differing = differingPages(block.mapping.bytes, copies[i]!.mapping.bytes);
@@ -206,14 +211,19 @@ Deno.test("memory that nobody wrote is not allocated by sending it", async () =>
     vm.board.machine.stop();
     const { backing } = vm.board.ram.main;
     if (backing.kind !== "descriptor") throw new Error("RAM is not a memfd");
-    const before = status(backing.descriptor.fd).allocated;
+    const { fd } = backing.descriptor;
+    const before = status(fd).allocated;
+    let after = 0;
     await precopy(vm, {
       tracker: vm.board.dirtyTracker,
       maxBandwidth: 0,
       downtimeLimit: 300,
+      afterSending: () => {
+        after = status(fd).allocated;
+      },
     });
-    // Comparing both memories touches everything; what counts is what the sender left.
     assert(before < 128 * MEGABYTE);
+    assertEquals(after, before);
   });
 });
 
@@ -233,30 +243,31 @@ Deno.test("a throttled guest runs for its share of the time, and for all of it a
       await new Promise((resolve) => setTimeout(resolve, ms));
       return await sum() - before;
     };
-    const full = await used(500);
+    const full = await used(1000);
+    let slow = 0;
     {
       using throttle = new VcpuThrottle(loop, vm.board.machine.vcpus);
-      throttle.percentage = 90;
-      const slow = await used(1000);
-      assert(slow < full, `${slow} ticks in 1 s throttled, ${full} in 0.5 s before`);
-      // A machine that is stopped while its processors sleep stops at once, and goes on.
+      throttle.percentage = 99;
+      slow = await used(1000);
+      assert(slow < full / 2, `${slow} ticks throttled, ${full} before`);
+      // A machine is stopped while its processors sleep, for most of a second, and goes on.
       const start = performance.now();
       vm.board.machine.stop();
-      assert(performance.now() - start < 80);
+      assert(performance.now() - start < 500);
       vm.board.machine.start();
     }
-    assert(await used(500) > full / 4);
+    assert(await used(1000) > slow);
   });
 });
 
-Deno.test("auto-converge makes a guest converge that writes faster than can be sent", async () => {
+Deno.test("auto-converge slows a guest down that writes faster than can be sent", async () => {
   await withGuest("kvm", async (vm, loop) => {
     using throttle = new VcpuThrottle(loop, vm.board.machine.vcpus);
-    const seen: number[] = [];
     const statistics = await precopy(vm, {
       tracker: vm.board.dirtyTracker,
-      maxBandwidth: 40 * MEGABYTE,
-      downtimeLimit: 400,
+      maxBandwidth: 20 * MEGABYTE,
+      // What is left fits only once the guest was slowed down.
+      downtimeLimit: () => throttle.percentage >= 60 ? 60_000 : 0,
       autoConverge: {
         throttle,
         parameters: () => ({
@@ -267,9 +278,7 @@ Deno.test("auto-converge makes a guest converge that writes faster than can be s
           maximum: 99,
         }),
       },
-      afterPass: () => seen.push(throttle.percentage),
     });
-    assert(seen.some((percentage) => percentage >= 60), `throttle after each pass: ${seen}`);
     assert(statistics.dirtySyncCount > 2);
     assertEquals(throttle.percentage, 0);
   });

@@ -5,9 +5,10 @@
  *   pages         load() takes them in bulk, apply() one by one
  *   flush         waits for the other channels (multifd)
  */
+import type { StreamChannel } from "../../channel/stream.ts";
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
 import { PageBitmap } from "../../native/pages.ts";
-import { RamTargets } from "../../native/ram_load.ts";
+import { type PageBuffer, RamTargets } from "../../native/ram_load.ts";
 import { MigrationError } from "../errors.ts";
 import type { RamBlockEntry, RamRecord } from "../stream/ram_records.ts";
 import type { LoadedPages } from "../stream/stream_reader.ts";
@@ -54,6 +55,17 @@ export class RamReceiver implements Disposable {
   /** Takes records of pages from the beginning of `bytes`: StreamReaderOptions.loadPages. */
   load(bytes: Uint8Array<ArrayBuffer>, block: string | undefined): LoadedPages {
     return this.#targets?.load(bytes, block) ?? { consumed: 0, block };
+  }
+
+  /**
+   * Takes records of pages from `channel`, off the isolate, until something else comes. False, having
+   * done nothing, if it cannot: there is no block list yet.
+   */
+  async receive(channel: StreamChannel, buffer: PageBuffer): Promise<boolean> {
+    const targets = this.#targets;
+    if (targets === undefined) return false;
+    await channel.readInBulk((address) => targets.receive(address, buffer));
+    return true;
   }
 
   /** Applies one record. `bytes` is the stream reader's buffer. */

@@ -21,6 +21,7 @@
  * Nothing is consumed until an item is complete, so that the same bytes are looked at again when more
  * have come. Page contents are left in the reader's buffer and are valid until bytes are added.
  */
+import type { PageBuffer } from "../../native/ram_load.ts";
 import {
   OutOfDataError,
   type StateDescription,
@@ -174,6 +175,31 @@ export class StreamReader {
       this.filled(part.length);
       from += part.length;
     }
+  }
+
+  /**
+   * The bytes at hand, if they are at a place where records of pages may come: for somebody who reads on
+   * until something else comes, and then says so by {@linkcode pagesTaken}.
+   */
+  pageBuffer(): PageBuffer | undefined {
+    if (this.#state.at !== "ram" || !this.#ram.expectsPages || this.#final) return undefined;
+    return {
+      bytes: this.#buffer,
+      start: this.#reader.offset,
+      end: this.#filled,
+      consumed: 0,
+      block: this.#ram.currentBlock,
+      ended: false,
+    };
+  }
+
+  /** Goes on behind the pages that somebody took. */
+  pagesTaken({ start, end, consumed, block }: PageBuffer): void {
+    const base = this.#reader.streamOffset + consumed - start;
+    this.#filled = end;
+    this.#reader = this.#newReader(start, base);
+    this.#ram.currentBlock = block;
+    this.#awaited = 0;
   }
 
   /** Says that no more bytes come. */
