@@ -59,6 +59,26 @@ MOLT_EXPORT int32_t molt_socket_option(int32_t fd, int32_t level, int32_t option
 	return (int32_t)molt_result(setsockopt(fd, level, option, &value, sizeof value));
 }
 
+/*
+ * Joins the IPv4 multicast group at the interface with address `interface` (0.0.0.0: any), and has what
+ * is sent go out there and come back to other sockets of this host. Both are 4 bytes in network order.
+ */
+MOLT_EXPORT int32_t molt_join_group(int32_t fd, const void *group, const void *interface)
+{
+	struct ip_mreq request;
+	uint8_t loop = 1;
+
+	memcpy(&request.imr_multiaddr, group, 4);
+	memcpy(&request.imr_interface, interface, 4);
+	if (setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_MULTICAST_LOOP, &loop, sizeof loop) < 0)
+		return -errno;
+	if (request.imr_interface.s_addr != 0 &&
+	    setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &request.imr_interface, 4) < 0)
+		return -errno;
+	return 0;
+}
+
 /* The value of an integer socket option, or -errno. */
 MOLT_EXPORT int32_t molt_get_socket_option(int32_t fd, int32_t level, int32_t option)
 {

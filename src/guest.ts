@@ -53,11 +53,16 @@ export class Guest implements Disposable {
   readonly #virtio: VirtioDevices;
   readonly #resources: DisposableStack;
 
-  constructor(config: VirtualMachineConfig, environment: GuestEnvironment) {
+  /** Builds the guest; takes over `virtio`, the host's side of its devices. */
+  private constructor(
+    config: VirtualMachineConfig,
+    environment: GuestEnvironment,
+    virtio: VirtioDevices,
+  ) {
     if (config.machine.type !== "microvm") {
       throw new Error(`-machine ${config.machine.type}: unsupported machine type`);
     }
-    const { loop, chardevs, descriptors, adopt, incoming, emit } = environment;
+    const { loop, chardevs, adopt, incoming, emit } = environment;
     using undo = new DisposableStack();
     this.accelerator = openAccelerator(config.accelerators);
     const kvm = undo.use(this.accelerator.kvm);
@@ -65,15 +70,7 @@ export class Guest implements Disposable {
     checkCpuFlags(kvm, flags, tell);
     const startUp = startUpSource(config);
     this.#ram = undo.use(createRam(config, config.machine, startUp, adopt));
-    this.#virtio = undo.use(
-      new VirtioDevices(config, {
-        loop,
-        chardevs,
-        tell,
-        adopt,
-        openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
-      }),
-    );
+    this.#virtio = undo.use(virtio);
     const uuid = config.uuid === undefined ? undefined : uuidBytes(config.uuid);
     const serial = config.serialPorts[0];
     this.board = undo.use(
@@ -123,6 +120,26 @@ export class Guest implements Disposable {
       suppressDescription: config.machine.suppressVmdesc,
     };
     this.#resources = undo.move();
+  }
+
+  /** Builds the guest, once its connections to the outside are there. */
+  static async create(
+    config: VirtualMachineConfig,
+    environment: GuestEnvironment,
+  ): Promise<Guest> {
+    const { descriptors } = environment;
+    using undo = new DisposableStack();
+    const virtio = undo.use(
+      await VirtioDevices.open(config, {
+        ...environment,
+        tell,
+        takeNamedDescriptor: (name) => descriptors.takeNamed(name),
+        openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
+      }),
+    );
+    const guest = new Guest(config, environment, virtio);
+    undo.move();
+    return guest;
   }
 
   /** What a live update hands on: RAM that lives in descriptors, and what devices keep open. */

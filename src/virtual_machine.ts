@@ -123,7 +123,9 @@ export class VirtualMachine implements Disposable {
       return;
     }
     await this.#createChardevs(config.chardevs);
-    const guest = this.#buildGuest(config.incoming !== undefined || inherited !== undefined);
+    const guest = await this.#buildGuest(
+      config.incoming !== undefined || inherited !== undefined,
+    );
     this.#addMonitors();
     this.#serveQtest(guest);
     this.chardevs.start();
@@ -141,8 +143,8 @@ export class VirtualMachine implements Disposable {
     }
   }
 
-  #buildGuest(incoming: boolean): Guest {
-    const guest = new Guest(this.config, {
+  async #buildGuest(incoming: boolean): Promise<Guest> {
+    const guest = await Guest.create(this.config, {
       loop: this.#loop,
       chardevs: this.chardevs,
       descriptors: this.descriptors,
@@ -225,7 +227,7 @@ export class VirtualMachine implements Disposable {
     this.#inherited = handover.descriptors;
     await this.#createChardevs(chardevs);
     const { rehearseArrival } = await import("./migration/rehearsal.ts");
-    await rehearseArrival(this.#buildGuest(true).source);
+    await rehearseArrival((await this.#buildGuest(true)).source);
     if (main !== undefined && main.kind !== "defer") {
       await this.migration.listen(mainAddress(main), false);
     }

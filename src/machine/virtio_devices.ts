@@ -6,6 +6,8 @@
  */
 import type { Chardevs } from "../backends/chardevs.ts";
 import { BlockImage, type ImageEnvironment } from "../backends/block/image.ts";
+import type { NetworkBackend } from "../backends/network/backend.ts";
+import { type NetworkEnvironment, openNetworkBackend } from "../backends/network/open.ts";
 import { BuiltinRng, EgdRng, FileRng, type RngBackend } from "../backends/rng.ts";
 import type {
   BlockErrorAction,
@@ -17,15 +19,17 @@ import type {
 import { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import { type BlkProperties, VirtioBlk } from "../devices/virtio/blk.ts";
 import type { VirtioDevice } from "../devices/virtio/device.ts";
+import { VirtioNet } from "../devices/virtio/net.ts";
 import { VirtioRng } from "../devices/virtio/rng.ts";
 import { VirtioSerial } from "../devices/virtio/serial.ts";
 import type { VirtualClock } from "../devices/device.ts";
 import type { DeviceMemory } from "../native/device_memory.ts";
-import type { Fd } from "../native/descriptor.ts";
+import type { Descriptor, Fd } from "../native/descriptor.ts";
 import type { DiskError, ErrorAction } from "../native/disk.ts";
 import { Errno, errnoMessage } from "../native/errors.ts";
 import type { EventLoop } from "../native/event_loop.ts";
 import type { DeviceEvent } from "./device_events.ts";
+import { MacAddresses } from "./mac_addresses.ts";
 import type { RunState } from "./run_state.ts";
 import { assignPorts, type NumberedPort, type SerialConfig } from "./serial_ports.ts";
 
@@ -38,7 +42,8 @@ export type TransportedConfig = Exclude<
 >;
 
 /** What the devices' host side needs. */
-export interface VirtioEnvironment extends ImageEnvironment {
+export interface VirtioEnvironment extends ImageEnvironment, NetworkEnvironment {
+  readonly adopt: (name: string, id?: number) => Descriptor | undefined;
   readonly loop: EventLoop;
   readonly chardevs: Chardevs;
   /** Takes messages for the user. */
@@ -62,6 +67,13 @@ export interface Disk {
   readonly device: VirtioBlk;
 }
 
+/** A network card and what it is connected to. */
+export interface Card {
+  readonly config: ConfigOf<"virtio-net-device">;
+  readonly backend: NetworkBackend | undefined;
+  readonly device: VirtioNet;
+}
+
 /** States in which the images are somebody else's. */
 const foreignStates: ReadonlySet<RunState> = new Set([
   "inmigrate",
@@ -74,19 +86,37 @@ export class VirtioDevices implements Disposable {
   /** Those with a transport, in the order in which they get one. */
   readonly configs: readonly TransportedConfig[];
   readonly disks: Disk[] = [];
+  readonly cards: Card[] = [];
   /** The balloon, if there is one. */
   balloon: VirtioBalloon | undefined;
   readonly #config: VirtualMachineConfig;
   readonly #environment: VirtioEnvironment;
   readonly #images: BlockImage[] = [];
   readonly #ports: ReadonlyMap<SerialConfig, readonly NumberedPort[]>;
+  readonly #networks = new Map<string, NetworkBackend>();
+  readonly #addresses = new MacAddresses();
   readonly #resources = new DisposableStack();
 
-  constructor(config: VirtualMachineConfig, environment: VirtioEnvironment) {
+  private constructor(config: VirtualMachineConfig, environment: VirtioEnvironment) {
     this.#config = config;
     this.#environment = environment;
     this.configs = config.devices.filter(hasTransport);
     this.#ports = assignPorts(config.devices);
+  }
+
+  /** Opens what takes its time: connections, scripts of interfaces. */
+  static async open(
+    config: VirtualMachineConfig,
+    environment: VirtioEnvironment,
+  ): Promise<VirtioDevices> {
+    using undo = new DisposableStack();
+    const devices = undo.use(new VirtioDevices(config, environment));
+    for (const netdev of config.netdevs) {
+      const backend = await openNetworkBackend(netdev, environment);
+      devices.#networks.set(netdev.id, devices.#resources.use(backend));
+    }
+    undo.move();
+    return devices;
   }
 
   /** The model of a device. Throws, naming the device, if its backend cannot be used. */
@@ -94,6 +124,8 @@ export class VirtioDevices implements Disposable {
     switch (config.driver) {
       case "virtio-blk-device":
         return this.#createDisk(config, board);
+      case "virtio-net-device":
+        return this.#createCard(config);
       case "virtio-rng-device":
         return new VirtioRng(this.#rngBackend(config.properties.rng), {
           ...config.properties,
@@ -103,8 +135,6 @@ export class VirtioDevices implements Disposable {
         return this.#createSerial(config, board);
       case "virtio-balloon-device":
         return this.#createBalloon(config, board);
-      default:
-        throw new Error(`-device ${config.driver}: not available`);
     }
   }
 
@@ -117,11 +147,13 @@ export class VirtioDevices implements Disposable {
     }
   }
 
-  /** What a live update hands on: opened images. */
+  /** What a live update hands on: opened images, interfaces, connections. */
   descriptors(): { name: string; id: number; fd: Fd }[] {
-    return this.#images.flatMap(({ keptName, fd }) =>
+    const images = this.#images.flatMap(({ keptName, fd }) =>
       fd === undefined ? [] : [{ name: keptName, id: 0, fd }]
     );
+    const networks = [...this.#networks.values()].flatMap((backend) => backend.descriptors());
+    return [...images, ...networks];
   }
 
   [Symbol.dispose](): void {
@@ -148,6 +180,28 @@ export class VirtioDevices implements Disposable {
       { failed: (error) => reportDiskError(error, config, drive, node, board) },
     );
     this.disks.push({ config, drive, image, device });
+    return device;
+  }
+
+  #createCard(config: ConfigOf<"virtio-net-device">): VirtioNet {
+    const { properties } = config;
+    const backend = this.#networks.get(properties.netdev ?? "");
+    const device = new VirtioNet(
+      backend,
+      {
+        ...properties,
+        address: this.#addresses.next(properties.mac),
+        receiveQueueSize: properties.rx_queue_size,
+        transmitQueueSize: properties.tx_queue_size,
+        mtu: properties.host_mtu,
+        speed: properties.speed < 0 ? undefined : properties.speed,
+        duplex: properties.duplex === "half" || properties.duplex === "full"
+          ? properties.duplex
+          : undefined,
+      },
+      this.#environment.loop,
+    );
+    this.cards.push({ config, backend, device });
     return device;
   }
 

@@ -98,6 +98,7 @@ export const symbols = {
   molt_connect: { parameters: [i32, buffer, u32], result: i32 },
   molt_socket_error: { parameters: [i32], result: i32 },
   molt_socket_option: { parameters: [i32, i32, i32, i32], result: i32 },
+  molt_join_group: { parameters: [i32, buffer, buffer], result: i32 },
   molt_get_socket_option: { parameters: [i32, i32, i32], result: i32 },
   molt_shutdown: { parameters: [i32, i32], result: i32 },
   molt_socket_name: { parameters: [i32, i32, buffer, u32], result: i32 },
@@ -232,4 +233,15 @@ export const symbols = {
   molt_disk_keep: { parameters: [u64, u32, u32, buffer, u32, u32], result: i32 },
   molt_disk_forget: { parameters: [u64, u32], result: "void" },
 
+
+  // virtio_net.c
+  molt_net_create: { parameters: [buffer, buffer, u32, i32], result: i64 },
+  molt_net_destroy: { parameters: [u64], result: "void" },
+  molt_net_connect: { parameters: [u64, u32, u32, i32, buffer, u32], result: "void" },
+  molt_net_negotiate: { parameters: [u64, u32, u32], result: "void" },
+  molt_net_set_filter: { parameters: [u64, buffer], result: "void" },
+  molt_net_set_link: { parameters: [u64, u32], result: "void" },
+  molt_net_start: { parameters: [u64, u32], result: "void" },
+  molt_net_stop: { parameters: [u64, u32], result: "void" },
+  molt_net_lost: { parameters: [u64, u32], result: i32 },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -488,7 +488,10 @@ export class VirtioMmio<Own>
   #resetDevice(): void {
     this.#stopQueues();
     this.device.reset();
-    for (const queue of this.queues) queue.reset();
+    for (const queue of this.queues) {
+      this.#unroute(queue);
+      queue.reset();
+    }
     this.#status = 0;
     this.#features = 0n;
     this.#driverFeatures = [0, 0];
@@ -546,6 +549,7 @@ export class VirtioMmio<Own>
 
   #unroute(queue: Virtqueue): void {
     this.#watches.get(queue)?.[Symbol.dispose]();
+    this.#watches.delete(queue);
     if (!this.#routed.delete(queue)) return;
     const { notifications, address } = this.#options;
     notifications?.route(address + Register.queueNotify, queue.index, queue.kickFd, false);

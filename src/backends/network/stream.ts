@@ -1,0 +1,194 @@
+/**
+ * Frames over a stream socket, each behind its length: a connection to passt, to another monitor, or from
+ * one.
+ *
+ *   client: connect -> connected -> lost -> wait reconnect-ms -> connect ...   (0: stays lost)
+ *   server: listen -> connected -> lost -> listen ...
+ */
+import { asFd, Descriptor, type Fd, isOpen } from "../../native/descriptor.ts";
+import {
+  type EventLoop,
+  Events,
+  monotonicTime,
+  type Timer,
+  type Watch,
+} from "../../native/event_loop.ts";
+import type { NetworkPort } from "../../native/network.ts";
+import { setNonBlocking } from "../../native/file.ts";
+import { accept, connect, listen, type SocketAddress } from "../../native/socket.ts";
+import type { NetworkAddress } from "../../cli/config.ts";
+import { keptName, type NetworkBackend, noAbilities } from "./backend.ts";
+
+export interface StreamConfig {
+  readonly server: boolean;
+  readonly address: NetworkAddress;
+  /** Milliseconds; 0: a lost connection is not made again. */
+  readonly reconnectMs: number;
+}
+
+/** What a stream backend needs from outside. */
+export interface StreamEnvironment {
+  readonly loop: EventLoop;
+  readonly adopt: (name: string, id: number) => Descriptor | undefined;
+  /** The descriptor that a monitor gave this name. */
+  readonly takeNamedDescriptor: (name: string) => Descriptor | undefined;
+  readonly tell: (message: string) => void;
+}
+
+const NS_PER_MS = 1_000_000n;
+/** Numbers of the kept descriptors: the connection, the listening socket. */
+const KEPT_CONNECTION = 0;
+const KEPT_LISTENER = 1;
+
+/** A stream of frames. */
+export class StreamBackend implements NetworkBackend {
+  readonly id: string;
+  readonly abilities = noAbilities;
+  readonly pairs = 1;
+  readonly #config: StreamConfig;
+  readonly #environment: StreamEnvironment;
+  readonly #timer: Timer;
+  #adopted = false;
+  #connection: Descriptor | undefined;
+  #listener: Descriptor | undefined;
+  #watch: Watch | undefined;
+  #portChanged: (pair: number) => void = () => {};
+
+  private constructor(id: string, config: StreamConfig, environment: StreamEnvironment) {
+    this.id = id;
+    this.#config = config;
+    this.#environment = environment;
+    this.#timer = environment.loop.timer(() => void this.#reconnect());
+  }
+
+  /** Connects, or begins to listen. A client that does not reconnect fails if nobody is there. */
+  static async open(
+    id: string,
+    config: StreamConfig,
+    environment: StreamEnvironment,
+  ): Promise<StreamBackend> {
+    const backend = new StreamBackend(id, config, environment);
+    try {
+      await backend.#begin();
+      return backend;
+    } catch (error) {
+      backend[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get adopted(): boolean {
+    return this.#adopted;
+  }
+
+  get description(): string {
+    return `type=stream,${this.#config.server ? "server" : "client"},` +
+      (this.#connection ? "connected" : "disconnected");
+  }
+
+  port(): NetworkPort {
+    return this.#connection ? { kind: "stream", fd: this.#connection.fd } : { kind: "none" };
+  }
+
+  set portChanged(listener: (pair: number) => void) {
+    this.#portChanged = listener;
+  }
+
+  lost(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#portChanged(0);
+    connection?.[Symbol.dispose]();
+    if (this.#listener) this.#acceptNext();
+    else this.#tryAgain();
+  }
+
+  setHeaderSize(): void {}
+  setOffload(): void {}
+  setActivePairs(): void {}
+
+  descriptors(): { name: string; id: number; fd: Fd }[] {
+    const name = keptName(this.id);
+    return [[KEPT_CONNECTION, this.#connection], [KEPT_LISTENER, this.#listener]]
+      .flatMap(([id, descriptor]) =>
+        descriptor instanceof Descriptor ? [{ name, id: Number(id), fd: descriptor.fd }] : []
+      );
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#timer[Symbol.dispose]();
+    this.#connection?.[Symbol.dispose]();
+    this.#listener?.[Symbol.dispose]();
+  }
+
+  async #begin(): Promise<void> {
+    const { adopt } = this.#environment;
+    const { server, address, reconnectMs } = this.#config;
+    this.#connection = adopt(keptName(this.id), KEPT_CONNECTION);
+    this.#listener = adopt(keptName(this.id), KEPT_LISTENER);
+    this.#adopted = this.#connection !== undefined;
+    if (address.kind === "fd") {
+      this.#connection ??= this.#given(address.name);
+      setNonBlocking(this.#connection.fd, true);
+    } else if (server) {
+      this.#listener ??= await listen(socketAddress(address));
+      if (!this.#connection) this.#acceptNext();
+    } else if (!this.#connection) {
+      try {
+        this.#connection = await connect(socketAddress(address));
+      } catch (error) {
+        if (reconnectMs === 0) throw error;
+        this.#tryAgain();
+      }
+    }
+  }
+
+  #given(name: string): Descriptor {
+    if (!/^[0-9]+$/.test(name)) {
+      const descriptor = this.#environment.takeNamedDescriptor(name);
+      if (descriptor) return descriptor;
+      throw new Error(`File descriptor named '${name}' has not been found`);
+    }
+    if (!isOpen(Number(name))) {
+      throw new Error(`-netdev stream,id=${this.id}: descriptor ${name} is not open`);
+    }
+    return new Descriptor(asFd(Number(name)));
+  }
+
+  #acceptNext(): void {
+    const listener = this.#listener;
+    if (listener === undefined || this.#watch) return;
+    this.#watch = this.#environment.loop.watch(listener.fd, Events.readable, () => {
+      this.#connection = accept(listener.fd);
+      if (this.#connection === undefined) return;
+      this.#watch?.[Symbol.dispose]();
+      this.#watch = undefined;
+      this.#portChanged(0);
+    });
+  }
+
+  #tryAgain(): void {
+    const { reconnectMs } = this.#config;
+    if (reconnectMs === 0) {
+      this.#environment.tell(`-netdev stream,id=${this.id}: the connection was closed`);
+      return;
+    }
+    this.#timer.arm(monotonicTime() + BigInt(reconnectMs) * NS_PER_MS);
+  }
+
+  async #reconnect(): Promise<void> {
+    const { address } = this.#config;
+    if (address.kind === "fd") return;
+    try {
+      this.#connection = await connect(socketAddress(address));
+      this.#portChanged(0);
+    } catch {
+      this.#tryAgain();
+    }
+  }
+}
+
+function socketAddress(address: Exclude<NetworkAddress, { kind: "fd" }>): SocketAddress {
+  return address;
+}

@@ -1,0 +1,437 @@
+/**
+ * virtio-net (Virtual I/O Device specification 1.2, chapter 5.1): what the driver sees of a network card.
+ * Frames are moved by threads of the C library; here are features, configuration and what the control
+ * queue asks for (net_control.ts).
+ *
+ * Queues: receive 0, transmit 0, receive 1, ... and the control queue last, which comes after the first
+ * pair for a driver that uses only one.
+ */
+import type { NetworkBackend } from "../../backends/network/backend.ts";
+import { type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
+import type { Descriptor } from "../../native/descriptor.ts";
+import { createEvent, read } from "../../native/file.ts";
+import { ADDRESS_LENGTH, NativeNetwork } from "../../native/network.ts";
+import { TapOffload } from "../../native/tap.ts";
+import { VirtqueueError } from "../../native/virtqueue.ts";
+import type { StateDescription } from "../../vmstate/vmstate.ts";
+import { DeviceStateError } from "../device.ts";
+import { type SavedVirtioState, VirtioDevice, type VirtioHost } from "./device.ts";
+import { bit, commonFeatures, type CommonProperties, Feature } from "./features.ts";
+import { type ControlState, defaultControlState, NetControl } from "./net_control.ts";
+import { NetFeature } from "./net_features.ts";
+import { type VirtioNetState, virtioNetState } from "./net_state.ts";
+import type { Virtqueue } from "./queue.ts";
+
+/** What a guest can receive, by feature, and how a tap interface is told. */
+const offloads: readonly [feature: bigint, tap: number][] = [
+  [NetFeature.guestChecksum, TapOffload.checksum],
+  [NetFeature.guestTso4, TapOffload.tso4],
+  [NetFeature.guestTso6, TapOffload.tso6],
+  [NetFeature.guestEcn, TapOffload.tsoEcn],
+  [NetFeature.guestUfo, TapOffload.ufo],
+  [NetFeature.guestUso4, TapOffload.uso4],
+  [NetFeature.guestUso6, TapOffload.uso6],
+];
+const allOffloads = offloads.reduce((all, [feature]) => all | feature, 0n);
+
+/** Offsets and sizes of the configuration space. */
+const Config = { address: 0, status: 6, pairs: 8, mtu: 10, speed: 12, duplex: 16 } as const;
+const CONFIG_PLAIN = 8;
+const CONFIG_PAIRS = 10;
+const CONFIG_MTU = 12;
+const CONFIG_SPEED = 17;
+
+const LinkStatus = { up: 1, announce: 2 } as const;
+
+const CONTROL_QUEUE_SIZE = 64;
+const HEADER_PLAIN = 10;
+const HEADER_MERGED = 12;
+const UNKNOWN_SPEED = 0xffffffff;
+const UNKNOWN_DUPLEX = 0xff;
+
+/** What a card's options say, names of features as QEMU's properties. */
+export interface NetProperties extends CommonProperties {
+  readonly csum: boolean;
+  readonly guest_csum: boolean;
+  readonly gso: boolean;
+  readonly guest_tso4: boolean;
+  readonly guest_tso6: boolean;
+  readonly guest_ecn: boolean;
+  readonly guest_ufo: boolean;
+  readonly guest_uso4: boolean;
+  readonly guest_uso6: boolean;
+  readonly host_tso4: boolean;
+  readonly host_tso6: boolean;
+  readonly host_ecn: boolean;
+  readonly host_ufo: boolean;
+  readonly host_uso: boolean;
+  readonly mrg_rxbuf: boolean;
+  readonly status: boolean;
+  readonly ctrl_vq: boolean;
+  readonly ctrl_rx: boolean;
+  readonly ctrl_vlan: boolean;
+  readonly ctrl_rx_extra: boolean;
+  readonly ctrl_mac_addr: boolean;
+  readonly ctrl_guest_offloads: boolean;
+  readonly guest_announce: boolean;
+  readonly mq: boolean;
+  readonly address: Uint8Array;
+  readonly receiveQueueSize: number;
+  readonly transmitQueueSize: number;
+  /** 0: not told. */
+  readonly mtu: number;
+  /** Mb/s. */
+  readonly speed: number | undefined;
+  readonly duplex: "half" | "full" | undefined;
+}
+
+type OwnState = VirtioNetState["device"];
+
+/** A network card. */
+export class VirtioNet extends VirtioDevice<OwnState> {
+  readonly name = "virtio-net";
+  readonly deviceId = 1;
+  readonly description: StateDescription<SavedVirtioState<OwnState>>;
+  readonly queueMaximum: number;
+  readonly configurationSize: number;
+  readonly backend: NetworkBackend | undefined;
+  readonly #properties: NetProperties;
+  readonly #pairs: number;
+  readonly #loop: EventLoop;
+  readonly #attention: Descriptor = createEvent();
+  readonly #control: NetControl;
+  #native: NativeNetwork | undefined;
+  #watch: Watch | undefined;
+  #state: ControlState;
+  #linkUp = true;
+  #announcing = false;
+  /** The card came from elsewhere: the network is to hear where it is. */
+  #moved = false;
+
+  /** `backend` stays the caller's. */
+  constructor(backend: NetworkBackend | undefined, properties: NetProperties, loop: EventLoop) {
+    super();
+    this.backend = backend;
+    this.#properties = properties;
+    this.#loop = loop;
+    this.#pairs = backend?.pairs ?? 1;
+    this.queueMaximum = 2 * this.#pairs + 1;
+    this.description = virtioNetState(this.#pairs > 1);
+    this.configurationSize = this.#tellsSpeed
+      ? CONFIG_SPEED
+      : properties.mtu > 0
+      ? CONFIG_MTU
+      : this.#offersPairs
+      ? CONFIG_PAIRS
+      : CONFIG_PLAIN;
+    this.#state = defaultControlState(properties.address, false);
+    this.#control = new NetControl({
+      state: () => this.#state,
+      has: (feature) => this.has(feature),
+      pairs: this.#pairs,
+      offloads: allOffloads,
+      filterChanged: () => this.#applyFilter(),
+      offloadsChanged: () => this.#applyOffloads(),
+      pairsChanged: () => this.backend?.setActivePairs(this.#state.pairs),
+      announced: () => this.#announcing = false,
+    });
+  }
+
+  override attach(host: VirtioHost): void {
+    super.attach(host);
+    const data = host.queues.slice(0, 2 * this.#pairs);
+    this.#native = new NativeNetwork(
+      data.map(({ native, kickFd }) => ({ queue: native, kick: kickFd })),
+      this.#attention.fd,
+    );
+    this.#watch = this.#loop.watch(this.#attention.fd, Events.readable, () => this.#attend());
+    if (this.backend) {
+      this.backend.portChanged = (pair) => this.#connect(pair);
+      for (let pair = 0; pair < this.#pairs; pair++) this.#connect(pair);
+    }
+  }
+
+  /** Plugs or pulls the cable. */
+  set link(up: boolean) {
+    if (up === this.#linkUp) return;
+    this.#linkUp = up;
+    this.#frames.link = up;
+    this.host.configurationChanged();
+  }
+
+  get link(): boolean {
+    return this.#linkUp;
+  }
+
+  /** The card's address as the driver has set it. */
+  get address(): Uint8Array {
+    return this.#state.filter.address;
+  }
+
+  queueSizes(features: bigint): readonly number[] {
+    const { receiveQueueSize, transmitQueueSize } = this.#properties;
+    const pairs = (features & NetFeature.multiqueue) !== 0n ? this.#pairs : 1;
+    const data = Array.from({ length: pairs }, () => [receiveQueueSize, transmitQueueSize]).flat();
+    return this.#properties.ctrl_vq ? [...data, CONTROL_QUEUE_SIZE] : data;
+  }
+
+  features(legacy: boolean): bigint {
+    const p = this.#properties;
+    const { header, ufo, uso } = this.backend?.abilities ??
+      { header: false, ufo: false, uso: false };
+    const given: readonly [boolean, bigint][] = [
+      [p.csum && header, NetFeature.checksum],
+      [p.guest_csum && header, NetFeature.guestChecksum],
+      [p.gso && legacy, NetFeature.gso],
+      [p.guest_tso4 && header, NetFeature.guestTso4],
+      [p.guest_tso6 && header, NetFeature.guestTso6],
+      [p.guest_ecn && header, NetFeature.guestEcn],
+      [p.guest_ufo && header && ufo, NetFeature.guestUfo],
+      [p.guest_uso4 && header && uso && !legacy, NetFeature.guestUso4],
+      [p.guest_uso6 && header && uso && !legacy, NetFeature.guestUso6],
+      [p.host_tso4 && header, NetFeature.hostTso4],
+      [p.host_tso6 && header, NetFeature.hostTso6],
+      [p.host_ecn && header, NetFeature.hostEcn],
+      [p.host_ufo && header && ufo, NetFeature.hostUfo],
+      [p.host_uso && header && uso && !legacy, NetFeature.hostUso],
+      [p.mrg_rxbuf, NetFeature.mergedBuffers],
+      [p.status, NetFeature.status],
+      [p.ctrl_vq, NetFeature.controlQueue],
+      [p.ctrl_vq && p.ctrl_rx, NetFeature.controlRx],
+      [p.ctrl_vq && p.ctrl_vlan, NetFeature.controlVlan],
+      [p.ctrl_vq && p.ctrl_rx_extra, NetFeature.controlRxExtra],
+      [p.ctrl_vq && p.ctrl_mac_addr, NetFeature.controlMacAddress],
+      [p.ctrl_vq && p.ctrl_guest_offloads, NetFeature.controlGuestOffloads],
+      [p.guest_announce, NetFeature.guestAnnounce],
+      [this.#offersPairs, NetFeature.multiqueue],
+      [p.mtu > 0, NetFeature.mtu],
+      [this.#tellsSpeed && !legacy, NetFeature.speedDuplex],
+    ];
+    return given.reduce(
+      (all, [on, feature]) => on ? all | feature : all,
+      commonFeatures(p, legacy) | NetFeature.macAddress,
+    );
+  }
+
+  readConfiguration(): Uint8Array {
+    const { mtu, speed, duplex } = this.#properties;
+    const bytes = new Uint8Array(CONFIG_SPEED);
+    const view = new DataView(bytes.buffer);
+    bytes.set(this.#state.filter.address, Config.address);
+    view.setUint16(Config.status, this.#linkStatus, true);
+    view.setUint16(Config.pairs, this.#pairs, true);
+    view.setUint16(Config.mtu, mtu, true);
+    view.setUint32(Config.speed, speed ?? UNKNOWN_SPEED, true);
+    view.setUint8(Config.duplex, duplex ? Number(duplex === "full") : UNKNOWN_DUPLEX);
+    return bytes.subarray(0, this.configurationSize);
+  }
+
+  override writeConfiguration(offset: number, bytes: Uint8Array): void {
+    // Old drivers set the address here, new ones by the control queue.
+    if (this.has(NetFeature.controlMacAddress) || this.has(Feature.version1)) return;
+    if (offset >= ADDRESS_LENGTH) return;
+    const address = Uint8Array.from(this.#state.filter.address);
+    address.set(bytes.subarray(0, ADDRESS_LENGTH - offset), offset);
+    this.#state.filter.address = address;
+    this.#applyFilter();
+  }
+
+  override negotiated(features: bigint): void {
+    const merged = (features & NetFeature.mergedBuffers) !== 0n;
+    const header = merged || (features & Feature.version1) !== 0n ? HEADER_MERGED : HEADER_PLAIN;
+    this.backend?.setHeaderSize(header);
+    this.#frames.negotiate(header, merged);
+    // Without the feature nobody would ever let a VLAN through.
+    this.#state.filter.vlans.fill((features & NetFeature.controlVlan) !== 0n ? 0 : 0xff);
+    this.#state.offloads = this.backend?.abilities.header ? features & allOffloads : 0n;
+    this.#applyOffloads();
+    this.#applyFilter();
+  }
+
+  override servedNatively(queue: Virtqueue): boolean {
+    return queue.index !== this.#controlIndex;
+  }
+
+  startQueue(queue: Virtqueue): void {
+    if (this.servedNatively(queue)) this.#frames.start(queue.index);
+    else this.notified(queue);
+  }
+
+  override stopQueue(queue: Virtqueue): void {
+    if (this.servedNatively(queue)) this.#frames.stop(queue.index);
+  }
+
+  override notified(queue: Virtqueue): void {
+    try {
+      this.#control.serve(queue, this.host.memory);
+    } catch (error) {
+      if (!(error instanceof VirtqueueError)) throw error;
+      this.host.fail(error);
+    }
+  }
+
+  override queuesStarted(): void {
+    if (!this.#moved) return;
+    this.#moved = false;
+    if (!this.has(NetFeature.guestAnnounce) || !this.has(NetFeature.controlQueue)) return;
+    this.#announcing = true;
+    this.host.configurationChanged();
+  }
+
+  reset(): void {
+    this.#state = defaultControlState(this.#properties.address, false);
+    this.#announcing = false;
+    this.#moved = false;
+    this.backend?.setActivePairs(1);
+    this.#applyFilter();
+  }
+
+  saveOwn(): OwnState {
+    const { filter, pairs, offloads, multicastOverflow, unicastOverflow } = this.#state;
+    const several = this.#pairs > 1;
+    const { header, ufo } = this.backend?.abilities ?? { header: false, ufo: false };
+    return {
+      mac: Uint8Array.from(filter.address),
+      txWaiting: 0,
+      mergeableRxBufs: this.has(NetFeature.mergedBuffers) ? 1 : 0,
+      status: this.#linkStatus,
+      promisc: Number(filter.promiscuous),
+      allmulti: Number(filter.allMulticast),
+      macTable: Uint8Array.from(
+        [...filter.unicast, ...filter.multicast].flatMap((address) => [...address]),
+      ),
+      vlans: Uint8Array.from(filter.vlans),
+      hasVnetHdr: Number(header),
+      multiOverflow: Number(multicastOverflow),
+      uniOverflow: Number(unicastOverflow),
+      alluni: Number(filter.allUnicast),
+      nomulti: Number(filter.noMulticast),
+      nouni: Number(filter.noUnicast),
+      nobcast: Number(filter.noBroadcast),
+      hasUfo: Number(header && ufo),
+      maxQueuePairs: several ? this.#pairs : undefined,
+      currQueuePairs: several ? pairs : undefined,
+      txWaitingOthers: several ? new Array<number>(pairs - 1).fill(0) : undefined,
+      currGuestOffloads: this.has(NetFeature.controlGuestOffloads) ? offloads : undefined,
+      rss: undefined,
+    };
+  }
+
+  override checkOwn(state: OwnState): void {
+    const { header, ufo } = this.backend?.abilities ?? { header: false, ufo: false };
+    if (state.hasVnetHdr !== 0 && !header) {
+      throw new DeviceStateError("virtio-net: saved image requires vnet_hdr=on");
+    }
+    if (state.hasUfo !== 0 && !ufo) {
+      throw new DeviceStateError("virtio-net: saved image requires TUN_F_UFO support");
+    }
+    if (state.rss !== undefined) {
+      throw new DeviceStateError("virtio-net: frames are not spread over queues (rss)");
+    }
+    if (this.#pairs > 1) {
+      const { maxQueuePairs, currQueuePairs = 0 } = state;
+      if (maxQueuePairs !== this.#pairs) {
+        throw new DeviceStateError(
+          `virtio-net: different max_queue_pairs (${maxQueuePairs}, here ${this.#pairs})`,
+        );
+      }
+      if (currQueuePairs < 1 || currQueuePairs > this.#pairs) {
+        throw new DeviceStateError(`virtio-net: curr_queue_pairs ${currQueuePairs}`);
+      }
+    }
+  }
+
+  loadOwn(state: OwnState): void {
+    const addresses = Array.from(
+      { length: state.macTable.length / ADDRESS_LENGTH },
+      (_, i) => state.macTable.slice(ADDRESS_LENGTH * i, ADDRESS_LENGTH * (i + 1)),
+    );
+    const isMulticast = (address: Uint8Array) => ((address[0] ?? 0) & 1) !== 0;
+    // Unicast addresses come first.
+    const found = addresses.findIndex(isMulticast);
+    const first = found < 0 ? addresses.length : found;
+    this.#state = {
+      filter: {
+        address: Uint8Array.from(state.mac),
+        promiscuous: state.promisc !== 0,
+        allMulticast: state.allmulti !== 0 || state.multiOverflow !== 0,
+        allUnicast: state.alluni !== 0 || state.uniOverflow !== 0,
+        noMulticast: state.nomulti !== 0,
+        noUnicast: state.nouni !== 0,
+        noBroadcast: state.nobcast !== 0,
+        unicast: addresses.slice(0, first),
+        multicast: addresses.slice(first),
+        vlans: Uint8Array.from(state.vlans),
+      },
+      allMulticast: state.allmulti !== 0,
+      allUnicast: state.alluni !== 0,
+      multicastOverflow: state.multiOverflow !== 0,
+      unicastOverflow: state.uniOverflow !== 0,
+      pairs: state.currQueuePairs ?? 1,
+      offloads: state.currGuestOffloads ?? this.#state.offloads,
+    };
+    this.#linkUp = (state.status & LinkStatus.up) !== 0;
+    this.#announcing = (state.status & LinkStatus.announce) !== 0;
+    this.#moved = this.backend?.adopted === false;
+    this.#frames.link = this.#linkUp;
+    this.backend?.setActivePairs(this.#state.pairs);
+    this.#applyFilter();
+    this.#applyOffloads();
+  }
+
+  override [Symbol.dispose](): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#native?.[Symbol.dispose]();
+    this.#attention[Symbol.dispose]();
+  }
+
+  get #frames(): NativeNetwork {
+    if (this.#native === undefined) throw new Error("the card has no transport");
+    return this.#native;
+  }
+
+  get #offersPairs(): boolean {
+    return this.#properties.mq && this.#pairs > 1;
+  }
+
+  get #tellsSpeed(): boolean {
+    return this.#properties.speed !== undefined || this.#properties.duplex !== undefined;
+  }
+
+  get #controlIndex(): number {
+    return this.has(NetFeature.multiqueue) ? 2 * this.#pairs : 2;
+  }
+
+  get #linkStatus(): number {
+    return (this.#linkUp ? LinkStatus.up : 0) | (this.#announcing ? LinkStatus.announce : 0);
+  }
+
+  #connect(pair: number): void {
+    if (this.backend) this.#frames.connect(pair, this.backend.port(pair));
+  }
+
+  #applyFilter(): void {
+    this.#frames.filter = this.#state.filter;
+  }
+
+  #applyOffloads(): void {
+    const { offloads: on } = this.#state;
+    this.backend?.setOffload(
+      offloads.reduce((bits, [feature, tap]) => (on & feature) !== 0n ? bits | tap : bits, 0),
+    );
+  }
+
+  /** The threads have something to tell: a broken queue, a lost connection. */
+  #attend(): void {
+    read(this.#attention.fd, new Uint8Array(8));
+    for (const queue of this.host.queues) {
+      const fault = this.servedNatively(queue) ? queue.native.fault : undefined;
+      if (fault) this.host.fail(fault);
+    }
+    for (let pair = 0; pair < this.#pairs; pair++) {
+      if (!this.#frames.lost(pair)) continue;
+      this.#frames.connect(pair, { kind: "none" });
+      this.backend?.lost(pair);
+    }
+  }
+}

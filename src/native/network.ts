@@ -1,0 +1,132 @@
+/** The threads that move a virtio-net device's frames (ffi/virtio_net.c). */
+import { native } from "./library.ts";
+import { unwrap } from "./errors.ts";
+import type { Fd } from "./descriptor.ts";
+import type { NativeQueue } from "./virtqueue.ts";
+
+/** The host's side of a pair of queues: a descriptor that stays its owner's, non-blocking. */
+export type NetworkPort =
+  | { readonly kind: "none" }
+  /** Frames with a virtio header of the driver's size. */
+  | { readonly kind: "tap"; readonly fd: Fd }
+  /** Frames behind their length. */
+  | { readonly kind: "stream"; readonly fd: Fd }
+  /** A frame in each datagram, to `peer` (struct sockaddr) or whom the socket is connected to. */
+  | { readonly kind: "datagram"; readonly fd: Fd; readonly peer?: Uint8Array<ArrayBuffer> };
+
+const portKinds = ["none", "tap", "stream", "datagram"] as const;
+
+/** Bytes of a MAC address. */
+export const ADDRESS_LENGTH = 6;
+/** Addresses that the filter's table has room for. */
+export const FILTER_ENTRIES = 64;
+/** Bytes of a bitmap of all VLANs: bit v % 8 of byte v / 8. */
+export const VLAN_BYTES = 512;
+
+/** Which frames the driver wants. */
+export interface FrameFilter {
+  address: Uint8Array;
+  promiscuous: boolean;
+  allMulticast: boolean;
+  allUnicast: boolean;
+  noMulticast: boolean;
+  noUnicast: boolean;
+  noBroadcast: boolean;
+  /** At most {@linkcode FILTER_ENTRIES} together. */
+  unicast: readonly Uint8Array[];
+  multicast: readonly Uint8Array[];
+  vlans: Uint8Array;
+}
+
+/** struct molt_net_filter. */
+function encodeFilter(filter: FrameFilter): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(916);
+  const view = new DataView(bytes.buffer);
+  const flags = [
+    filter.promiscuous,
+    filter.allMulticast,
+    filter.allUnicast,
+    filter.noMulticast,
+    filter.noUnicast,
+    filter.noBroadcast,
+  ];
+  bytes.set(filter.address.subarray(0, ADDRESS_LENGTH), 0);
+  bytes.set(flags.map(Number), 6);
+  const entries = [...filter.unicast, ...filter.multicast].slice(0, FILTER_ENTRIES);
+  view.setUint32(12, Math.min(filter.unicast.length, FILTER_ENTRIES), true);
+  view.setUint32(16, entries.length, true);
+  entries.forEach((entry, i) => bytes.set(entry, 20 + ADDRESS_LENGTH * i));
+  bytes.set(filter.vlans, 20 + ADDRESS_LENGTH * FILTER_ENTRIES);
+  return bytes;
+}
+
+const noPeer = new Uint8Array(0);
+
+/** The pairs of queues at work: queue 2n receives, queue 2n + 1 transmits. */
+export class NativeNetwork implements Disposable {
+  readonly #handle: bigint;
+
+  /**
+   * `queues` in pairs, their notifications arrive at `kick`. Faults and lost connections are told by
+   * the eventfd `attention`.
+   */
+  constructor(
+    queues: readonly { readonly queue: NativeQueue; readonly kick: Fd }[],
+    attention: Fd,
+  ) {
+    const rings = BigUint64Array.from(queues, ({ queue }) => queue.handle);
+    const kicks = Int32Array.from(queues, ({ kick }) => kick);
+    this.#handle = BigInt(
+      unwrap(
+        native.molt_net_create(
+          new Uint8Array(rings.buffer),
+          new Uint8Array(kicks.buffer),
+          queues.length / 2,
+          attention,
+        ),
+        "Could not create a network device",
+      ),
+    );
+  }
+
+  /** Connects a pair to the host, instead of what it was connected to. */
+  connect(pair: number, port: NetworkPort): void {
+    const peer = port.kind === "datagram" ? port.peer ?? noPeer : noPeer;
+    const fd = port.kind === "none" ? -1 : port.fd;
+    const kind = portKinds.indexOf(port.kind);
+    native.molt_net_connect(this.#handle, pair, kind, fd, peer, peer.length);
+  }
+
+  /** Whether the other side of a pair's stream has gone. */
+  lost(pair: number): boolean {
+    return native.molt_net_lost(this.#handle, pair) !== 0;
+  }
+
+  /** Bytes of the driver's header, and whether a frame may use several buffers. All is stopped. */
+  negotiate(headerSize: number, merged: boolean): void {
+    native.molt_net_negotiate(this.#handle, headerSize, merged ? 1 : 0);
+  }
+
+  set filter(filter: FrameFilter) {
+    native.molt_net_set_filter(this.#handle, encodeFilter(filter));
+  }
+
+  /** Without a link, frames are lost. */
+  set link(up: boolean) {
+    native.molt_net_set_link(this.#handle, up ? 1 : 0);
+  }
+
+  /** Serves a queue whose rings were found. */
+  start(queue: number): void {
+    native.molt_net_start(this.#handle, queue);
+  }
+
+  /** Returns when no frame of the queue is under way. */
+  stop(queue: number): void {
+    native.molt_net_stop(this.#handle, queue);
+  }
+
+  [Symbol.dispose](): void {
+    native.molt_net_destroy(this.#handle);
+  }
+}
