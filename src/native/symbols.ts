@@ -233,7 +233,6 @@ export const symbols = {
   molt_disk_keep: { parameters: [u64, u32, u32, buffer, u32, u32], result: i32 },
   molt_disk_forget: { parameters: [u64, u32], result: "void" },
 
-
   // virtio_net.c
   molt_net_create: { parameters: [buffer, buffer, u32, i32], result: i64 },
   molt_net_destroy: { parameters: [u64], result: "void" },

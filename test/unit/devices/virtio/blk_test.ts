@@ -14,40 +14,12 @@ import {
   EVENT_INDEX,
   VERSION_1,
 } from "../../../support/virtio_driver.ts";
+import { blkDefaults } from "./properties.ts";
 import { Workbench, type WorkbenchMemory } from "./workbench.ts";
 
 const MEBIBYTE = 1 << 20;
 const Type = { in: 0, out: 1, flush: 4, getId: 8, discard: 11, writeZeroes: 13 } as const;
 const Outcome = { ok: 0, ioError: 1, unsupported: 2 } as const;
-
-const defaults: BlkProperties = {
-  event_idx: true,
-  indirect_desc: true,
-  any_layout: true,
-  notify_on_empty: true,
-  queue_reset: true,
-  queues: 1,
-  queueSize: 256,
-  segMaxAdjust: true,
-  logicalBlockSize: 512,
-  physicalBlockSize: 512,
-  minimumIoSize: 0,
-  optimalIoSize: 0,
-  discardGranularity: undefined,
-  reportDiscardGranularity: true,
-  discard: true,
-  writeZeroes: true,
-  maxDiscardSectors: 4194303,
-  maxWriteZeroesSectors: 4194303,
-  serial: "",
-  cylinders: 0,
-  heads: 0,
-  sectors: 0,
-  writeCache: true,
-  configWriteCache: true,
-  readError: "report",
-  writeError: "enospc",
-};
 
 const nodeDefaults = {
   readOnly: false,
@@ -106,7 +78,7 @@ class DiskBench implements AsyncDisposable {
     this.bench = new Workbench(({ memory, loop }) => {
       this.device = new VirtioBlk(
         this.image,
-        { ...defaults, ...properties },
+        { ...blkDefaults, ...properties },
         memory.devices,
         loop,
         { failed: (error) => errors.push(error) },

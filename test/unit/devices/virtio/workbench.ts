@@ -14,13 +14,14 @@ import { encode } from "../saved_state.ts";
 
 const MEBIBYTE = 1 << 20;
 
-/** Guest RAM in two pieces that touch: [0, 1 MiB) and [1, 4 MiB). Nothing lies behind. */
+/** Guest RAM in two pieces that touch: the first mebibyte and the rest. Nothing lies behind. */
 export class WorkbenchMemory implements Disposable {
   readonly guest: GuestMemory;
   readonly devices: DeviceMemory;
   readonly #resources = new DisposableStack();
 
-  constructor() {
+  constructor(size = 4 * MEBIBYTE) {
+    const rest = size - MEBIBYTE;
     const block = (name: string, size: number) =>
       this.#resources.use(
         new RamBlock({
@@ -31,7 +32,7 @@ export class WorkbenchMemory implements Disposable {
       );
     this.guest = new GuestMemory([
       { address: 0, size: MEBIBYTE, block: block("low", MEBIBYTE), blockOffset: 0 },
-      { address: MEBIBYTE, size: 3 * MEBIBYTE, block: block("high", 3 * MEBIBYTE), blockOffset: 0 },
+      { address: MEBIBYTE, size: rest, block: block("high", rest), blockOffset: 0 },
     ]);
     this.devices = createDeviceMemory(this.guest, this.#resources);
   }
@@ -64,14 +65,16 @@ export class Workbench<Own> implements AsyncDisposable {
   /** `memory`: that of a device before this one, whose guest goes on with this one. */
   constructor(
     create: (surroundings: WorkbenchSurroundings) => VirtioDevice<Own>,
-    { legacy = false, memory, start = true }: {
+    { legacy = false, memory, start = true, memorySize }: {
       legacy?: boolean;
       memory?: WorkbenchMemory;
       start?: boolean;
+      /** Bytes of RAM. */
+      memorySize?: number;
     } = {},
   ) {
     this.#ownsMemory = memory === undefined;
-    this.memory = memory ?? new WorkbenchMemory();
+    this.memory = memory ?? new WorkbenchMemory(memorySize);
     this.transport = new VirtioMmio(create({ memory: this.memory, loop: this.loop }), {
       address: 0xfeb00e00,
       legacy,
