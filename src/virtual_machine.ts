@@ -17,6 +17,7 @@ import { Guest } from "./guest.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import type { Microvm } from "./machine/microvm.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
+import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
 import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
@@ -48,6 +49,7 @@ export class VirtualMachine implements Disposable {
   /** What a process before this one left, and which of it somebody took. */
   #inherited: InheritedDescriptors | undefined;
   readonly #adopted = new Set<string>();
+  #ownership: Ownership | undefined;
   #guest: Guest | undefined;
 
   private constructor(config: VirtualMachineConfig, loop: EventLoop, timeline: Timeline) {
@@ -225,6 +227,8 @@ export class VirtualMachine implements Disposable {
     using undo = new DisposableStack();
     undo.defer(() => this.#discardGuest(chardevs));
     this.#inherited = handover.descriptors;
+    const ownership = handover.descriptors.take(OWNERSHIP_NAME);
+    this.#ownership = ownership && undo.use(Ownership.adopt(ownership));
     await this.#createChardevs(chardevs);
     const { rehearseArrival } = await import("./migration/rehearsal.ts");
     await rehearseArrival((await this.#buildGuest(true)).source);
@@ -239,6 +243,7 @@ export class VirtualMachine implements Disposable {
     listener.pending().then(() => incoming.abandon(), () => {});
     if (!await incoming.finished) return false;
     undo.move();
+    this.#ownership?.[Symbol.dispose]();
     return true;
   }
 
@@ -265,7 +270,8 @@ export class VirtualMachine implements Disposable {
           return vm.#guest?.blockers;
         },
         get handedOver() {
-          return vm.#inherited === undefined ? undefined : vm.#adopted;
+          if (vm.#inherited === undefined) return undefined;
+          return { names: vm.#adopted, ownership: vm.#ownership };
         },
         timeline: this.timeline,
         given: this.descriptors,

@@ -131,8 +131,9 @@ export class IncomingMigration {
     await using session = new IncomingSession(this.#plan, this.#target(), channel, multifd);
     const runState = await session.load();
     timeline.mark("state loaded");
-    await session.takeOver();
-    this.#goOn(runState);
+    const doubt = await session.takeOver();
+    this.#errorDescription = doubt;
+    this.#goOn(doubt === undefined ? runState : "paused");
     timeline.mark("running");
     this.#listener = undefined;
     this.#setStatus("completed");

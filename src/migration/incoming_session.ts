@@ -6,12 +6,14 @@ import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
 import { StreamChannel } from "../channel/stream.ts";
 import type { CapabilitySet } from "./capabilities.ts";
+import type { Ownership } from "./cpr/ownership.ts";
 import { ReceivedDevices } from "./device_state.ts";
 import { MigrationError } from "./errors.ts";
 import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
 import { MultifdReceiver } from "./multifd/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
+import { hasInput, yieldToOthers } from "../native/wait.ts";
 import { RamReceiver } from "./ram/receiver.ts";
 import { ReturnPathWriter } from "./return_path.ts";
 import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
@@ -21,10 +23,18 @@ import { StreamErrno, StreamError } from "./stream/errors.ts";
 import type { RamBlockEntry } from "./stream/ram_records.ts";
 import { StreamReader } from "./stream/stream_reader.ts";
 
+/** What a process before this one handed over. */
+export interface HandedOver {
+  /** Names of the descriptors that this machine took. */
+  readonly names: ReadonlySet<string>;
+  /** Which of the two processes has the guest. */
+  readonly ownership: Ownership | undefined;
+}
+
 /** What decides how a stream is read. */
 export interface SessionPlan {
-  /** Names of what a process before this one handed over; absent unless this is a live update. */
-  readonly handedOver: () => ReadonlySet<string> | undefined;
+  /** What a process before this one handed over; absent unless this is a live update. */
+  readonly handedOver: () => HandedOver | undefined;
   /** Capabilities and parameters now: they may be set while the destination listens. */
   readonly capabilities: () => CapabilitySet;
   readonly parameters: () => MigrationParameters;
@@ -33,6 +43,14 @@ export interface SessionPlan {
 
 /** Bytes read at once, if there are so many: pages come in bulk. */
 const READ_SIZE = 1 << 20;
+
+/** How long the thread waits for input, and how often before another thread does. */
+const PROMPT_WAIT_MS = 2;
+const PROMPT_WAITS = 100;
+
+function takenBack(): MigrationError {
+  return new MigrationError("the source has taken the guest back");
+}
 
 /** The reading of one stream. */
 export class IncomingSession implements AsyncDisposable {
@@ -43,6 +61,7 @@ export class IncomingSession implements AsyncDisposable {
   readonly #multifd: MultifdReceiver | undefined;
   readonly #ram: RamReceiver;
   readonly #reader: StreamReader;
+  readonly #handedOver: HandedOver | undefined;
   #returnPath: ReturnPathWriter | undefined;
   /** The source was told that the machine is loaded. */
   #confirmed = false;
@@ -66,10 +85,11 @@ export class IncomingSession implements AsyncDisposable {
       });
     }
     const handedOver = plan.handedOver();
+    this.#handedOver = handedOver;
     this.#ram = new RamReceiver({
       blocks: target.blocks,
       inPlace: handedOver !== undefined,
-      inherited: (block) => handedOver?.has(block.name) || block.backing.kind === "path",
+      inherited: (block) => handedOver?.names.has(block.name) || block.backing.kind === "path",
       flush: async (targets) => await this.#multifd?.flush(targets),
       flushAfterEachSection: plan.stream.flushAfterEachSection,
     });
@@ -123,10 +143,15 @@ export class IncomingSession implements AsyncDisposable {
   }
 
   /**
-   * Makes the loaded guest this process's. A source that knows how is asked first: it says that the
-   * guest may start, or that it has taken it back; one that has died says nothing any more.
+   * Makes the loaded guest this process's, if the source agrees. Returns a reason why the guest should
+   * wait for a person's decision: the source died without having said whose it is.
    */
-  async takeOver(): Promise<void> {
+  async takeOver(): Promise<string | undefined> {
+    const ownership = this.#returnPath?.ownership;
+    if (ownership !== undefined) {
+      if (!ownership.take()) throw takenBack();
+      return;
+    }
     if (!this.#returnPath?.sourceCommits) return;
     this.#reader.expectEpilogue();
     await this.#confirm();
@@ -138,9 +163,10 @@ export class IncomingSession implements AsyncDisposable {
           break;
         case "command":
           if (item.command.name === "COMMIT") return;
-          throw new MigrationError("the source has taken the guest back");
+          throw takenBack();
         case "end":
-          return;
+          return "the source went away before it gave the guest up: " +
+            "let it go on here only if it does not run there";
       }
     }
   }
@@ -191,11 +217,24 @@ export class IncomingSession implements AsyncDisposable {
 
   async #readMore(): Promise<void> {
     if (await this.#readPages()) return;
+    if (this.#handedOver !== undefined) await this.#awaitPromptly();
     const space = this.#reader.space();
     if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
     const count = await this.#channel.read(space);
     if (count === 0) this.#reader.end();
     else this.#reader.filled(count);
+  }
+
+  /**
+   * Waits for input without leaving the thread, some milliseconds at a time: while the guest stands
+   * still, waking up counts.
+   */
+  async #awaitPromptly(): Promise<void> {
+    if (this.#channel.seekable) return;
+    for (let time = 0; time < PROMPT_WAITS; time++) {
+      if (hasInput(this.#channel.fd, PROMPT_WAIT_MS)) return;
+      await yieldToOthers();
+    }
   }
 
   /** Has pages read in bulk, if they may come now. */
@@ -212,7 +251,7 @@ export class IncomingSession implements AsyncDisposable {
       case "OPEN_RETURN_PATH": {
         const { returnPath } = this.#channel;
         if (returnPath === undefined) throw new StreamError("CMD_OPEN_RETURN_PATH failed", offset);
-        this.#returnPath = new ReturnPathWriter(returnPath);
+        this.#returnPath = new ReturnPathWriter(returnPath, this.#handedOver?.ownership);
         if (this.#plan.capabilities().has("switchover-ack")) {
           // No device asks for more time.
           await this.#returnPath.acknowledgeSwitchover();

@@ -16,22 +16,18 @@ import type { ChannelAddress } from "../channel/address.ts";
 import type { OutgoingChannel } from "../channel/channel.ts";
 import { OutgoingFile } from "../channel/file.ts";
 import type { RunState } from "../machine/run_state.ts";
-import { isBrokenChannel } from "../native/channel.ts";
 import { createMemfd } from "../native/file.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import { executeSuccessor, STREAM_NAME } from "./cpr/exec.ts";
+import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
-import { saveDevices } from "./device_state.ts";
 import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
+import { OutgoingSession, type SessionOwner } from "./outgoing_session.ts";
 import type { MigrationMode, MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
-import { createRamSender } from "./ram_sender.ts";
-import type { RamSender } from "./ram/sender.ts";
-import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
-import { type MigratableMachine, streamConfiguration } from "./source.ts";
-import { StreamWriter } from "./stream/stream_writer.ts";
+import type { MigratableMachine } from "./source.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
 
 /** What a migration is to do. */
@@ -63,8 +59,8 @@ export class OutgoingMigration {
   #opening: Promise<OutgoingChannel> | undefined;
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
-  #ram: RamSender | undefined;
-  #returnPath: ReturnPathReader | undefined;
+  #ownership: Ownership | undefined;
+  #session: OutgoingSession | undefined;
   /** What the machine would be doing now if there were no migration; set while that stops it. */
   #resumeState: RunState | undefined;
   #startTime = 0;
@@ -116,11 +112,16 @@ export class OutgoingMigration {
     try {
       if (this.#plan.mode === "cpr-transfer") await this.#handOverDescriptors();
       using channel = await (this.#opening ?? this.#open());
-      await this.#send(channel);
+      this.#session = new OutgoingSession(this.#owner(), channel);
+      await this.#session.run();
       this.#complete();
       if (this.#plan.mode === "cpr-exec") await this.#executeSuccessor(channel);
     } catch (error) {
-      this.#giveUp(error);
+      // A destination that has taken the guest has it, whatever happened to the connection.
+      if (this.#ownership?.keep() === false) this.#complete();
+      else this.#giveUp(error);
+    } finally {
+      this.#ownership?.[Symbol.dispose]();
     }
   }
 
@@ -148,7 +149,7 @@ export class OutgoingMigration {
   information(): MigrationInformation {
     const status = this.#status;
     const time = (from: number, to: number | undefined) => Math.max(0, (to ?? now()) - from);
-    const statistics = this.#ram?.statistics;
+    const statistics = this.#session?.statistics;
     const base: MigrationInformation = {
       status,
       ...(this.#errorDescription === undefined ? {} : { "error-desc": this.#errorDescription }),
@@ -184,8 +185,32 @@ export class OutgoingMigration {
   async #handOverDescriptors(): Promise<void> {
     const { cpr } = this.#plan;
     if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
-    const kept = this.#surroundings.keptDescriptors();
+    this.#ownership = Ownership.create();
+    const ownership = { name: OWNERSHIP_NAME, id: 0, fd: this.#ownership.fd };
+    const kept = [...this.#surroundings.keptDescriptors(), ownership];
     await handOverDescriptors(cpr, kept, this.#cancelled.signal);
+  }
+
+  /** What the session asks of this. */
+  #owner(): SessionOwner {
+    return {
+      source: this.#source,
+      plan: this.#plan,
+      signal: this.#cancelled.signal,
+      ownership: this.#ownership,
+      connect: () => this.#open(),
+      advance: (status) => {
+        if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
+        if (status === "active") this.#activeTime = now();
+        this.#setStatus(status);
+      },
+      stop: () => this.#stop(),
+      runState: () => this.#resumeState ?? this.#source.machine.runState,
+      continued: this.#continued.promise,
+      // What is dirty is looked at once more when the guest has stopped; that is no pass.
+      passBegan: (pass) => this.#status === "active" && this.#surroundings.passBegan(pass),
+      saved: () => this.#surroundings.timeline.mark("saved"),
+    };
   }
 
   #open(): OutgoingChannel | Promise<OutgoingChannel> {
@@ -194,144 +219,17 @@ export class OutgoingMigration {
     return openOutgoing(main, this.#surroundings.given, this.#cancelled.signal);
   }
 
-  async #send(channel: OutgoingChannel): Promise<void> {
-    const { signal } = this.#cancelled;
-    const cancelChannel = () => channel.cancel();
-    signal.addEventListener("abort", cancelChannel, { once: true });
-    if (signal.aborted) throw new MigrationCancelled();
-
-    const source = this.#source;
-    const { mode, capabilities, stream } = this.#plan;
-    const writer = new StreamWriter(channel.position);
-    const flush = () => channel.write(writer.take());
-    using throttle = capabilities.has("auto-converge") ? source.createThrottle() : undefined;
-    await using ram = createRamSender({
-      mode,
-      capabilities,
-      parameters: this.#plan.parameters,
-      source,
-      channel,
-      connect: () => this.#open(),
-      stream,
-      writer,
-      flush,
-      throttle,
-      signal,
-      // What is dirty is looked at once more when the guest has stopped; that is no pass.
-      passBegan: (pass) => this.#status === "active" && this.#surroundings.passBegan(pass),
-    });
-    this.#ram = ram;
-
-    writer.begin(streamConfiguration(source, capabilities));
-    const returnPath = this.#openReturnPath(channel, writer);
-    await ram.begin();
-    await flush();
-
-    if (mode === "cpr-exec" || mode === "cpr-transfer") {
-      const { rehearseSaving } = await import("./rehearsal.ts");
-      await rehearseSaving(source);
-    }
-    if (mode !== "normal") this.#stop();
-    this.#advance("active");
-    this.#activeTime = now();
-    while (!await ram.pass()) {
-      await flush();
-      returnPath?.check();
-      this.#checkCancelled();
-    }
-
-    if (capabilities.has("switchover-ack")) await returnPath?.switchoverAcknowledged;
-    this.#stop();
-    if (capabilities.has("pause-before-switchover")) await this.#pauseBeforeSwitchover();
-    this.#advance("device");
-    if (stream.sendSwitchoverStart) writer.command({ name: "SWITCHOVER_START" });
-    await ram.finish();
-    saveDevices(writer, source, stream.storeGlobalState ? this.#savedRunState() : undefined);
-    writer.finish(!source.suppressDescription);
-    await flush();
-    await channel.finish();
-    this.#surroundings.timeline.mark("saved");
-
-    this.#checkCancelled();
-    signal.removeEventListener("abort", cancelChannel);
-    if (returnPath) await this.#handOver(returnPath, channel, writer);
-  }
-
-  #openReturnPath(channel: OutgoingChannel, writer: StreamWriter): ReturnPathReader | undefined {
-    const { mode, capabilities } = this.#plan;
-    // Memory that both processes map must never be used by both: the source waits for the other one.
-    if (!capabilities.has("return-path") && mode !== "cpr-transfer") return undefined;
-    if (channel.returnPath === undefined) {
-      throw new MigrationError(
-        "Capability 'return-path' requires a transport with a way back (e.g. tcp)",
-      );
-    }
-    writer.command({ name: "OPEN_RETURN_PATH" });
-    writer.command({ name: "PING", value: 1 });
-    writer.command({ name: "PING", value: MOLT_PING });
-    this.#returnPath = new ReturnPathReader(channel.returnPath);
-    return this.#returnPath;
-  }
-
   /** Stops the guest for good, unless this has stopped it before. */
   #stop(): void {
     if (this.#resumeState !== undefined) return;
     const { machine } = this.#source;
     const { timeline } = this.#surroundings;
-    this.#checkCancelled();
+    if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
     timeline.mark("stop begins");
     this.#resumeState = machine.runState;
     this.#stopTime = now();
     machine.stop("finish-migrate");
     timeline.mark("stopped");
-  }
-
-  /** What the destination is to do, by QEMU's names. */
-  #savedRunState(): RunState {
-    return this.#resumeState ?? this.#source.machine.runState;
-  }
-
-  async #pauseBeforeSwitchover(): Promise<void> {
-    this.#advance("pre-switchover");
-    await this.#unlessCancelled(this.#continued.promise);
-  }
-
-  /** Waits until the destination has the guest. From here on the channel is not cut by a cancel. */
-  async #handOver(
-    returnPath: ReturnPathReader,
-    channel: OutgoingChannel,
-    writer: StreamWriter,
-  ): Promise<void> {
-    const tell = (name: "COMMIT" | "ABORT") => {
-      writer.command({ name });
-      return channel.write(writer.take());
-    };
-    try {
-      await this.#unlessCancelled(returnPath.loaded);
-    } catch (error) {
-      if (returnPath.destinationAwaitsCommit) {
-        // One that is gone needs not be told.
-        await tell("ABORT").catch(() => {});
-        throw error;
-      }
-      if (!(error instanceof MigrationCancelled)) throw error;
-      // This destination starts the guest by itself: only its answer tells whether it has.
-      await returnPath.loaded.catch(() => {
-        throw error;
-      });
-    }
-    if (!returnPath.destinationAwaitsCommit) return;
-    await tell("COMMIT");
-    await this.#awaitEnd(channel);
-  }
-
-  /**
-   * Waits until a destination that was told to start the guest closes the connection. One that died
-   * before it read that resets the connection, and then the guest is still here.
-   */
-  async #awaitEnd({ returnPath }: OutgoingChannel): Promise<void> {
-    const buffer = new Uint8Array(64);
-    while (await returnPath?.read(buffer)) { /* it has nothing more to say */ }
   }
 
   #complete(): void {
@@ -359,7 +257,7 @@ export class OutgoingMigration {
     const { machine } = this.#source;
     const cancelled = this.#cancelled.signal.aborted;
     if (!cancelled) {
-      this.#errorDescription = messageOf(this.#reasonOf(error));
+      this.#errorDescription = messageOf(this.#session?.reasonOf(error) ?? error);
       if (this.#status !== "completed") this.#setStatus("failing");
     }
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
@@ -369,41 +267,8 @@ export class OutgoingMigration {
     this.#ended.resolve();
   }
 
-  /** A destination that closes the channel has said why on the return path, if there is one. */
-  #reasonOf(error: unknown): unknown {
-    if (!isBrokenChannel(error)) return error;
-    try {
-      this.#returnPath?.check();
-      return error;
-    } catch (reason) {
-      return reason;
-    }
-  }
-
-  #advance(status: MigrationStatus): void {
-    this.#checkCancelled();
-    this.#setStatus(status);
-  }
-
   #setStatus(status: MigrationStatus): void {
     this.#status = status;
     this.#surroundings.statusChanged(status);
-  }
-
-  #checkCancelled(): void {
-    if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
-  }
-
-  async #unlessCancelled<Value>(promise: Promise<Value>): Promise<Value> {
-    const { signal } = this.#cancelled;
-    this.#checkCancelled();
-    const aborted = Promise.withResolvers<never>();
-    const abort = () => aborted.reject(new MigrationCancelled());
-    signal.addEventListener("abort", abort, { once: true });
-    try {
-      return await Promise.race([promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
   }
 }

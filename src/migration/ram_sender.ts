@@ -41,7 +41,7 @@ export function createRamSender(options: RamSenderOptions): RamSender {
   switch (mode) {
     case "cpr-exec":
     case "cpr-transfer":
-      return new InPlaceSender(writer, listBlocks(options), passBegan);
+      return new InPlaceSender(writer, listBlocks(options));
     case "normal":
     case "cpr-reboot":
       break;

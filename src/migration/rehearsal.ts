@@ -46,9 +46,9 @@ export async function rehearseArrival(target: MigratableMachine): Promise<void> 
   const stream = await ownStream(target);
   const nothing: CapabilitySet = new Set();
   const parameters = new ParameterStore().values;
-  const handedOver = new Set(target.blocks.map(({ name }) => name));
+  const names = new Set(target.blocks.map(({ name }) => name));
   const plan = {
-    handedOver: () => handedOver,
+    handedOver: () => ({ names, ownership: undefined }),
     capabilities: () => nothing,
     parameters: () => parameters,
     stream: defaultStreamProperties,
@@ -72,7 +72,7 @@ async function ownStream(target: MigratableMachine): Promise<Uint8Array<ArrayBuf
   writer.command({ name: "PING", value: 1 });
   writer.command({ name: "PING", value: MOLT_PING });
   const listings = target.blocks.map((block) => ({ block, ignored: false }));
-  await using ram = new InPlaceSender(writer, listings, () => {});
+  await using ram = new InPlaceSender(writer, listings);
   await ram.begin();
   writer.command({ name: "SWITCHOVER_START" });
   await ram.finish();

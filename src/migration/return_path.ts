@@ -10,11 +10,16 @@
  *   COMMIT: the guest is yours               ->
  *
  * QEMU's destinations answer each PING with its own value and start the guest before they send SHUT.
- * Between two molts there is one more step, so that the guest is never in two processes: whoever answers
- * the PING `molt` with the value that follows starts nothing before COMMIT comes, and gives the guest up
- * on ABORT. When the connection ends with neither, the source has died, and the destination starts.
+ * Between two molts there is one more step, so that the guest never runs in two processes: whoever
+ * answers the PING `molt` with the value that follows starts nothing before COMMIT comes, and gives the
+ * guest up on ABORT. When the connection ends with neither, the destination cannot know who has the
+ * guest: it is kept ready, and a person decides.
+ *
+ * In cpr-transfer both processes map a word that decides (cpr/ownership.ts), and nobody has to wait: a
+ * PING with its number says so, and SHUT comes when the guest runs.
  */
 import type { IncomingChannel, OutgoingChannel } from "../channel/channel.ts";
+import type { Ownership } from "./cpr/ownership.ts";
 import { messageOf, MigrationError } from "./errors.ts";
 
 /** Types of messages. */
@@ -61,7 +66,7 @@ export class ReturnPathReader {
     return this.#switchover.promise;
   }
 
-  /** True if the destination starts nothing before it is told to. */
+  /** True if the destination starts nothing before it is told to, or before it looks who has the guest. */
   get destinationAwaitsCommit(): boolean {
     return this.#commits;
   }
@@ -134,10 +139,19 @@ function invalidMessage(view: DataView, start: number): MigrationError {
 /** The destination's end. */
 export class ReturnPathWriter {
   readonly #channel: OutgoingChannel;
+  readonly #ownership: Ownership | undefined;
   #sourceCommits = false;
+  #shared = false;
 
-  constructor(channel: OutgoingChannel) {
+  /** `ownership` is the word that the source may mean. */
+  constructor(channel: OutgoingChannel, ownership: Ownership | undefined) {
     this.#channel = channel;
+    this.#ownership = ownership;
+  }
+
+  /** The word that decides who has the guest, if the source looks at it too. */
+  get ownership(): Ownership | undefined {
+    return this.#shared ? this.#ownership : undefined;
   }
 
   /** True if the source will say when the guest may start. */
@@ -148,6 +162,7 @@ export class ReturnPathWriter {
   /** Answers a PING. */
   async pong(value: number): Promise<void> {
     if (value === MOLT_PING) this.#sourceCommits = true;
+    if (value === this.#ownership?.number) this.#shared = true;
     await this.#send(MessageType.pong, value === MOLT_PING ? MOLT_PONG : value);
   }
 

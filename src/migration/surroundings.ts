@@ -4,6 +4,7 @@ import type { Blockers } from "./blockers.ts";
 import type { KeptDescriptor } from "./cpr/descriptors.ts";
 import type { Timeline } from "./cpr/timeline.ts";
 import type { MigrationError } from "./errors.ts";
+import type { HandedOver } from "./incoming_session.ts";
 import type { MigratableMachine } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
 
@@ -13,8 +14,8 @@ export interface MigrationSurroundings {
   readonly source: MigratableMachine | undefined;
   /** What keeps the machine from being migrated. */
   readonly blockers: Blockers | undefined;
-  /** Names of the descriptors that this machine took over; absent if it did not come by live update. */
-  readonly handedOver: ReadonlySet<string> | undefined;
+  /** What a process before this one handed over; absent if the machine does not come by live update. */
+  readonly handedOver: HandedOver | undefined;
   /** The moments of a live update. */
   readonly timeline: Timeline;
   /** Descriptors that monitors were given. */

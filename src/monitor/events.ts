@@ -88,6 +88,7 @@ export class EventHub implements Disposable {
   readonly #loop: EventLoop;
   readonly #listeners = new Set<(event: TimedEvent) => void>();
   readonly #throttles = new Map<string, Throttle>();
+  readonly #untold: TimedEvent[] = [];
 
   constructor(loop: EventLoop) {
     this.#loop = loop;
@@ -136,7 +137,17 @@ export class EventHub implements Disposable {
     this.#send(latest);
   }
 
+  /**
+   * The time of an event is taken at once; clients are told when what is under way has been done: a
+   * guest that starts does not wait for its RESUME to be written.
+   */
   #send(event: TimedEvent): void {
-    for (const listener of this.#listeners) listener(event);
+    if (this.#untold.push(event) === 1) queueMicrotask(() => this.#tell());
+  }
+
+  #tell(): void {
+    for (const event of this.#untold.splice(0)) {
+      for (const listener of this.#listeners) listener(event);
+    }
   }
 }

@@ -4,11 +4,12 @@
 export function memoryFiles(pid: number): Map<string, number> {
   const folder = `/proc/${pid}/fd`;
   const files = new Map<string, number>();
-  for (const { name } of Deno.readDirSync(folder)) {
-    const path = `${folder}/${name}`;
+  for (const entry of Deno.readDirSync(folder)) {
+    const path = `${folder}/${entry.name}`;
     const target = Deno.readLinkSync(path).match(/^\/memfd:(.*) \(deleted\)$/);
     const inode = Deno.statSync(path).ino;
-    if (target?.[1] !== undefined && inode !== null) files.set(target[1], inode);
+    const name = target?.[1];
+    if (name !== undefined && !name.startsWith("molt") && inode !== null) files.set(name, inode);
   }
   return files;
 }

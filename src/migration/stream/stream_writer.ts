@@ -114,8 +114,17 @@ export class StreamWriter {
 
   /** End of the stream, and the description of what was written unless it is to be left out. */
   finish(withDescription = true): void {
+    this.end();
+    if (withDescription) this.describe();
+  }
+
+  /** End of the stream. The description may still follow. */
+  end(): void {
     this.buffer.u8(SectionType.eof);
-    if (!withDescription) return;
+  }
+
+  /** The description of what was written. */
+  describe(): void {
     const text = this.description();
     this.buffer.u8(SectionType.description);
     this.buffer.u32(text.length);
