@@ -6,8 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which older systems lack. */
+#define CLOSE_ON_EXEC (1U << 2)
 
 extern char **environ;
 
@@ -21,6 +25,15 @@ static char **vector_of(const char *strings, uint32_t count)
 		strings += strlen(strings) + 1;
 	}
 	return vector;
+}
+
+/*
+ * Has every descriptor from `first` on close at an execve, whoever opened it. -EINVAL or -ENOSYS: the
+ * kernel does not know how (Linux before 5.11).
+ */
+MOLT_EXPORT int32_t molt_close_on_exec_from(int32_t first)
+{
+	return syscall(SYS_close_range, first, ~0U, CLOSE_ON_EXEC) < 0 ? -errno : 0;
 }
 
 /*

@@ -50,6 +50,7 @@ export class EmptyMachine implements Disposable {
     const { machine } = board;
     const environment = {
       loop,
+      takesOver: () => false,
       adopt: () => undefined,
       takeNamedDescriptor: (name: string) => descriptors.takeNamed(name),
       tell,

@@ -8,6 +8,7 @@ import type { ShutdownReason } from "./machine/machine.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
 import type { Migration } from "./migration/migration.ts";
 import type { MachineControl, MonitorContext } from "./monitor/context.ts";
+import type { UpdateInformation } from "./monitor/events.ts";
 import { processId } from "./native/process.ts";
 import { version } from "./version.ts";
 
@@ -22,6 +23,16 @@ export interface MonitoredMachine {
   readonly guest: Guest | undefined;
   /** Ends the machine, after what is under way. */
   end(reason: ShutdownReason): void;
+}
+
+/** Which monitor this is, and how long the guest stood still for it. */
+export function updateInformation({ generation, parts }: Timeline): UpdateInformation {
+  return {
+    generation,
+    pid: processId(),
+    version,
+    ...(parts === undefined ? {} : { parts: { ...parts } }),
+  };
 }
 
 /** The context of `vm`'s monitors. */
@@ -63,14 +74,7 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     },
     chardevs: vm.chardevs,
     descriptors: vm.descriptors,
-    update: {
-      query: () => ({
-        generation: timeline.generation,
-        pid: processId(),
-        version,
-        ...(timeline.parts ? { parts: { ...timeline.parts } } : {}),
-      }),
-    },
+    update: { query: () => updateInformation(timeline) },
     migration: vm.migration,
   };
 }

@@ -12,10 +12,16 @@ import type { ChardevEnvironment } from "./backends/chardev.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { channelAddress, parseUri } from "./channel/address.ts";
-import type { IncomingConfig, MigrationAddress, VirtualMachineConfig } from "./cli/config.ts";
+import type {
+  IncomingConfig,
+  MigrationAddress,
+  MonitorConfig,
+  VirtualMachineConfig,
+} from "./cli/config.ts";
 import { Guest } from "./guest.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import type { Microvm } from "./machine/microvm.ts";
+import { LiveUpdate } from "./live_update.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
@@ -25,7 +31,7 @@ import { inheritedStream, Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
-import { monitorContext } from "./monitor_context.ts";
+import { monitorContext, updateInformation } from "./monitor_context.ts";
 import { ChannelCancelled } from "./native/channel.ts";
 import { isOpen } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
@@ -46,9 +52,8 @@ export class VirtualMachine implements Disposable {
   readonly #chardevEnvironment: ChardevEnvironment;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
   readonly #resources = new DisposableStack();
-  /** What a process before this one left, and which of it somebody took. */
-  #inherited: InheritedDescriptors | undefined;
-  readonly #adopted = new Set<string>();
+  readonly #update: LiveUpdate;
+  /** Which of two processes has the guest that one hands over. */
   #ownership: Ownership | undefined;
   #guest: Guest | undefined;
 
@@ -60,7 +65,8 @@ export class VirtualMachine implements Disposable {
     this.descriptors = this.#resources.use(new DescriptorStore());
     this.#chardevEnvironment = {
       loop,
-      adopt: (name, id) => this.#adopt(name, id),
+      takesOver: () => this.#update.takesOver,
+      adopt: (name, id) => this.#update.adopt(name, id),
       takeNamedDescriptor: (name) => this.descriptors.takeNamed(name),
       tell,
       quit: () => this.end("host-ui"),
@@ -69,6 +75,15 @@ export class VirtualMachine implements Disposable {
     this.chardevs = this.#resources.use(new Chardevs(this.#chardevEnvironment));
     this.migration = this.#createMigration();
     this.monitors = this.#resources.use(new Monitors(monitorContext(this), this.#events));
+    this.#update = this.#resources.use(
+      new LiveUpdate({
+        chardevs: this.chardevs,
+        monitors: this.monitors,
+        descriptors: this.descriptors,
+        timeline,
+        guestDescriptors: () => this.#guest?.descriptors() ?? [],
+      }),
+    );
     // Nobody may be waiting for the end yet.
     this.#ended.promise.catch(() => {});
   }
@@ -119,28 +134,30 @@ export class VirtualMachine implements Disposable {
       // A predecessor's set does not outlive an execve.
       if (inherited === undefined || isOpen(fd)) this.descriptors.addInherited(fd, set, opaque);
     }
-    this.#inherited = inherited;
+    if (inherited !== undefined) this.#update.receive(inherited);
     if (config.incoming?.cpr !== undefined && inherited === undefined) {
       await this.#startWithoutGuest(config.incoming.cpr);
       return;
     }
     await this.#createChardevs(config.chardevs);
-    const guest = await this.#buildGuest(
-      config.incoming !== undefined || inherited !== undefined,
-    );
-    this.#addMonitors();
+    const guest = await this.#buildGuest(config.incoming !== undefined || inherited !== undefined);
+    this.#addMonitors(config.monitors);
     this.#serveQtest(guest);
     this.chardevs.start();
-    await this.#startGuest(guest, inherited);
-    void monitors.preload();
+    // An execve has left nobody else who uses what survives.
+    if (config.incoming?.main.kind === "defer") this.#update.arrive();
+    // The guest waits for nobody who asks for a command table.
+    if (this.#update.takesOver) monitors.hold();
+    await this.#startGuest(guest);
+    if (!this.#update.takesOver) void monitors.preload();
   }
 
   async #createChardevs(options: readonly ChardevOptions[]): Promise<void> {
     for (const option of options) await this.chardevs.create(option);
   }
 
-  #addMonitors(): void {
-    for (const { chardev, mode, pretty } of this.config.monitors) {
+  #addMonitors(monitors: readonly MonitorConfig[]): void {
+    for (const { chardev, mode, pretty } of monitors) {
       this.monitors.add(this.chardevs.port(chardev), { mode, pretty });
     }
   }
@@ -150,7 +167,7 @@ export class VirtualMachine implements Disposable {
       loop: this.#loop,
       chardevs: this.chardevs,
       descriptors: this.descriptors,
-      adopt: (name, id) => this.#adopt(name, id),
+      adopt: (name, id) => this.#update.adopt(name, id),
       incoming,
       emit: (event) => this.#events.emit(event),
     });
@@ -167,10 +184,10 @@ export class VirtualMachine implements Disposable {
     this.#resources.use(serveQtest(this.#chardevEnvironment, port, log, target));
   }
 
-  async #startGuest(guest: Guest, inherited: InheritedDescriptors | undefined): Promise<void> {
+  async #startGuest(guest: Guest): Promise<void> {
     const { machine } = guest.board;
     const { incoming, startPaused } = this.config;
-    const stream = inherited && inheritedStream(inherited);
+    const stream = inheritedStream((name) => this.#update.adopt(name));
     if (stream) {
       using channel = stream;
       await this.migration.receive(channel);
@@ -184,30 +201,31 @@ export class VirtualMachine implements Disposable {
 
   /** Has monitors answer while the machine waits for a source that hands over its descriptors. */
   async #startWithoutGuest(cpr: MigrationAddress): Promise<void> {
-    const forMonitors = chardevsOfMonitors(this.config);
-    await this.#createChardevs(this.config.chardevs.filter(({ id }) => forMonitors.has(id)));
+    const { chardevs, monitors } = this.config;
+    const early = earlyChardevs(this.config);
+    await this.#createChardevs(chardevs.filter(({ id }) => early.has(id)));
     const listener = this.#resources.use(
       await HandoverListener.listen(channelAddress(cpr), this.descriptors),
     );
     this.migration.awaitHandover(listener.addresses);
-    this.#addMonitors();
+    this.#addMonitors(monitors.filter(({ chardev }) => early.has(chardev)));
     this.chardevs.start();
     void this.monitors.preload();
-    const others = this.config.chardevs.filter(({ id }) => !forMonitors.has(id));
-    this.#receiveHandovers(listener, others).catch((error) => this.#ended.reject(error));
+    const late = {
+      chardevs: chardevs.filter(({ id }) => !early.has(id)),
+      monitors: monitors.filter(({ chardev }) => !early.has(chardev)),
+    };
+    this.#receiveHandovers(listener, late).catch((error) => this.#ended.reject(error));
   }
 
   /** Builds the guest for each source that hands over, until one's guest has arrived. */
-  async #receiveHandovers(
-    listener: HandoverListener,
-    chardevs: readonly ChardevOptions[],
-  ): Promise<void> {
+  async #receiveHandovers(listener: HandoverListener, late: LateParts): Promise<void> {
     let failure: string | undefined;
     for (;;) {
       this.migration.awaitHandover(listener.addresses, failure);
       try {
         using handover = await listener.accept();
-        if (await this.#takeOver(handover, listener, chardevs)) break;
+        if (await this.#takeOver(handover, listener, late)) break;
         failure = undefined;
       } catch (error) {
         if (error instanceof ChannelCancelled) return;
@@ -221,17 +239,18 @@ export class VirtualMachine implements Disposable {
   async #takeOver(
     handover: Handover,
     listener: HandoverListener,
-    chardevs: readonly ChardevOptions[],
+    late: LateParts,
   ): Promise<boolean> {
     const main = this.config.incoming?.main;
     using undo = new DisposableStack();
-    undo.defer(() => this.#discardGuest(chardevs));
-    this.#inherited = handover.descriptors;
+    undo.defer(() => this.#discardGuest(late));
     const ownership = handover.descriptors.take(OWNERSHIP_NAME);
     this.#ownership = ownership && undo.use(Ownership.adopt(ownership));
-    await this.#createChardevs(chardevs);
+    this.#update.receive(handover.descriptors);
+    await this.#createChardevs(late.chardevs);
     const { rehearseArrival } = await import("./migration/rehearsal.ts");
     await rehearseArrival((await this.#buildGuest(true)).source);
+    this.#addMonitors(late.monitors);
     if (main !== undefined && main.kind !== "defer") {
       await this.migration.listen(mainAddress(main), false);
     }
@@ -247,12 +266,12 @@ export class VirtualMachine implements Disposable {
     return true;
   }
 
-  #discardGuest(chardevs: readonly ChardevOptions[]): void {
+  #discardGuest({ chardevs, monitors }: LateParts): void {
     this.#guest?.[Symbol.dispose]();
     this.#guest = undefined;
-    this.#inherited = undefined;
-    this.#adopted.clear();
-    for (const { id } of chardevs) this.chardevs.discard(id);
+    for (const { chardev } of monitors) this.monitors.remove(chardev);
+    for (const { id } of chardevs.toReversed()) this.chardevs.discard(id);
+    this.#update.discard();
   }
 
   #createMigration(): Migration {
@@ -270,22 +289,19 @@ export class VirtualMachine implements Disposable {
           return vm.#guest?.blockers;
         },
         get handedOver() {
-          if (vm.#inherited === undefined) return undefined;
-          return { names: vm.#adopted, ownership: vm.#ownership };
+          const names = vm.#update.adopted;
+          return names && { names, ownership: vm.#ownership };
         },
         timeline: this.timeline,
         given: this.descriptors,
         statusChanged: (status) => tellClients({ name: "MIGRATION", data: { status } }),
         passBegan: (pass) => tellClients({ name: "MIGRATION_PASS", data: { pass } }),
         loadFailed: (error) => void this.monitors.drained().then(() => this.#ended.reject(error)),
-        keptDescriptors: () => [
-          ...this.#guest?.descriptors() ?? [],
-          ...this.chardevs.descriptors(),
-        ],
-        beforeExec: async () => {
-          await this.monitors.drained();
-          this.chardevs.releaseTerminal();
+        get leaving() {
+          return vm.#update;
         },
+        guestComes: () => this.#events.hold(),
+        guestArrived: () => this.#guestArrived(),
       },
       {
         properties: readMigrationProperties(this.config.globals),
@@ -296,10 +312,15 @@ export class VirtualMachine implements Disposable {
     );
   }
 
-  #adopt(name: string, id = 0) {
-    const descriptor = this.#inherited?.take(name, id);
-    if (descriptor) this.#adopted.add(name);
-    return descriptor;
+  /** The guest came from elsewhere, and does here what it did there. */
+  #guestArrived(): void {
+    this.#update.arrive();
+    if (this.#update.adopted !== undefined) {
+      this.#events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
+    }
+    this.#events.release();
+    // Loading takes long: whatever was to happen at once comes first.
+    setTimeout(() => void this.monitors.preload());
   }
 
   [Symbol.dispose](): void {
@@ -313,11 +334,23 @@ function mainAddress(main: Exclude<IncomingConfig["main"], { kind: "defer" }>) {
   return main.kind === "uri" ? parseUri(main.uri) : channelAddress(main.address);
 }
 
-/** Character devices that monitors use, with those under multiplexers. */
-function chardevsOfMonitors({ monitors, chardevs }: VirtualMachineConfig): ReadonlySet<string> {
+/** What is made when a source hands over: the rest is there before. */
+interface LateParts {
+  readonly chardevs: readonly ChardevOptions[];
+  readonly monitors: readonly MonitorConfig[];
+}
+
+/**
+ * Character devices that monitors use, with those under multiplexers, so that they answer before a source
+ * comes. Not those that survive live updates: the source has their descriptors.
+ */
+function earlyChardevs({ monitors, chardevs }: VirtualMachineConfig): ReadonlySet<string> {
   const ids = new Set(monitors.map(({ chardev }) => chardev));
   for (const { id, backend } of chardevs.toReversed()) {
     if (ids.has(id) && backend.kind === "mux") ids.add(backend.chardev);
+  }
+  for (const { id, backend, cpr } of chardevs) {
+    if (cpr || (backend.kind === "mux" && !ids.has(backend.chardev))) ids.delete(id);
   }
   return ids;
 }

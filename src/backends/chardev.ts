@@ -21,9 +21,17 @@ export interface NamedDescriptor {
   readonly fd: Fd;
 }
 
+/** What a successor needs of a device beside its descriptors: members of JSON types. */
+export type ChardevState = Readonly<Record<string, unknown>>;
+
 /** What a character device needs of the process around it. */
 export interface ChardevEnvironment {
   readonly loop: EventLoop;
+  /**
+   * The guest is still another process's: devices that survive this (`cpr=on`) use their descriptors
+   * only from {@linkcode Chardev.begin} on.
+   */
+  takesOver(): boolean;
   /** Takes over a descriptor that a predecessor left under (name, id), if it left one. */
   adopt(name: string, id: number): Descriptor | undefined;
   /** A descriptor that a monitor's getfd named, now the caller's. */
@@ -99,13 +107,17 @@ export abstract class Chardev implements CharacterPort {
   /** The descriptors survive cpr-exec and cpr-transfer. */
   readonly cpr: boolean;
   #frontend: CharacterFrontend | undefined;
+  #begun: boolean;
+  #suspended = false;
   #open = false;
   #waiting: (() => void)[] = [];
   #log: OutputFile | undefined;
 
-  constructor(options: ChardevOptions) {
+  /** With `waits`, the device does nothing until {@linkcode begin}. */
+  constructor(options: ChardevOptions, waits = false) {
     this.id = options.id;
     this.cpr = options.cpr;
+    this.#begun = !waits;
   }
 
   /** Copies all output to `log` from now on, and owns it. */
@@ -120,6 +132,63 @@ export abstract class Chardev implements CharacterPort {
   descriptors(): readonly NamedDescriptor[] {
     return this.#log === undefined ? [] : [this.named("log", this.#log.fd)];
   }
+
+  /** What else a successor needs: for {@linkcode restore} of a device with the same options. */
+  save(): ChardevState {
+    return {};
+  }
+
+  /** Goes on where a predecessor's device stopped; `undefined`: there was none, or it is not understood. */
+  restore(_state: ChardevState | undefined): void {}
+
+  /** True once the device may use what it adopted. */
+  protected get begun(): boolean {
+    return this.#begun;
+  }
+
+  /** The guest is here: input, output and clients are served from now on. */
+  begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    if (this.#open) this.emit("opened");
+    this.inputWanted();
+    this.writableAgain();
+  }
+
+  /** Takes in no clients until {@linkcode resume}: those that come wait. */
+  holdClients(): void {}
+
+  /** Stands still until {@linkcode resume}: reads nothing, writes nothing, notices nothing. */
+  suspend(): void {
+    this.#suspended = true;
+    this.streams(true);
+  }
+
+  /** Goes on after {@linkcode holdClients} and {@linkcode suspend}. */
+  resume(): void {
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    this.streams(false);
+    this.inputWanted();
+    this.writableAgain();
+  }
+
+  /** Has the device's streams leave their descriptors alone, or no longer. */
+  protected streams(_suspended: boolean): void {}
+
+  /**
+   * Another process has this device now: closes it here, as if the other end had left, and leaves alone
+   * what has a name (a socket's file), which is the other process's.
+   */
+  giveAway(): void {
+    this.leaveNames();
+    this.setOpen(false);
+    this.#begun = false;
+    this[Symbol.dispose]();
+  }
+
+  /** Disposal is not to remove anything from the file system. */
+  protected leaveNames(): void {}
 
   /** A descriptor under this device's name: `chardev/serial0/log`. */
   protected named(role: string, fd: Fd): NamedDescriptor {
@@ -150,8 +219,8 @@ export abstract class Chardev implements CharacterPort {
       throw new ChardevError(`chardev '${this.id}' is already in use`);
     }
     this.#frontend = frontend;
-    if (this.#open) frontend.event("opened");
-    this.inputWanted();
+    if (this.#open && this.#begun) frontend.event("opened");
+    if (this.#active) this.inputWanted();
   }
 
   detach(): void {
@@ -160,17 +229,17 @@ export abstract class Chardev implements CharacterPort {
   }
 
   write(bytes: Uint8Array<ArrayBuffer>, onWritable?: () => void): number {
-    const taken = bytes.length === 0 ? 0 : this.output(bytes);
+    const taken = bytes.length === 0 || !this.#active ? 0 : this.output(bytes);
     if (taken > 0) this.#log?.write(bytes.subarray(0, taken));
     if (taken < bytes.length && onWritable !== undefined) {
       this.#waiting.push(onWritable);
-      this.outputWanted();
+      if (this.#active) this.outputWanted();
     }
     return taken;
   }
 
   acceptInput(): void {
-    this.inputWanted();
+    if (this.#active) this.inputWanted();
   }
 
   takeDescriptors(): Descriptor[] {
@@ -181,6 +250,10 @@ export abstract class Chardev implements CharacterPort {
     this.#log?.[Symbol.dispose]();
     this.#log = undefined;
     this.detach();
+  }
+
+  get #active(): boolean {
+    return this.#begun && !this.#suspended;
   }
 
   /** How many bytes the frontend takes now. */
@@ -202,6 +275,7 @@ export abstract class Chardev implements CharacterPort {
   protected setOpen(open: boolean): void {
     if (open === this.#open) return;
     this.#open = open;
+    if (!this.#begun) return;
     this.emit(open ? "opened" : "closed");
     // Who waited for a full connection that is gone can go on: the output is lost.
     if (!open) this.writableAgain();

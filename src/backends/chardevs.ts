@@ -6,6 +6,7 @@ import {
   type Chardev,
   type ChardevEnvironment,
   ChardevError,
+  type ChardevState,
   type NamedDescriptor,
   OutputFile,
   outputFlags,
@@ -30,12 +31,19 @@ export interface ChardevInfo {
 /** An id's place in the machine: a frontend stays attached while chardev-change puts another device there. */
 class Slot implements CharacterPort {
   readonly id: string;
+  #options: ChardevOptions;
   #chardev: Chardev;
   #frontend: CharacterFrontend | undefined;
 
-  constructor(chardev: Chardev) {
+  constructor(chardev: Chardev, options: ChardevOptions) {
     this.id = chardev.id;
     this.#chardev = chardev;
+    this.#options = options;
+  }
+
+  /** What the device was made from. */
+  get options(): ChardevOptions {
+    return this.#options;
   }
 
   get chardev(): Chardev {
@@ -65,9 +73,10 @@ class Slot implements CharacterPort {
   }
 
   /** Puts another device in this place and closes the one that was there. */
-  replace(chardev: Chardev): void {
+  replace(chardev: Chardev, options: ChardevOptions): void {
     const old = this.#chardev;
     this.#chardev = chardev;
+    this.#options = options;
     if (old.open) this.#frontend?.event("closed");
     old[Symbol.dispose]();
     if (this.#frontend !== undefined) chardev.attach(this.#frontend);
@@ -78,11 +87,40 @@ class Slot implements CharacterPort {
   }
 }
 
+/**
+ * The role of the descriptor that a device's options name by number, if they do: a successor's will
+ * name it again.
+ */
+function numberedRole({ backend }: ChardevOptions): string | undefined {
+  if (backend.kind === "fd") return "input";
+  if (backend.kind !== "socket" || backend.address.kind !== "fd") return undefined;
+  return backend.role.kind === "server" ? "listener" : "connection";
+}
+
+/** What survives of the devices with `cpr=on`: their kinds and states, by id. */
+export type SavedChardevs = Readonly<
+  Record<string, { readonly kind: string; readonly state: ChardevState }>
+>;
+
+/** The entry of `id` in what is supposed to be {@linkcode SavedChardevs}. */
+function savedState(saved: unknown, { id, backend }: ChardevOptions): ChardevState | undefined {
+  if (!isRecord(saved)) return undefined;
+  const entry = Object.hasOwn(saved, id) ? saved[id] : undefined;
+  if (!isRecord(entry) || entry["kind"] !== backend.kind) return undefined;
+  return isRecord(entry["state"]) ? entry["state"] : undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** Makes, finds and closes character devices. */
 export class Chardevs implements Disposable {
   readonly #environment: ChardevEnvironment;
   readonly #slots = new Map<string, Slot>();
   #started = false;
+  #begun = false;
+  #terminalReleased = false;
 
   constructor(environment: ChardevEnvironment) {
     this.#environment = environment;
@@ -94,10 +132,13 @@ export class Chardevs implements Disposable {
    */
   async create(options: ChardevOptions): Promise<Chardev> {
     this.#refuseDuplicate(options.id);
-    if (!options.mux) return this.#add(await this.#make(options));
+    if (!options.mux) return this.#add(await this.#make(options), options);
     const base = await this.create({ ...options, id: `${options.id}-base`, mux: false });
     const { logfile: _, ...muxOptions } = options;
-    return this.#add(new MuxChardev(this.#environment, muxOptions, base, this.#started));
+    return this.#add(
+      new MuxChardev(this.#environment, muxOptions, base, this.#started),
+      muxOptions,
+    );
   }
 
   /**
@@ -144,7 +185,7 @@ export class Chardevs implements Disposable {
       chardev[Symbol.dispose]();
       throw new ChardevError(`Chardev '${options.id}' does not exist`);
     }
-    slot.replace(chardev);
+    slot.replace(chardev, options);
     return chardev;
   }
 
@@ -162,7 +203,9 @@ export class Chardevs implements Disposable {
 
   /** Closes and forgets a device, if there is one, whoever used it. */
   discard(id: string): void {
-    this.#slots.get(id)?.chardev[Symbol.dispose]();
+    const chardev = this.#slots.get(id)?.chardev;
+    if (chardev?.cpr) chardev.giveAway();
+    else chardev?.[Symbol.dispose]();
     this.#slots.delete(id);
   }
 
@@ -171,15 +214,72 @@ export class Chardevs implements Disposable {
     if (!this.#slots.has(id)) throw new ChardevError(`Chardev '${id}' not found`);
   }
 
-  /** The descriptors of all devices whose connections survive this process. */
+  /** The descriptors of all devices that survive this process. */
   descriptors(): NamedDescriptor[] {
-    return Array.from(this.#slots.values()).flatMap(({ chardev }) =>
-      chardev.cpr ? [...chardev.descriptors()] : []
+    return [...this.#slots.values()].filter(({ chardev }) => chardev.cpr)
+      .flatMap(({ chardev }) => [...chardev.descriptors()]);
+  }
+
+  /**
+   * The descriptors whose numbers options say, of devices that do not survive this process: where it is
+   * the same process (cpr-exec), its successor finds them under their numbers.
+   */
+  numberedDescriptors(): NamedDescriptor[] {
+    return [...this.#slots.values()].filter(({ chardev }) => !chardev.cpr).flatMap(
+      ({ chardev, options }) => {
+        const role = numberedRole(options);
+        return chardev.descriptors().filter(({ name }) => name === `chardev/${options.id}/${role}`);
+      },
     );
+  }
+
+  /** What else a successor needs: for {@linkcode restore}, by way of JSON. */
+  save(): SavedChardevs {
+    return Object.fromEntries(
+      [...this.#slots.values()].filter(({ chardev }) => chardev.cpr)
+        .map(({ id, options, chardev }) => [
+          id,
+          { kind: options.backend.kind, state: chardev.save() },
+        ]),
+    );
+  }
+
+  /** Has devices with `cpr=on` go on as those of a predecessor, which has saved this. */
+  restore(saved: unknown): void {
+    for (const { chardev, options } of this.#slots.values()) {
+      if (chardev.cpr) chardev.restore(savedState(saved, options));
+    }
+  }
+
+  /** The guest is here: devices that waited for it use their descriptors now. */
+  begin(): void {
+    this.#begun = true;
+    for (const { chardev } of this.#slots.values()) chardev.begin();
+  }
+
+  /** Devices that survive take in no more clients: a live update has counted those that are there. */
+  holdClients(): void {
+    for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.holdClients();
+  }
+
+  /** Devices that survive stand still. */
+  suspend(): void {
+    for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.suspend();
+  }
+
+  /** They go on here after all. */
+  resume(): void {
+    for (const { chardev } of this.#slots.values()) chardev.resume();
+  }
+
+  /** Another process has the devices that survive now. */
+  giveAway(): void {
+    for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.giveAway();
   }
 
   /** Gives the user's terminal back until {@linkcode takeTerminal}: an execve would leave it raw. */
   releaseTerminal(): void {
+    this.#terminalReleased = true;
     for (const { chardev } of this.#slots.values()) {
       if (chardev instanceof StdioChardev) chardev.leaveRawMode();
     }
@@ -187,6 +287,8 @@ export class Chardevs implements Disposable {
 
   /** Takes the terminal again, after an execve that failed. */
   takeTerminal(): void {
+    if (!this.#terminalReleased) return;
+    this.#terminalReleased = false;
     for (const { chardev } of this.#slots.values()) {
       if (chardev instanceof StdioChardev) chardev.enterRawMode();
     }
@@ -198,7 +300,7 @@ export class Chardevs implements Disposable {
     this.#slots.clear();
   }
 
-  #add(chardev: Chardev): Chardev {
+  #add(chardev: Chardev, options: ChardevOptions): Chardev {
     try {
       // Another one may have come while this one was being made.
       this.#refuseDuplicate(chardev.id);
@@ -206,7 +308,7 @@ export class Chardevs implements Disposable {
       chardev[Symbol.dispose]();
       throw error;
     }
-    this.#slots.set(chardev.id, new Slot(chardev));
+    this.#slots.set(chardev.id, new Slot(chardev, options));
     return chardev;
   }
 
@@ -214,14 +316,25 @@ export class Chardevs implements Disposable {
     if (this.#slots.has(id)) throw new ChardevError(`Chardev with id '${id}' already exists`);
   }
 
+  /** What a device gets: descriptors of a predecessor only if it is to go on with them. */
+  #environmentOf(options: ChardevOptions): ChardevEnvironment {
+    const adopts = options.cpr || numberedRole(options) !== undefined;
+    return {
+      ...this.#environment,
+      adopt: adopts ? this.#environment.adopt : () => undefined,
+      takesOver: () => this.#environment.takesOver() && !this.#begun,
+    };
+  }
+
   async #make(options: ChardevOptions): Promise<Chardev> {
-    const chardev = await this.#makeBackend(options);
+    const environment = this.#environmentOf(options);
+    const chardev = await this.#makeBackend(options, environment);
     if (options.logfile === undefined) return chardev;
     try {
       const { id, logfile, logappend } = options;
-      const log = this.#environment.adopt(`chardev/${id}/log`, 0) ??
+      const log = environment.adopt(`chardev/${id}/log`, 0) ??
         openFile(logfile, outputFlags(logappend), 0o666);
-      chardev.logTo(new OutputFile(this.#environment, logfile, log));
+      chardev.logTo(new OutputFile(environment, logfile, log));
     } catch (error) {
       chardev[Symbol.dispose]();
       throw error;
@@ -229,9 +342,11 @@ export class Chardevs implements Disposable {
     return chardev;
   }
 
-  async #makeBackend(options: ChardevOptions): Promise<Chardev> {
+  async #makeBackend(
+    options: ChardevOptions,
+    environment: ChardevEnvironment,
+  ): Promise<Chardev> {
     const { backend } = options;
-    const environment = this.#environment;
     switch (backend.kind) {
       case "null":
         return new NullChardev(options);

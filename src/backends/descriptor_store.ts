@@ -22,6 +22,29 @@ export interface DescriptorSet {
   readonly members: readonly SetMember[];
 }
 
+/** The names, and each set's members by what was said of them: for a successor, as JSON. */
+export interface SavedDescriptors {
+  readonly named: readonly string[];
+  readonly sets: readonly {
+    readonly id: number;
+    readonly members: readonly (string | null)[];
+  }[];
+}
+
+function isSaved(value: unknown): value is SavedDescriptors {
+  if (typeof value !== "object" || value === null) return false;
+  const { named, sets }: { named?: unknown; sets?: unknown } = value;
+  return Array.isArray(named) && named.every((name) => typeof name === "string") &&
+    Array.isArray(sets) && sets.every(isSavedSet);
+}
+
+function isSavedSet(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { id, members }: { id?: unknown; members?: unknown } = value;
+  return typeof id === "number" && Array.isArray(members) &&
+    members.every((opaque) => opaque === null || typeof opaque === "string");
+}
+
 interface OwnedMember {
   readonly descriptor: Descriptor;
   readonly opaque: string | undefined;
@@ -126,6 +149,45 @@ export class DescriptorStore implements Disposable {
       );
     }
     return fitting.descriptor.duplicate();
+  }
+
+  /** What a successor needs beside {@linkcode descriptors}. */
+  save(): SavedDescriptors {
+    return {
+      named: [...this.#named.keys()],
+      sets: Array.from(this.#sets, ([id, members]) => ({
+        id,
+        members: members.map(({ opaque }) => opaque ?? null),
+      })),
+    };
+  }
+
+  /** All descriptors under the names that find them again in a successor. */
+  descriptors(): { name: string; id: number; fd: Fd }[] {
+    const members = [...this.#sets.values()].flat();
+    return [
+      ...Array.from(this.#named.values(), ({ fd }, id) => ({ name: "getfd", id, fd })),
+      ...members.map(({ descriptor: { fd } }, id) => ({ name: "fdset", id, fd })),
+    ];
+  }
+
+  /** Takes over what a predecessor has saved. What it has not handed over is left out. */
+  restore(
+    saved: unknown,
+    adopt: (name: string, id: number) => Descriptor | undefined,
+  ): void {
+    if (!isSaved(saved)) return;
+    saved.named.forEach((name, id) => {
+      const descriptor = adopt("getfd", id);
+      if (descriptor !== undefined) this.setNamed(name, descriptor);
+    });
+    let next = 0;
+    for (const { id, members } of saved.sets) {
+      for (const opaque of members) {
+        const descriptor = adopt("fdset", next++);
+        if (descriptor !== undefined) this.addToSet(id, descriptor, opaque ?? undefined);
+      }
+    }
   }
 
   [Symbol.dispose](): void {

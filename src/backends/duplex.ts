@@ -23,7 +23,7 @@ class DuplexChardev extends Chardev {
     filename: string,
     ends: Ends,
   ) {
-    super(options);
+    super(options, options.cpr && environment.takesOver());
     this.filename = filename;
     this.#ends = ends;
     const { fd: input } = ends.input;
@@ -55,6 +55,10 @@ class DuplexChardev extends Chardev {
 
   protected override outputWanted(): void {
     this.#stream.awaitWritable();
+  }
+
+  protected override streams(suspended: boolean): void {
+    this.#stream.suspend(suspended);
   }
 
   protected override inputWanted(): void {

@@ -22,11 +22,12 @@ export class FileChardev extends Chardev {
   readonly #stream: ByteStream | undefined;
 
   constructor(environment: ChardevEnvironment, options: ChardevOptions, file: FileOptions) {
-    super(options);
+    super(options, options.cpr && environment.takesOver());
     const { readOnly, nonBlocking } = OpenFlags;
     const input = file.inputPath === undefined
       ? undefined
-      : openFile(file.inputPath, readOnly | nonBlocking);
+      : environment.adopt(`chardev/${this.id}/input`, 0) ??
+        openFile(file.inputPath, readOnly | nonBlocking);
     try {
       const output = environment.adopt(`chardev/${this.id}/file`, 0) ??
         openOutput(file.path, outputFlags(file.append));
@@ -53,12 +54,18 @@ export class FileChardev extends Chardev {
   }
 
   override descriptors(): readonly NamedDescriptor[] {
-    return [...super.descriptors(), this.named("file", this.#output.fd)];
+    const own = [...super.descriptors(), this.named("file", this.#output.fd)];
+    if (this.#input !== undefined) own.push(this.named("input", this.#input.fd));
+    return own;
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
     this.#output.write(bytes);
     return bytes.length;
+  }
+
+  protected override streams(suspended: boolean): void {
+    this.#stream?.suspend(suspended);
   }
 
   protected override inputWanted(): void {

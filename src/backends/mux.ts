@@ -5,7 +5,8 @@
  *   plain -> Ctrl-a -> command -> any key -> plain
  */
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
-import { Chardev, type ChardevEnvironment } from "./chardev.ts";
+import { fromByteString, toByteString } from "./byte_string.ts";
+import { Chardev, type ChardevEnvironment, type ChardevState } from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
 import { encodeText } from "./text.ts";
 
@@ -85,6 +86,11 @@ class MuxPort implements CharacterPort {
     if (this.room > 0) this.#input.push(byte);
   }
 
+  /** Input that the frontend has not taken. */
+  get input(): Uint8Array {
+    return Uint8Array.from(this.#input);
+  }
+
   /** Hands over as much of the input as the frontend takes. */
   deliver(): void {
     while (this.#input.length > 0) {
@@ -117,7 +123,8 @@ export class MuxChardev extends Chardev {
     base: Chardev,
     started: boolean,
   ) {
-    super(options);
+    // Whether the other end survives a live update is a property of the device under this one.
+    super({ ...options, cpr: base.cpr });
     this.#environment = environment;
     this.#base = base;
     this.#started = started;
@@ -144,6 +151,42 @@ export class MuxChardev extends Chardev {
       write: (bytes, onWritable) => this.write(bytes, onWritable),
       roomForInput: () => this.#base.acceptInput(),
     });
+  }
+
+  override save(): ChardevState {
+    return {
+      focus: this.#focus === undefined ? -1 : this.#ports.indexOf(this.#focus),
+      inputs: this.#ports.map(({ input }) => toByteString(input)),
+      escaped: this.#escaped,
+      stampsSince: this.#stampsSince ?? null,
+      atLineStart: this.#atLineStart,
+      stamp: toByteString(this.#stamp),
+    };
+  }
+
+  override restore(state: ChardevState | undefined): void {
+    if (state === undefined) return;
+    const { focus, inputs, stampsSince, stamp } = state;
+    this.#escaped = state["escaped"] === true;
+    this.#stampsSince = typeof stampsSince === "number" ? stampsSince : undefined;
+    this.#atLineStart = state["atLineStart"] !== false;
+    if (typeof stamp === "string") this.#stamp = fromByteString(stamp);
+    if (Array.isArray(inputs)) {
+      for (const [index, port] of this.#ports.entries()) {
+        const input: unknown = inputs[index];
+        if (typeof input === "string") {
+          for (const byte of fromByteString(input)) port.push(byte);
+        }
+      }
+    }
+    const focused = typeof focus === "number" ? this.#ports[focus] : undefined;
+    if (focused !== undefined) this.#setFocus(focused);
+  }
+
+  /** The device under this one has begun, and the frontends know it. */
+  override begin(): void {
+    for (const port of this.#ports) port.deliver();
+    this.#base.acceptInput();
   }
 
   override get frontendOpen(): boolean {

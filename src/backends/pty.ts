@@ -6,7 +6,8 @@
  */
 import type { Descriptor } from "../native/descriptor.ts";
 import { type EventLoop, Events, monotonicTime, type Timer } from "../native/event_loop.ts";
-import { pollNow, read, symbolicLink, unlink, write } from "../native/file.ts";
+import { SystemError } from "../native/errors.ts";
+import { pollNow, read, readLink, symbolicLink, unlink, write } from "../native/file.ts";
 import { openPseudoTerminal, pseudoTerminalPath } from "../native/terminal.ts";
 import { Chardev, type ChardevEnvironment, type NamedDescriptor } from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
@@ -14,18 +15,28 @@ import { ByteStream } from "./stream.ts";
 
 const LOOK_AGAIN_NS = 1_000_000_000n;
 
+/** Removes the link `path` if it leads to a terminal that `mayGo`. */
+function removeLink(path: string, mayGo: (terminal: string) => boolean): void {
+  try {
+    if (mayGo(readLink(path))) unlink(path);
+  } catch (error) {
+    // There is none, or something else is there, which stays.
+    if (!(error instanceof SystemError)) throw error;
+  }
+}
+
 export class PtyChardev extends Chardev {
   /** The terminal's path, such as /dev/pts/3. */
   readonly path: string;
   readonly #loop: EventLoop;
   readonly #master: Descriptor;
-  readonly #link: string | undefined;
+  #link: string | undefined;
   readonly #timer: Timer;
   #stream: ByteStream | undefined;
 
   /** With `link`, that path leads to the terminal. */
   constructor(environment: ChardevEnvironment, options: ChardevOptions, link: string | undefined) {
-    super(options);
+    super(options, options.cpr && environment.takesOver());
     this.#loop = environment.loop;
     const adopted = environment.adopt(`chardev/${this.id}/pty`, 0);
     this.#master = adopted ?? this.#open();
@@ -33,6 +44,10 @@ export class PtyChardev extends Chardev {
     this.#timer = this.#loop.timer(() => this.#look());
     if (link !== undefined) {
       try {
+        if (environment.takesOver() && adopted === undefined) {
+          // A predecessor's terminal closed with it.
+          removeLink(link, (terminal) => terminal.startsWith("/dev/pts/"));
+        }
         if (adopted === undefined) symbolicLink(this.path, link);
       } catch (error) {
         this[Symbol.dispose]();
@@ -43,15 +58,24 @@ export class PtyChardev extends Chardev {
     if (adopted === undefined) {
       environment.tell(`char device redirected to ${this.path} (label ${this.id})`);
     }
-    this.#look();
+    if (this.begun) this.#look();
   }
 
   get filename(): string {
     return `pty:${this.path}`;
   }
 
+  override begin(): void {
+    super.begin();
+    this.#look();
+  }
+
   override descriptors(): readonly NamedDescriptor[] {
     return [...super.descriptors(), this.named("pty", this.#master.fd)];
+  }
+
+  protected override leaveNames(): void {
+    this.#link = undefined;
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
@@ -63,6 +87,12 @@ export class PtyChardev extends Chardev {
     this.#stream?.awaitWritable();
   }
 
+  protected override streams(suspended: boolean): void {
+    this.#stream?.suspend(suspended);
+    if (suspended) this.#timer.disarm();
+    else this.#look();
+  }
+
   protected override inputWanted(): void {
     this.#stream?.resume();
   }
@@ -70,7 +100,7 @@ export class PtyChardev extends Chardev {
   override [Symbol.dispose](): void {
     this.#timer[Symbol.dispose]();
     this.#stream?.[Symbol.dispose]();
-    if (this.#link !== undefined) unlink(this.#link);
+    if (this.#link !== undefined) removeLink(this.#link, (terminal) => terminal === this.path);
     this.#master[Symbol.dispose]();
     super[Symbol.dispose]();
   }

@@ -1,5 +1,6 @@
 /** The `ringbuf` chardev: keeps the latest output in memory, for ringbuf-read. */
-import { Chardev } from "./chardev.ts";
+import { fromByteString, toByteString } from "./byte_string.ts";
+import { Chardev, type ChardevState } from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
 
 export class RingbufChardev extends Chardev {
@@ -24,6 +25,18 @@ export class RingbufChardev extends Chardev {
       bytes[i] = this.#buffer[this.#read++ % this.#buffer.length] ?? 0;
     }
     return bytes;
+  }
+
+  override save(): ChardevState {
+    const read = this.#read;
+    const content = toByteString(this.read(this.#buffer.length));
+    this.#read = read;
+    return { content };
+  }
+
+  override restore(state: ChardevState | undefined): void {
+    const content = state?.["content"];
+    if (typeof content === "string") this.output(fromByteString(content));
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {

@@ -3,6 +3,7 @@
  *
  *   server: listening -> a client comes -> connected -> it leaves -> listening
  *   client: connecting -> connected -> the server leaves -> (reconnect-ms later) connecting
+ *   taken over from a predecessor: waiting -> begin() -> connected, or as above
  *
  * One connection at a time: while it lasts, other clients wait in the listener's queue. A client
  * that hung up while input of it is still unread makes room for the next one.
@@ -24,7 +25,13 @@ import {
 } from "../native/socket.ts";
 import { SystemError } from "../native/errors.ts";
 import { openFile, setNonBlocking, status, unlink } from "../native/file.ts";
-import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
+import {
+  Chardev,
+  type ChardevEnvironment,
+  ChardevError,
+  type ChardevState,
+  type NamedDescriptor,
+} from "./chardev.ts";
 import type {
   ChardevAddress,
   ChardevBackendOptions,
@@ -80,6 +87,22 @@ function identify(path: string): string {
   return `${device}:${inode}`;
 }
 
+/** A file at the path of a listening socket. */
+interface SocketFile {
+  readonly path: string;
+  readonly identity: string;
+}
+
+/** What is at the path of a socket that listens here; a predecessor's may have been removed since. */
+function identifyOwn(path: string): SocketFile | undefined {
+  try {
+    return { path, identity: identify(path) };
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return undefined;
+  }
+}
+
 /** The address of a socket that came as a descriptor, for query-chardev. */
 function addressOf(fd: number): SocketAddress {
   const bound = boundAddress(asFd(fd));
@@ -92,12 +115,17 @@ export class SocketChardev extends Chardev {
   #address: SocketAddress = { kind: "unix", path: "" };
   #listener: Descriptor | undefined;
   /** The socket file that this device made, and removes unless somebody replaced it. */
-  #socketFile: { readonly path: string; readonly identity: string } | undefined;
+  #socketFile: SocketFile | undefined;
   #accepting: Disposable | undefined;
   #connection: Descriptor | undefined;
   #stream: ByteStream | undefined;
   #passengers: Descriptor[] = [];
   #retry: Timer | undefined;
+  /** A connection that is used from {@linkcode begin} on; `adopted`: a predecessor's. */
+  #waiting: { readonly connection: Descriptor; readonly adopted: boolean } | undefined;
+  /** A predecessor had this device. */
+  #continues = false;
+  #clientsHeld = false;
   #disposed = false;
 
   private constructor(
@@ -105,7 +133,7 @@ export class SocketChardev extends Chardev {
     options: ChardevOptions,
     socket: SocketOptions,
   ) {
-    super(options);
+    super(options, options.cpr && environment.takesOver());
     this.#environment = environment;
     this.#role = socket.role;
   }
@@ -146,6 +174,22 @@ export class SocketChardev extends Chardev {
     return own;
   }
 
+  override restore(state: ChardevState | undefined): void {
+    this.#continues = state !== undefined;
+    if (this.#continues || !this.#waiting?.adopted) return;
+    // Nobody knows what the client has been told: it has to connect again.
+    this.#waiting.connection[Symbol.dispose]();
+    this.#waiting = undefined;
+  }
+
+  override begin(): void {
+    if (this.begun) return;
+    super.begin();
+    if (this.#useWaiting()) return;
+    if (this.#role.kind === "server" || this.#role.reconnectMs > 0) this.#awaitPeer(0);
+    else if (!this.#continues) void this.#reconnect();
+  }
+
   override takeDescriptors(): Descriptor[] {
     return this.#passengers.splice(0);
   }
@@ -162,12 +206,39 @@ export class SocketChardev extends Chardev {
     this.#awaitPeer();
   }
 
+  override holdClients(): void {
+    this.#clientsHeld = true;
+    this.#accepting?.[Symbol.dispose]();
+    this.#accepting = undefined;
+    this.#retry?.disarm();
+  }
+
+  override suspend(): void {
+    this.holdClients();
+    super.suspend();
+  }
+
+  override resume(): void {
+    super.resume();
+    if (!this.#clientsHeld) return;
+    this.#clientsHeld = false;
+    if (this.#connection === undefined) this.#awaitPeer(0);
+  }
+
+  protected override leaveNames(): void {
+    this.#socketFile = undefined;
+  }
+
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
     return this.#stream?.write(bytes) ?? bytes.length;
   }
 
   protected override outputWanted(): void {
     this.#stream?.awaitWritable();
+  }
+
+  protected override streams(suspended: boolean): void {
+    this.#stream?.suspend(suspended);
   }
 
   protected override inputWanted(): void {
@@ -178,6 +249,7 @@ export class SocketChardev extends Chardev {
     this.#disposed = true;
     this.#accepting?.[Symbol.dispose]();
     this.#retry?.[Symbol.dispose]();
+    this.#waiting?.connection[Symbol.dispose]();
     this.disconnect();
     this.#listener?.[Symbol.dispose]();
     this.#removeSocketFile();
@@ -188,23 +260,27 @@ export class SocketChardev extends Chardev {
     const { adopt } = this.#environment;
     this.#listener = adopt(`chardev/${this.id}/listener`, 0);
     const connection = adopt(`chardev/${this.id}/connection`, 0);
+    if (connection !== undefined) this.#waiting = { connection, adopted: true };
     if (address.kind === "unix" || address.kind === "inet") {
       this.#address = address;
       if (this.#role.kind === "server") this.#listener ??= await listen(address);
       if (this.#role.kind === "server" && address.kind === "unix" && !address.abstract) {
-        this.#socketFile = { path: address.path, identity: identify(address.path) };
+        this.#socketFile = identifyOwn(address.path);
       }
-    } else if (this.#listener === undefined && connection === undefined) {
+    } else if (this.#listener !== undefined || connection !== undefined) {
+      const adopted = this.#listener ?? connection;
+      if (adopted !== undefined) this.#address = addressOf(adopted.fd);
+    } else {
       const socket = takeSocket(this.#environment, address);
       this.#address = addressOf(socket.fd);
-      if (this.#role.kind === "client") return this.#connected(socket);
-      this.#listener = socket;
-      if (!isListening(socket.fd)) {
+      if (this.#role.kind === "client") this.#waiting = { connection: socket, adopted: false };
+      else this.#listener = socket;
+      if (this.#role.kind === "server" && !isListening(socket.fd)) {
         const name = address.kind === "fd" ? address.fd : address.name;
         throw new ChardevError(`File descriptor '${name}' is not a listening socket`);
       }
     }
-    if (connection !== undefined) return this.#connected(connection);
+    if (!this.begun || this.#useWaiting()) return;
     if (this.#role.kind === "server" && this.#role.wait && this.#listener !== undefined) {
       this.#environment.tell(`molt: info: QEMU waiting for connection on: ${this.filename}`);
       return this.#connected(await acceptNext(this.#listener.fd));
@@ -215,9 +291,17 @@ export class SocketChardev extends Chardev {
     this.#awaitPeer(0);
   }
 
+  /** Uses the connection that is there already. False if there is none. */
+  #useWaiting(): boolean {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting !== undefined) this.#connected(waiting.connection);
+    return waiting !== undefined;
+  }
+
   /** Waits for the next client, or connects again after `delayMs`. */
   #awaitPeer(delayMs?: number): void {
-    if (this.#disposed) return;
+    if (this.#disposed || this.#clientsHeld) return;
     const { loop } = this.#environment;
     if (this.#listener !== undefined) {
       this.#accepting ??= loop.watch(this.#listener.fd, Events.readable, () => this.#accept());
@@ -256,7 +340,7 @@ export class SocketChardev extends Chardev {
       this.#environment.tell(`molt: Unable to connect character device ${this.id}: ${reason}`);
       return this.#awaitPeer();
     }
-    if (this.#disposed) return connection[Symbol.dispose]();
+    if (this.#disposed || this.#clientsHeld) return connection[Symbol.dispose]();
     this.#connected(connection);
   }
 

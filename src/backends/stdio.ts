@@ -58,7 +58,7 @@ export class StdioChardev extends Chardev {
     if (StdioChardev.#inUse) {
       throw new ChardevError("cannot use stdio by multiple character devices");
     }
-    super(options);
+    super(options, options.cpr && environment.takesOver());
     this.#signals = stdio.signal;
     const output = new NonBlockingOutput(STDOUT);
     this.#output = output;
@@ -99,6 +99,10 @@ export class StdioChardev extends Chardev {
 
   protected override outputWanted(): void {
     this.#stream.awaitWritable();
+  }
+
+  protected override streams(suspended: boolean): void {
+    this.#stream.suspend(suspended);
   }
 
   protected override inputWanted(): void {

@@ -102,6 +102,7 @@ export class ByteStream implements Disposable {
   readonly #handler: StreamHandler;
   readonly #input: Interest | undefined;
   readonly #output: Interest | undefined;
+  #suspended = false;
   #wantsOutput = false;
   #hungUp = false;
   #ended = false;
@@ -124,6 +125,14 @@ export class ByteStream implements Disposable {
   /** Looks again how much the handler takes. */
   resume(): void {
     this.#await();
+  }
+
+  /** Lets the descriptors alone, `on` or no longer: nothing is awaited, not even a hang-up. */
+  suspend(on: boolean): void {
+    this.#suspended = on;
+    if (!on) return this.#await();
+    this.#input?.set(undefined);
+    this.#output?.set(undefined);
   }
 
   /** Writes what fits and returns how much that was. Output to a side that has gone is lost. */
@@ -156,7 +165,7 @@ export class ByteStream implements Disposable {
   }
 
   #await(): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#suspended) return;
     if (this.#hungUp && this.#handler.capacity() === 0) this.#handler.hungUp?.();
     if (this.#ended) return;
     const input = !this.#inputEnded && this.#handler.capacity() > 0 ? Events.readable : 0;
@@ -168,6 +177,8 @@ export class ByteStream implements Disposable {
   }
 
   #ready(events: number): void {
+    // It was ready before it was suspended.
+    if (this.#suspended) return;
     if (events & Events.writable) this.#writable();
     if (events & ~Events.writable && !this.#ended) this.#read();
     if (this.#ended) return;

@@ -133,11 +133,13 @@ export class IncomingMigration {
     timeline.mark("state loaded");
     const doubt = await session.takeOver();
     this.#errorDescription = doubt;
+    this.#surroundings.guestComes();
     this.#goOn(doubt === undefined ? runState : "paused");
     timeline.mark("running");
     this.#listener = undefined;
     this.#setStatus("completed");
     await session.end();
+    this.#surroundings.guestArrived();
     this.#finished.resolve(true);
   }
 

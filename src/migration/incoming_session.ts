@@ -5,6 +5,7 @@
 import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
 import { StreamChannel } from "../channel/stream.ts";
+import { isBrokenChannel } from "../native/channel.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { ReceivedDevices } from "./device_state.ts";
@@ -171,10 +172,20 @@ export class IncomingSession implements AsyncDisposable {
     }
   }
 
-  /** Tells a source that has not been told that the guest runs here. */
+  /**
+   * Tells a source that has not been told that the guest runs here, and waits for one that shares the
+   * word: it has then told all that there is to tell of what survives.
+   */
   async end(): Promise<void> {
-    // A source that is gone does not matter any more.
-    if (!this.#confirmed) await this.#confirm().catch(() => {});
+    try {
+      if (!this.#confirmed) await this.#confirm();
+      if (this.#returnPath?.ownership === undefined) return;
+      const rest = new Uint8Array(4096);
+      while (await this.#channel.read(rest)) { /* the description of what was sent */ }
+    } catch (error) {
+      // A source that is gone does not matter any more.
+      if (!isBrokenChannel(error)) throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -12,8 +12,8 @@ import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
 import type { ListeningAddress } from "../channel/incoming.ts";
 import type { MigrationAddress } from "../cli/config.ts";
+import type { Descriptor } from "../native/descriptor.ts";
 import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
-import type { InheritedDescriptors } from "./cpr/descriptors.ts";
 import { STREAM_NAME } from "./cpr/exec.ts";
 import { MigrationError } from "./errors.ts";
 import { IncomingMigration, type IncomingPlan } from "./incoming.ts";
@@ -346,7 +346,9 @@ function incomingAddress({ uri, channels }: ChannelsRequest): ChannelAddress {
 const needOne = "need either 'uri' or 'channels' argument";
 
 /** The stream that cpr-exec handed on in memory, if it did. */
-export function inheritedStream(inherited: InheritedDescriptors): IncomingChannel | undefined {
-  const descriptor = inherited.take(STREAM_NAME);
+export function inheritedStream(
+  adopt: (name: string) => Descriptor | undefined,
+): IncomingChannel | undefined {
+  const descriptor = adopt(STREAM_NAME);
   return descriptor && new IncomingFile(descriptor);
 }

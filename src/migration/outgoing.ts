@@ -114,12 +114,15 @@ export class OutgoingMigration {
       using channel = await (this.#opening ?? this.#open());
       this.#session = new OutgoingSession(this.#owner(), channel);
       await this.#session.run();
+      this.#handedOver();
       this.#complete();
       if (this.#plan.mode === "cpr-exec") await this.#executeSuccessor(channel);
     } catch (error) {
       // A destination that has taken the guest has it, whatever happened to the connection.
-      if (this.#ownership?.keep() === false) this.#complete();
-      else this.#giveUp(error);
+      if (this.#ownership?.keep() === false) {
+        this.#handedOver();
+        this.#complete();
+      } else this.#giveUp(error);
     } finally {
       this.#ownership?.[Symbol.dispose]();
     }
@@ -187,7 +190,7 @@ export class OutgoingMigration {
     if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
     this.#ownership = Ownership.create();
     const ownership = { name: OWNERSHIP_NAME, id: 0, fd: this.#ownership.fd };
-    const kept = [...this.#surroundings.keptDescriptors(), ownership];
+    const kept = [...this.#surroundings.leaving.announce(), ownership];
     await handOverDescriptors(cpr, kept, this.#cancelled.signal);
   }
 
@@ -210,6 +213,7 @@ export class OutgoingMigration {
       // What is dirty is looked at once more when the guest has stopped; that is no pass.
       passBegan: (pass) => this.#status === "active" && this.#surroundings.passBegan(pass),
       saved: () => this.#surroundings.timeline.mark("saved"),
+      handingOver: () => this.#surroundings.leaving.suspend(false),
     };
   }
 
@@ -232,6 +236,14 @@ export class OutgoingMigration {
     timeline.mark("stopped");
   }
 
+  /** A destination has the guest, and with it all that survives if it shares the word: not QEMU. */
+  #handedOver(): void {
+    if (this.#ownership === undefined) return;
+    const { leaving } = this.#surroundings;
+    if (this.#ownership.keep()) leaving.stay();
+    else leaving.leave();
+  }
+
   #complete(): void {
     this.#source.machine.setRunState("postmigrate");
     this.#endTime = now();
@@ -240,14 +252,14 @@ export class OutgoingMigration {
   }
 
   async #executeSuccessor(channel: OutgoingChannel): Promise<void> {
-    const { keptDescriptors, beforeExec, timeline } = this.#surroundings;
-    await beforeExec();
+    const { leaving, timeline } = this.#surroundings;
+    await leaving.suspend(true);
     const inMemory = this.#plan.main === undefined;
     const stream = inMemory ? [{ name: STREAM_NAME, id: 0, fd: channel.fd }] : [];
     timeline.mark("executing");
     executeSuccessor(
       this.#plan.parameters()["cpr-exec-command"],
-      [...keptDescriptors(), ...stream],
+      [...leaving.collect(), ...stream],
       [timeline.toEnvironment()],
     );
   }
@@ -262,6 +274,7 @@ export class OutgoingMigration {
     }
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
     if (this.#resumeState !== undefined && stoppedHere) machine.goBackTo(this.#resumeState);
+    this.#surroundings.leaving.stay();
     this.#endTime = now();
     this.#setStatus(cancelled ? "cancelled" : "failed");
     this.#ended.resolve();

@@ -48,6 +48,8 @@ export interface SessionOwner {
   passBegan(pass: number): void;
   /** The devices' state is in the stream. */
   saved(): void;
+  /** What survives beside the guest is the destination's from now on. */
+  handingOver(): Promise<void>;
 }
 
 /** Sends the machine through one channel. */
@@ -216,9 +218,14 @@ export class OutgoingSession {
   /** Waits until the destination has the guest. */
   async #handOver(returnPath: ReturnPathReader): Promise<void> {
     const { ownership } = this.#owner;
+    // While the destination loads.
+    const handingOver = ownership && this.#owner.handingOver();
+    handingOver?.catch(() => {});
     try {
       await this.#unlessCancelled(returnPath.loaded);
+      await handingOver;
     } catch (error) {
+      await handingOver?.catch(() => {});
       // With a shared word the migration's exit decides.
       if (returnPath.destinationAwaitsCommit && ownership === undefined) this.#abort();
       if (returnPath.destinationAwaitsCommit || !(error instanceof MigrationCancelled)) throw error;

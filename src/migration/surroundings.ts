@@ -26,8 +26,27 @@ export interface MigrationSurroundings {
   readonly passBegan: (pass: number) => void;
   /** Ends the process: a machine could not be loaded, and that was not to be survived. */
   readonly loadFailed: (error: MigrationError) => void;
-  /** The descriptors that a live update hands on: RAM, and what subsystems want to keep. */
-  readonly keptDescriptors: () => KeptDescriptor[];
-  /** Puts everything into its last place before this process's image is replaced. */
-  readonly beforeExec: () => Promise<void>;
+  /** What a live update does with what survives it. */
+  readonly leaving: Leaving;
+  /** The loaded guest is this process's and about to run. */
+  readonly guestComes: () => void;
+  /** It runs, and its source has told all: what was handed over with it is used from now on. */
+  readonly guestArrived: () => void;
+}
+
+/** What a live update does with RAM, connections and all else that survives it. */
+export interface Leaving {
+  /** cpr-transfer: the descriptors that go ahead. Clients that come from now on wait. */
+  announce(): KeptDescriptor[];
+  /**
+   * Stops serving what survives, or everything if this process's image is to be replaced (`wholly`), and
+   * tells a successor how far that has come. Throws, naming it, if something cannot be stopped.
+   */
+  suspend(wholly: boolean): Promise<void>;
+  /** cpr-exec: all that is to stay open. Nothing else may run from here to the execve. */
+  collect(): KeptDescriptor[];
+  /** The guest stays here: serves everything again. For any failure, whatever was done before. */
+  stay(): void;
+  /** The guest is another process's, which serves what survives. */
+  leave(): void;
 }

@@ -9,6 +9,7 @@ import type { MigrationInformation } from "../migration/information.ts";
 import type { ChannelsRequest } from "../migration/migration.ts";
 import type { MigrationParameters } from "../migration/parameters.ts";
 import type { MigrationStatusName } from "../migration/status.ts";
+import type { UpdateInformation } from "./events.ts";
 import type { ObjectTree } from "./object_tree.ts";
 
 /** The machine as a whole: whether it runs. */
@@ -251,14 +252,7 @@ export interface MigrationControl {
 
 /** Live updates of this program under the guest. */
 export interface UpdateControl {
-  query(): {
-    /** Updates since the guest started. */
-    "generation": number;
-    "pid": number;
-    "version": string;
-    /** What the last update's pause was made of, in microseconds. */
-    "parts"?: Record<"stop" | "save" | "exec" | "start" | "build" | "load" | "resume", number>;
-  };
+  query(): UpdateInformation;
 }
 
 /** Everything that commands act on. */

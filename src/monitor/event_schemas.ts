@@ -20,6 +20,24 @@ const shutdown = struct({
   ]),
 });
 
+const microseconds = integer();
+
+/** The result of x-query-update, too. */
+export const updateInformation = struct({
+  "generation": integer(),
+  "pid": integer(),
+  "version": z.string(),
+  "parts": struct({
+    stop: microseconds,
+    save: microseconds,
+    exec: microseconds,
+    start: microseconds,
+    build: microseconds,
+    load: microseconds,
+    resume: microseconds,
+  }).optional(),
+});
+
 /** Each event's data; an empty object for those that have none. */
 export const eventSchemas = {
   STOP: empty,
@@ -50,6 +68,7 @@ export const eventSchemas = {
     reason: z.string(),
   }),
   JOB_STATUS_CHANGE: struct({ id: z.string(), status: z.string() }),
+  "x-MONITOR_REPLACED": updateInformation,
 } as const satisfies {
   readonly [Name in EventName]: z.ZodType<
     EventData<Name> extends undefined ? object : EventData<Name>

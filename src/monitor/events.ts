@@ -19,6 +19,18 @@ export type ShutdownCause =
   | "subsystem-reset"
   | "snapshot-load";
 
+/** Which monitor this is, and how long the guest stood still for it. */
+export interface UpdateInformation {
+  /** Live updates since the guest started. */
+  "generation": number;
+  "pid": number;
+  "version": string;
+  /** What the last update's pause was made of, in microseconds. */
+  "parts"?:
+    | Record<"stop" | "save" | "exec" | "start" | "build" | "load" | "resume", number>
+    | undefined;
+}
+
 interface EventDataByName {
   STOP: undefined;
   RESUME: undefined;
@@ -45,6 +57,8 @@ interface EventDataByName {
     reason: string;
   };
   JOB_STATUS_CHANGE: { id: string; status: string };
+  /** molt's own: another process or program serves this connection now, for the same guest. */
+  "x-MONITOR_REPLACED": UpdateInformation;
 }
 
 /** The name of an event. */
@@ -89,6 +103,7 @@ export class EventHub implements Disposable {
   readonly #listeners = new Set<(event: TimedEvent) => void>();
   readonly #throttles = new Map<string, Throttle>();
   readonly #untold: TimedEvent[] = [];
+  #held = false;
 
   constructor(loop: EventLoop) {
     this.#loop = loop;
@@ -109,6 +124,27 @@ export class EventHub implements Disposable {
     const timer = this.#loop.timer(() => this.#endOfLimit(key, limit.ms));
     this.#throttles.set(key, { timer, latest: undefined });
     timer.arm(monotonicTime() + BigInt(limit.ms) * 1_000_000n);
+  }
+
+  /** Tells now what limits still keep back. */
+  flush(): void {
+    for (const throttle of this.#throttles.values()) {
+      const { latest } = throttle;
+      throttle.latest = undefined;
+      if (latest !== undefined) this.#send(latest);
+    }
+    this.#tell();
+  }
+
+  /** Keeps events back until {@linkcode release}: those who are to hear them are not there yet. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Tells what was kept back. */
+  release(): void {
+    this.#held = false;
+    this.#tell();
   }
 
   /** Has `listener` called for every event, until the subscription is disposed. */
@@ -146,6 +182,7 @@ export class EventHub implements Disposable {
   }
 
   #tell(): void {
+    if (this.#held) return;
     for (const event of this.#untold.splice(0)) {
       for (const listener of this.#listeners) listener(event);
     }

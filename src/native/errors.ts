@@ -72,6 +72,7 @@ export const Errno = {
   EROFS: 30,
   ESPIPE: 29,
   EPIPE: 32,
+  ENOSYS: 38,
   ENODATA: 61,
   EBADMSG: 74,
   ELIBACC: 79,

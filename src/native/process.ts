@@ -1,6 +1,6 @@
 /** This process, its successor and its children. */
 import { cString, cStrings, native } from "./library.ts";
-import { unwrap } from "./errors.ts";
+import { Errno, unwrap } from "./errors.ts";
 import type { Fd } from "./descriptor.ts";
 
 /** This process's id. */
@@ -33,6 +33,17 @@ export function getEnvironment(name: string): string | undefined {
 /** Removes an environment variable. */
 export function unsetEnvironment(name: string): void {
   unwrap(native.molt_unsetenv(cString(name)), `Could not unset ${name}`);
+}
+
+/**
+ * Has all descriptors but standard input, output and error close when this process is replaced, also
+ * those that came from whoever started it. Linux before 5.11 cannot: there only those close that were
+ * opened so, which is all that this program opens.
+ */
+export function closeAllOnExec(): void {
+  const outcome = native.molt_close_on_exec_from(3);
+  if (outcome === -Errno.EINVAL || outcome === -Errno.ENOSYS) return;
+  unwrap(outcome, "Could not have descriptors close on exec");
 }
 
 /**

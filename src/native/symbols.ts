@@ -111,6 +111,7 @@ export const symbols = {
   molt_receive: { parameters: [i32, buffer, u64, i32, buffer, buffer], result: i64 },
 
   // process.c
+  molt_close_on_exec_from: { parameters: [i32], result: i32 },
   molt_exec: { parameters: [buffer, buffer, u32, buffer, u32], result: i32 },
   molt_spawn: { parameters: [buffer, buffer, u32, buffer, u32, buffer, u32, i32], result: i32 },
   molt_wait_child: { parameters: [i32, buffer, i32], result: i32 },

@@ -13,9 +13,16 @@ export class HeartbeatLog implements Disposable {
   readonly #buffer = new Uint8Array(1 << 16);
   readonly #decoder = new TextDecoder();
 
-  /** Makes an empty file at `path`. Every machine that runs the guest appends to it. */
-  constructor(path: string) {
+  /** What was read belongs to a line whose beginning was printed elsewhere. */
+  #inside: boolean;
+
+  /**
+   * Makes an empty file at `path`. Every machine that runs the guest appends to it. A guest whose output
+   * went elsewhere before may be `inside` a line.
+   */
+  constructor(path: string, { inside = false }: { inside?: boolean } = {}) {
     this.path = path;
+    this.#inside = inside;
     this.#file = Deno.openSync(path, { create: true, truncate: true, read: true, write: true });
   }
 
@@ -34,7 +41,8 @@ export class HeartbeatLog implements Disposable {
     for (;;) {
       const count = this.#file.readSync(this.#buffer);
       if (count === null || count === 0) break;
-      this.check.feed(this.#decoder.decode(this.#buffer.subarray(0, count), { stream: true }));
+      const text = this.#decoder.decode(this.#buffer.subarray(0, count), { stream: true });
+      this.check.feed(this.#inside ? this.#fromNextLine(text) : text);
     }
     assertEquals(this.check.problems, [], `${this.path}, after ${this.check.beats} beats`);
     return this.check.beats;
@@ -51,6 +59,13 @@ export class HeartbeatLog implements Disposable {
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
     }
+  }
+
+  #fromNextLine(text: string): string {
+    const end = text.indexOf("\n");
+    if (end < 0) return "";
+    this.#inside = false;
+    return text.slice(end + 1);
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 /** What the kernel tells of a process. */
 
-/** The memfds that a process has open: the inode number of each name. */
+/** The memfds that a process has open but for those of molt itself: the inode number of each name. */
 export function memoryFiles(pid: number): Map<string, number> {
   const folder = `/proc/${pid}/fd`;
   const files = new Map<string, number>();

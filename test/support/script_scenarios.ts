@@ -167,7 +167,7 @@ export function scriptScenarios(vmm: Vmm): void {
     await scenario.checkRunning();
 
     // The other life prints somewhere else.
-    using log = new HeartbeatLog(directory.file("serial.restored"));
+    using log = new HeartbeatLog(directory.file("serial.restored"), { inside: true });
     const socket = directory.file("restored.qmp");
     const options = [...heartbeatMachine(log), "-qmp", `unix:${socket},server=on,wait=off`];
     const command = ["--", ...commandOf(vmm), ...options];

@@ -8,7 +8,12 @@
 import { asFd, Descriptor, type Fd, isOpen, setCloseOnExec } from "../../native/descriptor.ts";
 import { createMemfd, read, seek, status, writeAt } from "../../native/file.ts";
 import { getEnvironment, unsetEnvironment } from "../../native/process.ts";
-import { cprExecState, decodeCprState, encodeCprState } from "./state_description.ts";
+import {
+  type CprExecState,
+  cprExecState,
+  decodeCprState,
+  encodeCprState,
+} from "./state_description.ts";
 
 /** The environment variable that names the memfd, and the memfd's own name. */
 export const CPR_STATE_VARIABLE = "QEMU_CPR_EXEC_STATE";
@@ -44,6 +49,14 @@ export class InheritedDescriptors implements Disposable {
     return descriptor;
   }
 
+  /** All that is left, for another owner. */
+  move(): InheritedDescriptors {
+    const moved = new InheritedDescriptors();
+    for (const [key, descriptor] of this.#entries) moved.#entries.set(key, descriptor);
+    this.#entries.clear();
+    return moved;
+  }
+
   has(name: string, id = 0): boolean {
     return this.#entries.has(keyOf(name, id));
   }
@@ -55,16 +68,37 @@ export class InheritedDescriptors implements Disposable {
   }
 }
 
+function tooLong(size: number): string {
+  return `CPR state of ${size} bytes is too long: at most ${STATE_LIMIT}`;
+}
+
 function keyOf(name: string, id: number): string {
   return `${id} ${name}`;
 }
 
-/** Writes the list to a memfd as cpr-exec hands it on. */
+/** Checks what a successor relies on: it could not go on without, and the guest would be lost. */
+function checkEntries(fds: CprExecState["fds"]): void {
+  const names = new Set<string>();
+  const numbers = new Set<number>();
+  for (const { name, id, fd } of fds) {
+    if (names.has(keyOf(name, id))) throw new Error(`CPR state has '${name}' ${id} twice`);
+    if (numbers.has(fd)) throw new Error(`CPR state names descriptor ${fd} twice`);
+    if (!isOpen(fd)) throw new Error(`CPR state names descriptor ${fd} for '${name}': not open`);
+    names.add(keyOf(name, id));
+    numbers.add(fd);
+  }
+}
+
+/** Writes the list to a memfd as cpr-exec hands it on. Throws if no successor would take it. */
 export function writeExecState(kept: readonly KeptDescriptor[]): Descriptor {
+  const fds = kept.map(({ name, id, fd }) => ({ name, id, fd: fd as number }));
+  checkEntries(fds);
+  const bytes = encodeCprState(cprExecState, { fds, vfioDevices: [] });
+  if (bytes.length > STATE_LIMIT) throw new Error(tooLong(bytes.length));
+  decodeCprState(cprExecState, bytes);
   const memfd = createMemfd(CPR_STATE_VARIABLE);
   try {
-    const fds = kept.map(({ name, id, fd }) => ({ name, id, fd: fd as number }));
-    writeAt(memfd.fd, encodeCprState(cprExecState, { fds, vfioDevices: [] }), 0);
+    writeAt(memfd.fd, bytes, 0);
     return memfd;
   } catch (error) {
     memfd[Symbol.dispose]();
@@ -86,18 +120,13 @@ export function readExecState(): InheritedDescriptors | undefined {
   }
   using memfd = new Descriptor(number);
   const { size } = status(memfd.fd);
-  if (size > STATE_LIMIT) throw new Error(`CPR state of ${size} bytes is too long`);
+  if (size > STATE_LIMIT) throw new Error(tooLong(size));
   const bytes = new Uint8Array(size);
   seek(memfd.fd, 0);
   if (read(memfd.fd, bytes) !== size) throw new Error("CPR state could not be read");
   const { fds } = decodeCprState(cprExecState, bytes);
-  if (new Set(fds.map(({ fd }) => fd)).size !== fds.length) {
-    throw new Error("CPR state names a descriptor twice");
-  }
-  for (const { name, fd } of fds) {
-    if (!isOpen(fd)) throw new Error(`CPR state names descriptor ${fd} for '${name}': not open`);
-    setCloseOnExec(asFd(fd), true);
-  }
+  checkEntries(fds);
+  for (const { fd } of fds) setCloseOnExec(asFd(fd), true);
   return new InheritedDescriptors(
     fds.map(({ name, id, fd }) => [name, id, new Descriptor(fd)] as const),
   );

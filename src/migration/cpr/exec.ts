@@ -3,14 +3,14 @@
  *
  *   the machine is stopped and its stream written to a file or memfd
  *   -> the list of descriptors goes to a memfd named by QEMU_CPR_EXEC_STATE
- *   -> close-on-exec is cleared on that memfd and on the listed descriptors, and only there
+ *   -> everything is to close on exec but that memfd and the listed descriptors
  *   -> execve; the successor reads the list before it creates anything (descriptors.ts)
  *
  * Everything that can fail fails in this process, where the guest is: close-on-exec is set again, the
  * memfd is closed, and the error goes to the caller. execve itself either fails so or does not return.
  */
 import { type Fd, setCloseOnExec } from "../../native/descriptor.ts";
-import { environment, execute } from "../../native/process.ts";
+import { closeAllOnExec, environment, execute } from "../../native/process.ts";
 import { CPR_STATE_VARIABLE, type KeptDescriptor, writeExecState } from "./descriptors.ts";
 
 /** The name under which the stream's memfd is handed on when no URI was given. */
@@ -25,6 +25,7 @@ export function executeSuccessor(
   using state = writeExecState(kept);
   const open: Fd[] = [state.fd, ...kept.map(({ fd }) => fd)];
   try {
+    closeAllOnExec();
     for (const fd of open) setCloseOnExec(fd, false);
     execute(command, [...environment(), ...variables, `${CPR_STATE_VARIABLE}=${state.fd}`]);
   } catch (error) {

@@ -48,20 +48,28 @@ export interface UpdateParts {
 /** The update that this process came from or is going through. */
 export class Timeline {
   readonly #times = new Map<Moment, number>();
-  /** Live updates since the guest started. */
-  readonly generation: number;
+  #generation = 0;
 
   /** Takes over what the process before this one left, if it left something. */
   constructor() {
     const value = getEnvironment(TIMELINE_VARIABLE);
-    this.generation = 0;
     if (value === undefined) return;
     unsetEnvironment(TIMELINE_VARIABLE);
     const [generation, ...times] = value.split(",").map(Number);
     if (generation === undefined || times.length !== 4 || !times.every(Number.isFinite)) return;
-    this.generation = generation;
+    this.#generation = generation;
     times.forEach((time, i) => this.#times.set(moments[i] ?? "stop begins", time));
     this.#times.set("program starts", programStart);
+  }
+
+  /** Live updates since the guest started. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** The guest came by live update from a process that had seen `generation` of them. */
+  follow(generation: unknown): void {
+    if (Number.isSafeInteger(generation)) this.#generation = Number(generation) + 1;
   }
 
   /** Notes that a moment is now. */

@@ -19,6 +19,11 @@ export interface HumanInvocation {
   print(text: string): void;
   /** The descriptor (SCM_RIGHTS) that came with the command, now the command's. */
   takeDescriptor(): Descriptor | undefined;
+  /**
+   * Waits as long as it takes. A live update does not wait for it: the successor shows the prompt.
+   * Absent where the monitor cannot be kept waiting.
+   */
+  suspend?(until: Promise<void>): Promise<void>;
 }
 
 /** A command as monitors run it. */

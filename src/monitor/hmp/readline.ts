@@ -21,6 +21,17 @@ export interface ReadlineHandler {
   complete(text: string): readonly string[];
 }
 
+/** An editor as its successor goes on with it. */
+export interface ReadlineState {
+  readonly text: string;
+  readonly cursor: number;
+  readonly history: readonly string[];
+  readonly recalled: number;
+  readonly new: string;
+  readonly sequence: string | null;
+  readonly afterReturn: boolean;
+}
+
 /** Edits one line after the other. */
 export class Readline {
   readonly #handler: ReadlineHandler;
@@ -40,22 +51,28 @@ export class Readline {
     this.#handler = handler;
   }
 
-  /** Lines entered before, oldest first. */
-  get history(): readonly string[] {
-    return this.#history;
+  /** What a successor needs to go on with the line. */
+  save(): ReadlineState {
+    return {
+      text: this.#text,
+      cursor: this.#cursor,
+      history: [...this.#history],
+      recalled: this.#recalled,
+      new: this.#new,
+      sequence: this.#sequence ?? null,
+      afterReturn: this.#afterReturn,
+    };
   }
 
-  /** What has been typed of the line. */
-  get text(): string {
-    return this.#text;
-  }
-
-  /** Takes over the history and the line of a predecessor, which the user sees already. */
-  resume(history: readonly string[], text: string): void {
-    this.#history.splice(0, Infinity, ...history);
-    this.#recalled = history.length;
-    this.#text = text;
-    this.#cursor = text.length;
+  /** Goes on with the line of a predecessor, which the user sees already. */
+  restore(state: ReadlineState): void {
+    this.#history.splice(0, Infinity, ...state.history.slice(-HISTORY_LIMIT));
+    this.#recalled = Math.min(state.recalled, this.#history.length);
+    this.#text = state.text.slice(0, LINE_LIMIT);
+    this.#cursor = Math.min(state.cursor, this.#text.length);
+    this.#new = state.new;
+    this.#sequence = state.sequence ?? undefined;
+    this.#afterReturn = state.afterReturn;
   }
 
   /** Begins a line: forgets what was typed, and shows the prompt. */

@@ -4,17 +4,22 @@
  *   closed -> a user comes -> banner, prompt -> a line is typed -> it runs; meanwhile nothing more is
  *   read -> prompt -> ... -> the user leaves -> closed
  *
+ * Over a live update: held (what is typed is kept) -> saved -> restored in the successor, where the
+ * user is there already -> as before.
+ *
  * On a multiplexed terminal the monitor prints only while it has the focus; what it has to say
  * before is kept.
  */
-import type { Descriptor } from "../../native/descriptor.ts";
+import type { Descriptor, Fd } from "../../native/descriptor.ts";
+import { fromByteString, toByteString } from "../../backends/byte_string.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { MonitorContext } from "../context.ts";
 import { PortWriter } from "../port_writer.ts";
-import { decodeBase64, encodeBase64, type SavedHumanSession } from "../saved_session.ts";
+import { concatenate, type SavedHumanSession, type SavedSession } from "../saved_session.ts";
 import { qemuVersionText } from "../version.ts";
 import { Readline } from "./readline.ts";
 import { type HumanState, initialState } from "./state.ts";
+import { completeLength } from "./utf8.ts";
 
 const PROMPT = "(qemu) ";
 /** Bytes read at a time. */
@@ -36,20 +41,27 @@ export class HumanSession implements CharacterFrontend, Disposable {
   readonly #writer: PortWriter;
   readonly #readline: Readline;
   readonly #decoder = new TextDecoder();
+  /** The first bytes of a character. */
+  #partial: Uint8Array = new Uint8Array(0);
   readonly #descriptors: Descriptor[] = [];
   #state: HumanState = initialState();
   /** Typed, but not looked at because a command runs. */
   #typed: string[] = [];
   #runner: Runner | undefined;
-  #running = false;
+  #loading = false;
+  /** The line that is being run. */
+  #running: string | undefined;
+  /** It waits for something that a live update does not wait for. */
+  #suspended = false;
+  #held = false;
+  #settling: (() => void)[] = [];
   #open = false;
   #focused = true;
   #greeted = false;
   #kept = "";
-  #saved: SavedHumanSession | undefined;
+  #restored: { saved: SavedHumanSession; descriptors: readonly Descriptor[] } | undefined;
 
-  /** With `saved`, a user who is there from the beginning goes on with that session. */
-  constructor(port: CharacterPort, environment: HumanEnvironment, saved?: SavedHumanSession) {
+  constructor(port: CharacterPort, environment: HumanEnvironment) {
     this.#port = port;
     this.#environment = environment;
     this.#writer = new PortWriter(port, () => port.acceptInput());
@@ -58,13 +70,12 @@ export class HumanSession implements CharacterFrontend, Disposable {
       line: (text) => void this.#run(text),
       complete: (text) => this.#runner?.completeHumanLine(text) ?? [],
     });
-    this.#saved = saved;
     port.attach(this);
-    this.#saved = undefined;
   }
 
   canReceive(): number {
-    return this.#open && !this.#running && this.#writer.pending === 0 ? READ_LIMIT : 0;
+    const busy = this.#running !== undefined || this.#loading;
+    return this.#open && !busy && this.#writer.pending === 0 ? READ_LIMIT : 0;
   }
 
   receive(bytes: Uint8Array<ArrayBuffer>): void {
@@ -73,7 +84,10 @@ export class HumanSession implements CharacterFrontend, Disposable {
       this.#closeDescriptors();
       this.#descriptors.push(...descriptors);
     }
-    this.#typed.push(...this.#decoder.decode(bytes, { stream: true }));
+    const all = concatenate([this.#partial, bytes]);
+    const complete = completeLength(all);
+    this.#partial = all.subarray(complete);
+    this.#typed.push(...this.#decoder.decode(all.subarray(0, complete)));
     this.#work();
   }
 
@@ -82,8 +96,9 @@ export class HumanSession implements CharacterFrontend, Disposable {
       case "opened":
         this.#reset();
         this.#open = true;
-        if (this.#saved === undefined) this.#greet();
-        else this.#resume(this.#saved);
+        if (this.#restored === undefined) this.#greet();
+        else this.#resume(this.#restored);
+        this.#restored = undefined;
         break;
       case "closed":
         this.#reset();
@@ -102,17 +117,61 @@ export class HumanSession implements CharacterFrontend, Disposable {
     }
   }
 
+  /** Begins nothing more: what is typed is kept. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Goes on after {@linkcode hold}. */
+  release(): void {
+    this.#held = false;
+    this.#work();
+  }
+
+  /** The command that is being run and would be lost with this process. */
+  get busyWith(): string | undefined {
+    return this.#suspended ? undefined : this.#running;
+  }
+
+  /** Resolves when there is no such command. */
+  async settled(): Promise<void> {
+    while (this.busyWith !== undefined) {
+      await new Promise<void>((resolve) => this.#settling.push(resolve));
+    }
+  }
+
   /** What a successor needs to go on with the user; `undefined` if there is none. */
   save(): SavedHumanSession | undefined {
     if (!this.#open) return undefined;
     return {
       kind: "human",
-      line: this.#readline.text,
+      line: this.#readline.save(),
       typed: this.#typed.join(""),
-      history: this.#readline.history,
-      busy: this.#running,
-      output: encodeBase64(this.#writer.unsent),
+      partial: toByteString(this.#partial),
+      busy: this.#running !== undefined,
+      cpu: this.#state.cpu,
+      descriptors: this.#descriptors.length,
+      kept: this.#kept,
+      output: toByteString(this.#writer.unsent),
     };
+  }
+
+  /** The descriptors that belong to what {@linkcode save} tells. */
+  descriptors(): readonly Fd[] {
+    return this.#descriptors.map(({ fd }) => fd);
+  }
+
+  /** A user who is there next has been a predecessor's. */
+  restore(saved: SavedSession, descriptors: readonly Descriptor[]): void {
+    this.forget();
+    if (saved.kind === "human") this.#restored = { saved, descriptors };
+    else closeAll(descriptors);
+  }
+
+  /** Nobody was there: the next user is a new one. */
+  forget(): void {
+    closeAll(this.#restored?.descriptors ?? []);
+    this.#restored = undefined;
   }
 
   /** Resolves when the user has been shown everything, or is gone. */
@@ -121,6 +180,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.forget();
     this.#reset();
     this.#port.detach();
   }
@@ -130,18 +190,26 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#greeted = false;
     this.#state = initialState();
     this.#typed = [];
+    this.#partial = new Uint8Array(0);
     this.#kept = "";
     this.#writer.clear();
     this.#closeDescriptors();
   }
 
-  #resume(saved: SavedHumanSession): void {
+  #resume(
+    { saved, descriptors }: { saved: SavedHumanSession; descriptors: readonly Descriptor[] },
+  ): void {
     this.#greeted = true;
-    this.#writer.writeBytes(decodeBase64(saved.output));
-    this.#readline.resume(saved.history, saved.line);
+    this.#state = { ...initialState(), cpu: saved.cpu };
+    this.#descriptors.push(...descriptors);
+    this.#writer.writeBytes(fromByteString(saved.output));
+    this.#kept = saved.kept;
+    this.#readline.restore(saved.line);
     if (saved.busy) this.#readline.start();
+    this.#partial = fromByteString(saved.partial);
     this.#typed.push(...saved.typed);
     this.#work();
+    this.#port.acceptInput();
   }
 
   /** The banner once, and the prompt. */
@@ -162,26 +230,24 @@ export class HumanSession implements CharacterFrontend, Disposable {
   }
 
   #work(): void {
-    if (this.#runner === undefined) return void this.#load();
-    while (!this.#running) {
-      const character = this.#typed.shift();
-      if (character === undefined) return;
-      this.#readline.type(character);
+    while (this.#running === undefined && !this.#held && this.#typed.length > 0) {
+      if (this.#runner === undefined) return void this.#load();
+      this.#readline.type(this.#typed.shift() ?? "");
     }
   }
 
   /** Loads the commands before the first key is looked at. */
   async #load(): Promise<void> {
-    if (this.#running) return;
-    this.#running = true;
+    if (this.#loading) return;
+    this.#loading = true;
     this.#runner = await this.#environment.runner();
-    this.#running = false;
+    this.#loading = false;
     this.#work();
     this.#port.acceptInput();
   }
 
   async #run(line: string): Promise<void> {
-    this.#running = true;
+    this.#running = line;
     const state = this.#state;
     await this.#runner?.runHumanLine({
       context: this.#environment.context,
@@ -190,15 +256,35 @@ export class HumanSession implements CharacterFrontend, Disposable {
         if (this.#state === state) this.#print(text);
       },
       takeDescriptor: () => this.#descriptors.shift(),
+      suspend: (until) => this.#suspend(until),
     }, line);
-    this.#running = false;
+    this.#running = undefined;
+    this.#tellSettling();
     // A user who has come meanwhile has been greeted; on return of the focus there is a prompt too.
     if (this.#state === state && this.#open && this.#focused) this.#readline.start();
     this.#work();
     this.#port.acceptInput();
   }
 
-  #closeDescriptors(): void {
-    for (const descriptor of this.#descriptors.splice(0)) descriptor[Symbol.dispose]();
+  async #suspend(until: Promise<void>): Promise<void> {
+    this.#suspended = true;
+    this.#tellSettling();
+    try {
+      await until;
+    } finally {
+      this.#suspended = false;
+    }
   }
+
+  #tellSettling(): void {
+    for (const resolve of this.#settling.splice(0)) resolve();
+  }
+
+  #closeDescriptors(): void {
+    closeAll(this.#descriptors.splice(0));
+  }
+}
+
+function closeAll(descriptors: readonly Descriptor[]): void {
+  for (const descriptor of descriptors) descriptor[Symbol.dispose]();
 }

@@ -5,17 +5,27 @@
  *          -> qmp_capabilities succeeds -> commands, and events
  *          -> the client leaves -> closed: what it asked for and was not begun is dropped
  *
+ * Over a live update: held (requests are kept) -> saved -> restored in the successor, where the client
+ * is there already: no greeting, and what the session waits for is answered there.
+ *
  * Requests run one after the other in their order, out-of-band requests at once. A client that sends
  * faster than requests run, or does not read the replies, is not read from until that is better.
  */
-import type { Descriptor } from "../../native/descriptor.ts";
+import { fromByteString, toByteString } from "../../backends/byte_string.ts";
+import type { Descriptor, Fd } from "../../native/descriptor.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { Command, CommandTable, Invocation } from "../command.ts";
+import { encodeText } from "../../backends/text.ts";
 import type { MonitorContext } from "../context.ts";
 import { CommandError, describeError } from "../errors.ts";
 import type { EventHub, TimedEvent } from "../events.ts";
 import { PortWriter } from "../port_writer.ts";
-import { concatenate, decodeBase64, encodeBase64, type SavedQmpSession } from "../saved_session.ts";
+import {
+  concatenate,
+  type SavedQmpSession,
+  type SavedRequest,
+  type SavedSession,
+} from "../saved_session.ts";
 import { qemuVersion } from "../version.ts";
 import { isJsonObject, type JsonObject, JsonSyntaxError, type JsonValue } from "./json_value.ts";
 import { type JsonResult, JsonStreamParser } from "./json_parser.ts";
@@ -52,6 +62,19 @@ function idOf({ result }: Item): JsonObject {
   return "id" in result.value ? { id: result.value["id"] } : {};
 }
 
+/** The command that a request names, for messages. */
+function nameOf({ result }: Item): string {
+  if (result.kind === "error" || !isJsonObject(result.value)) return "";
+  return String(result.value["execute"] ?? result.value["exec-oob"] ?? "");
+}
+
+function saveItem({ result, descriptors }: Item): SavedRequest {
+  const content = result.kind === "value"
+    ? { request: writeJson(result.value) }
+    : { error: result.error.message };
+  return { ...content, descriptors: descriptors.length };
+}
+
 function wantsOob({ result }: Item): boolean {
   return result.kind === "value" && isJsonObject(result.value) && "exec-oob" in result.value;
 }
@@ -67,6 +90,8 @@ class Connection implements Disposable {
   /** Descriptors of the request that brought some last, for commands to take. */
   readonly available: Descriptor[] = [];
   busy = false;
+  /** What is read was read before: by a predecessor, which has told what is wrong with it. */
+  repeating = false;
   /** What was read of an unfinished request, and where that begins in the stream. */
   #unfinished: Uint8Array[] = [];
   #unfinishedFrom = 0;
@@ -107,24 +132,20 @@ export class QmpSession implements CharacterFrontend, Disposable {
   readonly #pretty: boolean;
   readonly #writer: PortWriter;
   readonly #subscription: Disposable;
-  #saved: SavedQmpSession | undefined;
+  #restored: { saved: SavedQmpSession; descriptors: readonly Descriptor[] } | undefined;
   #connection: Connection | undefined;
+  #held = false;
+  /** The commands that are being run. */
+  readonly #running: string[] = [];
+  #settling: (() => void)[] = [];
 
-  /** With `saved`, a client that is there from the beginning goes on with that session. */
-  constructor(
-    port: CharacterPort,
-    environment: QmpEnvironment,
-    pretty: boolean,
-    saved?: SavedQmpSession,
-  ) {
+  constructor(port: CharacterPort, environment: QmpEnvironment, pretty: boolean) {
     this.#port = port;
     this.#environment = environment;
     this.#pretty = pretty;
     this.#writer = new PortWriter(port, () => port.acceptInput());
     this.#subscription = environment.events.subscribe((event) => this.#sendEvent(event));
-    this.#saved = saved;
     port.attach(this);
-    this.#saved = undefined;
   }
 
   canReceive(): number {
@@ -148,10 +169,41 @@ export class QmpSession implements CharacterFrontend, Disposable {
       this.#close();
       const connection = new Connection((result) => this.#take(result));
       this.#connection = connection;
-      if (this.#saved === undefined) this.#greet();
-      else this.#resume(connection, this.#saved);
+      if (this.#restored === undefined) this.#greet();
+      else this.#resume(connection, this.#restored);
+      this.#restored = undefined;
     } else if (event === "closed") {
       this.#close();
+    }
+  }
+
+  /** Begins no more requests: those that come are kept. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Goes on after {@linkcode hold}. */
+  release(): void {
+    this.#held = false;
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    const oob = connection.oob ? connection.queue.filter(wantsOob) : [];
+    for (const item of oob) {
+      connection.queue.splice(connection.queue.indexOf(item), 1);
+      void this.#run(connection, item);
+    }
+    if (!connection.busy) void this.#work(connection);
+  }
+
+  /** The command that is being run and whose reply would be lost with this process. */
+  get busyWith(): string | undefined {
+    return this.#running[0];
+  }
+
+  /** Resolves when there is no such command. */
+  async settled(): Promise<void> {
+    while (this.#running.length > 0) {
+      await new Promise<void>((resolve) => this.#settling.push(resolve));
     }
   }
 
@@ -163,14 +215,36 @@ export class QmpSession implements CharacterFrontend, Disposable {
       kind: "qmp",
       negotiated: connection.negotiated,
       oob: connection.oob,
-      queue: connection.queue.map(({ result }) =>
-        result.kind === "value"
-          ? { request: writeJson(result.value) }
-          : { error: result.error.message }
-      ),
-      input: encodeBase64(connection.unfinished),
-      output: encodeBase64(this.#writer.unsent),
+      available: connection.available.length,
+      queue: connection.queue.map(saveItem),
+      arrived: connection.arrived.length,
+      input: toByteString(connection.unfinished),
+      output: toByteString(this.#writer.unsent),
     };
+  }
+
+  /** The descriptors that belong to what {@linkcode save} tells. */
+  descriptors(): readonly Fd[] {
+    const connection = this.#connection;
+    if (connection === undefined) return [];
+    return [
+      ...connection.available,
+      ...connection.queue.flatMap(({ descriptors }) => descriptors),
+      ...connection.arrived,
+    ].map(({ fd }) => fd);
+  }
+
+  /** A client that is there next has been a predecessor's. */
+  restore(saved: SavedSession, descriptors: readonly Descriptor[]): void {
+    this.forget();
+    if (saved.kind === "qmp") this.#restored = { saved, descriptors };
+    else closeAll(descriptors);
+  }
+
+  /** Nobody was there: the next client is a new one. */
+  forget(): void {
+    closeAll(this.#restored?.descriptors ?? []);
+    this.#restored = undefined;
   }
 
   /** Resolves when the client has been sent everything, or is gone. */
@@ -180,6 +254,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
 
   [Symbol.dispose](): void {
     this.#subscription[Symbol.dispose]();
+    this.forget();
     this.#close();
     this.#port.detach();
   }
@@ -204,22 +279,40 @@ export class QmpSession implements CharacterFrontend, Disposable {
     this.#send({ QMP: { version, capabilities: ["oob"] } });
   }
 
-  #resume(connection: Connection, saved: SavedQmpSession): void {
+  #resume(
+    connection: Connection,
+    { saved, descriptors }: { saved: SavedQmpSession; descriptors: readonly Descriptor[] },
+  ): void {
+    const left = [...descriptors];
     connection.negotiated = saved.negotiated;
     connection.oob = saved.oob;
-    this.#writer.writeBytes(decodeBase64(saved.output));
+    connection.available.push(...left.splice(0, saved.available));
+    this.#writer.writeBytes(fromByteString(saved.output));
+    // The guest, which is about to go on, must not wait for the first parsing of requests.
+    queueMicrotask(() => this.#repeat(connection, saved, left));
+  }
+
+  /** Takes in again what a predecessor has read and not begun. */
+  #repeat(connection: Connection, saved: SavedQmpSession, left: Descriptor[]): void {
+    if (this.#connection !== connection) return closeAll(left);
     for (const item of saved.queue) {
-      if ("request" in item) connection.feed(new TextEncoder().encode(`${item.request} `));
+      connection.arrived.push(...left.splice(0, item.descriptors));
+      if ("request" in item) connection.feed(encodeText(`${item.request} `));
       else this.#take({ kind: "error", error: new JsonSyntaxError(item.error) });
     }
-    connection.feed(decodeBase64(saved.input));
+    connection.arrived.push(...left.splice(0, saved.arrived));
+    connection.repeating = true;
+    connection.feed(fromByteString(saved.input));
+    connection.repeating = false;
+    closeAll(left);
+    this.#port.acceptInput();
   }
 
   #take(result: JsonResult): void {
     const connection = this.#connection;
-    if (connection === undefined) return;
+    if (connection === undefined || connection.repeating) return;
     const item: Item = { result, descriptors: connection.arrived.splice(0) };
-    if (connection.oob && wantsOob(item)) {
+    if (connection.oob && wantsOob(item) && !this.#held) {
       void this.#run(connection, item);
       return;
     }
@@ -229,7 +322,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
 
   async #work(connection: Connection): Promise<void> {
     connection.busy = true;
-    for (;;) {
+    while (!this.#held) {
       const item = connection.queue.shift();
       if (item === undefined) break;
       await this.#run(connection, item);
@@ -240,6 +333,8 @@ export class QmpSession implements CharacterFrontend, Disposable {
 
   /** Runs a request and replies, unless the client has gone meanwhile. */
   async #run(connection: Connection, item: Item): Promise<void> {
+    const name = nameOf(item);
+    this.#running.push(name);
     let reply: JsonObject;
     try {
       reply = { return: await this.#execute(connection, item), ...idOf(item) };
@@ -247,6 +342,8 @@ export class QmpSession implements CharacterFrontend, Disposable {
       reply = { ...idOf(item), error: describeError(error) };
     }
     if (this.#connection === connection) this.#send(reply);
+    this.#running.splice(this.#running.indexOf(name), 1);
+    for (const resolve of this.#settling.splice(0)) resolve();
   }
 
   async #execute(connection: Connection, { result, descriptors }: Item): Promise<JsonValue> {

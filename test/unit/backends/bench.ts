@@ -8,7 +8,7 @@ import type {
 } from "../../../src/backends/character.ts";
 import type { Chardev } from "../../../src/backends/chardev.ts";
 import { encodeText } from "../../../src/backends/text.ts";
-import { Descriptor } from "../../../src/native/descriptor.ts";
+import { type Descriptor, duplicate } from "../../../src/native/descriptor.ts";
 import { EventLoop } from "../../../src/native/event_loop.ts";
 
 const decoder = new TextDecoder();
@@ -61,20 +61,26 @@ export class Bench implements AsyncDisposable {
   readonly directory = Deno.makeTempDirSync();
   readonly told: string[] = [];
   readonly quits: string[] = [];
-  /** What a predecessor left, by name. */
+  /** What a predecessor left, by name and id: `chardev/a/pty 0`. */
   readonly left = new Map<string, Descriptor>();
   readonly named = new Map<string, Descriptor>();
-  readonly chardevs = new Chardevs({
-    loop: this.loop,
-    adopt: (name) => take(this.left, name),
-    takeNamedDescriptor: (name) => take(this.named, name),
-    tell: (line) => this.told.push(line),
-    quit: () => this.quits.push("quit"),
-    commitDisks: () => this.quits.push("commit"),
-  });
+  readonly adopt = (name: string, id: number) => take(this.left, `${name} ${id}`);
+  readonly chardevs: Chardevs;
 
-  /** With `started` false, multiplexers wait for `chardevs.start()`. */
-  constructor(started = true) {
+  /**
+   * With `started` false, multiplexers wait for `chardevs.start()`. With `takesOver`, devices that survive
+   * live updates wait for `chardevs.begin()`.
+   */
+  constructor({ started = true, takesOver = false } = {}) {
+    this.chardevs = new Chardevs({
+      loop: this.loop,
+      takesOver: () => takesOver,
+      adopt: this.adopt,
+      takeNamedDescriptor: (name) => take(this.named, name),
+      tell: (line) => this.told.push(line),
+      quit: () => this.quits.push("quit"),
+      commitDisks: () => this.quits.push("commit"),
+    });
     if (started) this.chardevs.start();
   }
 
@@ -96,6 +102,21 @@ export class Bench implements AsyncDisposable {
     this.loop[Symbol.dispose]();
     Deno.removeSync(this.directory, { recursive: true });
   }
+}
+
+/** Hands all that `before` wants to keep to `after`, as a live update does. */
+export function handOver(before: Bench, after: Bench): void {
+  for (const { name, id, fd } of before.chardevs.descriptors()) {
+    after.left.set(`${name} ${id}`, duplicate(fd));
+  }
+}
+
+/** The guest is the successor's now: its devices go on where those of `before` stopped. */
+export function goOn(before: Bench, after: Bench): void {
+  const saved: unknown = JSON.parse(JSON.stringify(before.chardevs.save()));
+  before.chardevs.giveAway();
+  after.chardevs.restore(saved);
+  after.chardevs.begin();
 }
 
 function take(from: Map<string, Descriptor>, name: string): Descriptor | undefined {

@@ -5,7 +5,16 @@ import { RingbufChardev } from "../../../src/backends/ringbuf.ts";
 import { Descriptor } from "../../../src/native/descriptor.ts";
 import { createPipe, openFile, OpenFlags, read, write } from "../../../src/native/file.ts";
 import { socketPair } from "../../../src/native/socket.ts";
-import { Bench, bytesOf, openDescriptors, record, until } from "./bench.ts";
+import {
+  Bench,
+  bytesOf,
+  goOn,
+  handOver,
+  openDescriptors,
+  record,
+  Recorder,
+  until,
+} from "./bench.ts";
 
 Deno.test("null takes all output and nobody is at its other end", async () => {
   await using bench = new Bench();
@@ -185,18 +194,67 @@ Deno.test("a pty whose descriptor was handed on keeps its terminal and the unrea
   if (!(first instanceof PtyChardev)) throw new Error("not a pty");
   using terminal = openFile(first.path, OpenFlags.readWrite | OpenFlags.nonBlocking | 0o400);
   write(terminal.fd, bytesOf("typed before"));
-  await using successor = new Bench();
-  for (const { name, fd } of bench.chardevs.descriptors()) {
-    using original = new Descriptor(fd);
-    successor.left.set(name, original.duplicate());
-    original.release();
-  }
+  await using successor = new Bench({ takesOver: true });
+  handOver(bench, successor);
   const second = await successor.create({ id: "p", backend: "pty", cpr: "on" });
   const recorder = record(second);
+  goOn(bench, successor);
   await until(() => recorder.text === "typed before");
   second.write(bytesOf("answer"));
   const buffer = new Uint8Array(16);
   await until(() => read(terminal.fd, buffer) === 6);
+});
+
+Deno.test("a terminal's link goes on: with its pty, or to the successor's", async () => {
+  for (const cpr of ["on", "off"]) {
+    await using bench = new Bench();
+    const path = bench.path("link");
+    const properties = { id: "p", backend: "pty", path, cpr };
+    const first = await bench.create(properties);
+    await using successor = new Bench({ takesOver: true });
+    handOver(bench, successor);
+    const second = await successor.create(properties);
+    goOn(bench, successor);
+    if (!(first instanceof PtyChardev && second instanceof PtyChardev)) throw new Error("no pty");
+    assertEquals(Deno.readLinkSync(path), second.path);
+    assertEquals(first.path === second.path, cpr === "on");
+  }
+});
+
+Deno.test("files and logs go on where they stopped; input files are not read twice", async () => {
+  await using bench = new Bench();
+  const path = bench.path("output");
+  const input = bench.path("input");
+  const logfile = bench.path("log");
+  Deno.writeTextFileSync(input, "abcdef");
+  const properties = { backend: "file", path, "input-path": input, logfile, cpr: "on" };
+  const first = await bench.create(properties);
+  const before = new Recorder();
+  before.capacity = 3;
+  first.attach(before);
+  first.write(bytesOf("one "));
+  await until(() => before.text === "abc");
+  await using successor = new Bench({ takesOver: true });
+  handOver(bench, successor);
+  const second = await successor.create(properties);
+  const after = record(second);
+  goOn(bench, successor);
+  second.write(bytesOf("two"));
+  await until(() => after.text === "def");
+  assertEquals(Deno.readTextFileSync(path), "one two");
+  assertEquals(Deno.readTextFileSync(logfile), "one two");
+});
+
+Deno.test("a ring buffer's content goes on", async () => {
+  await using bench = new Bench();
+  const properties = { backend: "ringbuf", size: "8", cpr: "on" };
+  const first = await bench.create(properties);
+  first.write(Uint8Array.from([1, 2, 3, 250, 251, 252, 253, 254, 255, 0]));
+  await using successor = new Bench({ takesOver: true });
+  const second = await successor.create(properties);
+  goOn(bench, successor);
+  if (!(second instanceof RingbufChardev)) throw new Error("no ring buffer");
+  assertEquals(second.read(20), Uint8Array.from([3, 250, 251, 252, 253, 254, 255, 0]));
 });
 
 Deno.test("a device has one frontend; one in use is not removed", async () => {

@@ -129,7 +129,7 @@ Deno.test("multiplexers are neither removed nor made over a device in use", asyn
 });
 
 Deno.test("frontends hear of the device once all of the beginning are attached", async () => {
-  await using bench = new Bench(false);
+  await using bench = new Bench({ started: false });
   const { terminal, type } = await multiplexed(bench);
   using _terminal = terminal;
   const console = record(bench.chardevs.port("test"));

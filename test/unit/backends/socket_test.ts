@@ -4,6 +4,7 @@ import { Descriptor, type Fd } from "../../../src/native/descriptor.ts";
 import { monotonicTime } from "../../../src/native/event_loop.ts";
 import { createPipe } from "../../../src/native/file.ts";
 import {
+  acceptNext,
   boundAddress,
   connect,
   endSending,
@@ -12,7 +13,7 @@ import {
   send,
   socketPair,
 } from "../../../src/native/socket.ts";
-import { Bench, bytesOf, record, until } from "./bench.ts";
+import { Bench, bytesOf, goOn, handOver, record, until } from "./bench.ts";
 
 /** All that arrives at `socket` until there are `length` bytes. */
 async function receiveAll(socket: Fd, length: number): Promise<string> {
@@ -287,31 +288,107 @@ Deno.test("sockets may come as descriptors: by number, or by a name that a monit
   );
 });
 
-Deno.test("a listener and a connection that were handed on go on with their unread bytes", async () => {
+Deno.test("a listener and a connection that were handed on go on once the guest is here, with their unread bytes", async () => {
   await using bench = new Bench();
   const path = bench.path("s");
-  const properties = { backend: "socket", path, server: "on", wait: "off", cpr: "on" };
-  const first = await bench.create(properties);
+  const properties = { backend: "socket", path, server: "on", wait: "on", cpr: "on" };
+  const first = await bench.create({ ...properties, wait: "off" });
   using client = await connect({ kind: "unix", path });
   await until(() => first.open);
   send(client.fd, bytesOf("sent before"));
-  await using successor = new Bench();
-  for (const { name, fd } of bench.chardevs.descriptors()) {
-    using original = new Descriptor(fd);
-    successor.left.set(name, original.duplicate());
-    original.release();
-  }
+  using next = await connect({ kind: "unix", path });
+  send(next.fd, bytesOf("next"));
+  await using successor = new Bench({ takesOver: true });
+  handOver(bench, successor);
   assertEquals([...successor.left.keys()], [
-    "chardev/test/listener",
-    "chardev/test/connection",
+    "chardev/test/listener 0",
+    "chardev/test/connection 0",
   ]);
-  const second = await successor.create(properties);
-  const recorder = record(second);
+  const chardev = await successor.create(properties);
+  const recorder = record(chardev);
+  assertEquals([recorder.events, chardev.open], [[], false]);
+  assertEquals(chardev.write(bytesOf("too early")), 0);
+  goOn(bench, successor);
   assertEquals(recorder.events, ["opened"]);
   await until(() => recorder.text === "sent before");
-  second.write(bytesOf("from the successor"));
+  chardev.write(bytesOf("from the successor"));
   assertEquals(await receiveAll(client.fd, 18), "from the successor");
   assertEquals(ended(client.fd), false);
+  client[Symbol.dispose]();
+  // Who came meanwhile waits in the listener's queue.
+  await until(() => recorder.text === "sent beforenext");
+});
+
+Deno.test("a connection of whose session nothing is known is closed: the client connects again", async () => {
+  await using bench = new Bench();
+  const path = bench.path("s");
+  const properties = { backend: "socket", path, server: "on", wait: "on", cpr: "on" };
+  const first = await bench.create({ ...properties, wait: "off" });
+  using client = await connect({ kind: "unix", path });
+  await until(() => first.open);
+  await using successor = new Bench({ takesOver: true });
+  handOver(bench, successor);
+  const chardev = await successor.create(properties);
+  bench.chardevs.giveAway();
+  successor.chardevs.restore(undefined);
+  successor.chardevs.begin();
+  await until(() => ended(client.fd));
+  using _again = await connect({ kind: "unix", path });
+  await until(() => chardev.open);
+});
+
+Deno.test("without cpr=on a successor listens anew and leaves a predecessor's descriptors alone", async () => {
+  await using bench = new Bench();
+  const path = bench.path("s");
+  const properties = { backend: "socket", path, server: "on", wait: "off" };
+  await bench.create({ ...properties, cpr: "on" });
+  await using successor = new Bench({ takesOver: true });
+  handOver(bench, successor);
+  const chardev = await successor.create(properties);
+  assertEquals([...successor.left.keys()], ["chardev/test/listener 0"]);
+  using _client = await connect({ kind: "unix", path });
+  await until(() => chardev.open);
+  assertEquals(successor.chardevs.descriptors(), []);
+});
+
+Deno.test("a listener whose number the options name goes on under it, also without cpr=on", async () => {
+  await using bench = new Bench();
+  const path = bench.path("s");
+  const listener = await listen({ kind: "unix", path });
+  const number = listener.release();
+  const properties = { backend: "socket", fd: String(number), server: "on", wait: "off" };
+  const first = await bench.create(properties);
+  using _client = await connect({ kind: "unix", path });
+  await until(() => first.open);
+  assertEquals(bench.chardevs.descriptors(), []);
+  assertEquals(bench.chardevs.numberedDescriptors(), [
+    { name: "chardev/test/listener", id: 0, fd: number },
+  ]);
+});
+
+Deno.test("a client goes on with its connection; one that had lost it stays without", async () => {
+  for (const connected of [true, false]) {
+    await using bench = new Bench();
+    const path = bench.path("s");
+    const listener = await listen({ kind: "unix", path });
+    const properties = { backend: "socket", path, cpr: "on" };
+    const first = await bench.create(properties);
+    const server = await acceptNext(listener.fd);
+    using _server = server;
+    listener[Symbol.dispose]();
+    record(first);
+    if (!connected) {
+      server[Symbol.dispose]();
+      await until(() => !first.open);
+    }
+    await using successor = new Bench({ takesOver: true });
+    handOver(bench, successor);
+    const second = await successor.create(properties);
+    const recorder = record(second);
+    goOn(bench, successor);
+    assertEquals(recorder.events, connected ? ["opened"] : []);
+    assertEquals(successor.told, []);
+  }
 });
 
 Deno.test("the socket file goes with the device, unless another process has replaced it", async () => {

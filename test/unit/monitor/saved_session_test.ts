@@ -1,21 +1,27 @@
 import { assertEquals } from "@std/assert";
-import type { MonitorOptions, SavedMonitor } from "../../../src/monitor/monitors.ts";
-import { Descriptor } from "../../../src/native/descriptor.ts";
+import type { MonitorOptions } from "../../../src/monitor/monitors.ts";
+import { duplicate } from "../../../src/native/descriptor.ts";
 import { Client, MonitorBench } from "./bench.ts";
 
-/** A bench whose monitor goes on with what `before` leaves: descriptors, and sessions as JSON. */
+/** A bench whose monitor goes on with what `before` leaves: descriptors, and all else as JSON. */
 async function succeed(before: MonitorBench, options: MonitorOptions): Promise<MonitorBench> {
-  const after = new MonitorBench();
-  const saved: SavedMonitor[] = JSON.parse(JSON.stringify(before.monitors.save()));
+  await before.monitors.suspend(true);
+  const after = new MonitorBench({ takesOver: true });
+  const saved: unknown = JSON.parse(JSON.stringify(before.monitors.save()));
+  const devices: unknown = JSON.parse(JSON.stringify(before.chardevs.save()));
+  for (
+    const { name, id, fd } of [...before.chardevs.descriptors(), ...before.monitors.descriptors()]
+  ) {
+    after.left.set(`${name} ${id}`, duplicate(fd));
+  }
   // The process before ends here: it sends nothing more.
   before.monitors[Symbol.dispose]();
-  for (const { name, fd } of before.chardevs.descriptors()) {
-    const original = new Descriptor(fd);
-    after.left.set(name, original.duplicate());
-    original.release();
-  }
   await create(after, before.path("monitor"));
-  after.monitors.add(after.chardevs.port("m"), options, saved);
+  after.monitors.add(after.chardevs.port("m"), options);
+  after.monitors.restore(saved, after.adopt);
+  after.chardevs.restore(devices);
+  after.chardevs.begin();
+  after.monitors.begin();
   return after;
 }
 

@@ -161,7 +161,7 @@ Deno.test("a user who leaves while a command runs leaves the monitor to the next
 });
 
 Deno.test("on a multiplexed terminal the monitor speaks when it has the focus", async () => {
-  await using bench = new MonitorBench(false);
+  await using bench = new MonitorBench({ started: false });
   const [ours, theirs] = socketPair();
   using terminal = new Client(ours);
   await bench.create({ id: "t", backend: "socket", fd: String(theirs.release()), mux: "on" });
