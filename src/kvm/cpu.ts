@@ -17,7 +17,6 @@ import {
   getEvents,
   getSegment,
   secondFlags,
-  SEGMENT_SIZE,
   setEvents,
   setSegment,
 } from "./structures.ts";

@@ -2,7 +2,6 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { ChardevError } from "../../../src/backends/chardev.ts";
 import { PtyChardev } from "../../../src/backends/pty.ts";
 import { RingbufChardev } from "../../../src/backends/ringbuf.ts";
-import { Descriptor } from "../../../src/native/descriptor.ts";
 import { createPipe, openFile, OpenFlags, read, write } from "../../../src/native/file.ts";
 import { socketPair } from "../../../src/native/socket.ts";
 import {
