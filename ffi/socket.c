@@ -26,8 +26,14 @@ MOLT_EXPORT int32_t molt_bind(int32_t fd, const void *address, uint32_t length)
 	return (int32_t)molt_result(bind(fd, address, length));
 }
 
-MOLT_EXPORT int32_t molt_listen(int32_t fd, int32_t backlog)
+/*
+ * Binds and listens, one right after the other: a unix socket's file is there from the first moment
+ * on, and who finds it will connect.
+ */
+MOLT_EXPORT int32_t molt_listen(int32_t fd, const void *address, uint32_t length, int32_t backlog)
 {
+	if (bind(fd, address, length) < 0)
+		return -errno;
 	return (int32_t)molt_result(listen(fd, backlog));
 }
 

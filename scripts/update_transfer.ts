@@ -5,13 +5,13 @@
  *   -> the guest runs in the successor -> the old process ends -> the sockets' names go over
  */
 import type { MigrationChannel } from "../src/qmp_client/mod.ts";
+import { awaitListening } from "./lib/listening.ts";
 import { checkMovable, configure, follow, pauseText } from "./lib/migration.ts";
 import { count, value } from "./lib/options.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, ScriptError } from "./lib/script.ts";
 import {
   awaitArrival,
-  awaitPath,
   checkUnused,
   connectToSuccessor,
   planSuccessor,
@@ -70,7 +70,10 @@ leaves it where it was.`,
   const log = options.log ?? `${folder}/log`;
   const program = startSuccessor(script, undo, plan, log);
   await script.wait(`the successor listens on ${folder}/cpr`, async () => {
-    await program?.waitFor(limit, (signal) => awaitPath(`${folder}/cpr`, signal));
+    await program?.waitFor(
+      limit,
+      (signal) => awaitListening(`${folder}/cpr`, program.pid, signal),
+    );
   });
   const connecting = program?.waitFor(limit, (signal) => connectToSuccessor(plan.address, signal));
   // Awaited below, unless the migration fails before.

@@ -167,20 +167,6 @@ export async function awaitArrival(
   }
 }
 
-/** Waits until a program has made a socket. */
-export async function awaitPath(path: string, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    signal.throwIfAborted();
-    try {
-      await Deno.lstat(path);
-      return;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /**
  * Starts a machine that waits for a guest (-incoming defer), and connects to it. It is ended when the
  * stack is disposed: move what is in the stack out of it when the guest has arrived.

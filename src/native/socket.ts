@@ -96,9 +96,7 @@ function listenAt(
     } else if (!address.abstract) {
       native.molt_unlink(cString(address.path));
     }
-    const bound = native.molt_bind(socket.fd, bytes, bytes.length);
-    unwrap(bound, () => describeBindFailure(address, bound));
-    const listening = native.molt_listen(socket.fd, backlog);
+    const listening = native.molt_listen(socket.fd, bytes, bytes.length, backlog);
     unwrap(listening, () => describeBindFailure(address, listening));
     return socket;
   } catch (error) {

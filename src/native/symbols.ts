@@ -93,7 +93,7 @@ export const symbols = {
   molt_socket: { parameters: [i32, i32], result: i32 },
   molt_socketpair: { parameters: [i32, buffer], result: i32 },
   molt_bind: { parameters: [i32, buffer, u32], result: i32 },
-  molt_listen: { parameters: [i32, i32], result: i32 },
+  molt_listen: { parameters: [i32, buffer, u32, i32], result: i32 },
   molt_accept: { parameters: [i32], result: i32 },
   molt_connect: { parameters: [i32, buffer, u32], result: i32 },
   molt_socket_error: { parameters: [i32], result: i32 },

@@ -1,15 +1,16 @@
 /** QEMU becomes molt and molt becomes QEMU, in one process, under a running guest. */
-import { assertEquals, assertLess } from "@std/assert";
+import { assertEquals, assertLess, assertMatch } from "@std/assert";
 import { HeartbeatLog } from "../support/heartbeat_log.ts";
 import { heartbeatMachine } from "../support/heartbeat_machine.ts";
 import { commandOf } from "../support/programs.ts";
-import { memoryFiles } from "../support/processes.ts";
+import { mappedMemory } from "../support/processes.ts";
+import { STREAM_LIMIT } from "../support/stream_contents.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
 
 const ROUNDS = 10;
-/** Device state and description; a stream with RAM in it would have megabytes. */
-const STREAM_LIMIT = 128 * 1024;
+/** The 64 MiB of guest RAM in one memfd. */
+const RAM = /^\S+ \d+ 67108864$/m;
 
 Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, same memory`, async () => {
   using directory = new TemporaryDirectory();
@@ -20,7 +21,8 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, sam
   const qmp = ["-qmp", `unix:${vm.socket},server=on,wait=off`];
 
   await log.beats(3);
-  const memory = memoryFiles(vm.pid);
+  const memory = mappedMemory(vm.pid);
+  assertMatch(memory.join("\n"), RAM);
   for (let round = 0; round < 2 * ROUNDS; round++) {
     const vmm = round % 2 === 0 ? "molt" : "qemu";
     await vm.qmp.execute("migrate-set-parameters", {
@@ -35,7 +37,7 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, sam
     const successor = vm.qmp.greeting.version.package;
     assertEquals(successor.startsWith("molt"), vmm === "molt", successor);
     assertEquals((await vm.qmp.execute("query-status")).status, "running");
-    assertEquals(memoryFiles(vm.pid), memory, "the same memory");
+    assertEquals(mappedMemory(vm.pid), memory, "the same memory");
     assertLess(Deno.statSync(state).size, STREAM_LIMIT, "no memory in the stream");
   }
 });

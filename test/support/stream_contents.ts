@@ -1,6 +1,9 @@
 /** What a migration stream tells, in a form in which two streams can be compared. */
 import { itemsOf, readerOf } from "../golden/rewrite.ts";
 
+/** Bytes: devices' state and its description are less, and with memory in it a stream is megabytes. */
+export const STREAM_LIMIT = 128 * 1024;
+
 /** A stream without its pages. */
 export interface StreamContents {
   /** Sections and commands in their order: `cpu/1 version 12`. */
