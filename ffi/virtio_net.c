@@ -1,6 +1,6 @@
 /*
  * The frames of virtio-net (Virtual I/O Device specification 1.2, chapter 5.1) between a pair of queues and
- * the host's side, without TypeScript. The host's side is a tap interface, whose frames have a virtio
+ * the host's side, without TypeScript. The host's side is a tap interface, whose frames may have a virtio
  * header, so that checksums and segmentation are left to who does them best; or a stream socket (a
  * big-endian length of 32 bits before each frame) or a datagram socket, without header.
  *
@@ -41,7 +41,13 @@
 /* ms that the other side of a stream may take for the rest of a frame. */
 #define SETTLE_TIME 1000
 
-enum backend_kind { BACKEND_NONE = 0, BACKEND_TAP = 1, BACKEND_STREAM = 2, BACKEND_DATAGRAM = 3 };
+enum backend_kind {
+	BACKEND_NONE = 0,
+	BACKEND_TAP = 1,
+	BACKEND_STREAM = 2,
+	BACKEND_DATAGRAM = 3,
+	BACKEND_PLAIN_TAP = 4, /* frames have no header */
+};
 
 /* Which frames the driver wants; TypeScript fills it from the control queue. */
 struct molt_net_filter {
@@ -225,6 +231,12 @@ static uint32_t read_frame(struct pair *pair)
 		if (got < 0 && !is_full(errno))
 			lose(pair);
 		return got > (ssize_t)header ? (uint32_t)got : 0;
+	case BACKEND_PLAIN_TAP:
+		memset(pair->frame, 0, header);
+		got = read(pair->fd, pair->frame + header, sizeof pair->frame - header);
+		if (got < 0 && !is_full(errno))
+			lose(pair);
+		return got > 0 ? header + (uint32_t)got : 0;
 	case BACKEND_STREAM:
 		memset(pair->frame, 0, header);
 		return read_stream(pair, header, true);
@@ -378,6 +390,7 @@ static bool send_frame(struct pair *pair, struct iovec *iov, uint32_t count)
 
 	switch (pair->kind) {
 	case BACKEND_TAP:
+	case BACKEND_PLAIN_TAP:
 		/* What the interface does not like is lost, as on a wire. */
 		return writev(pair->fd, iov, (int)count) >= 0 || !is_full(errno);
 	case BACKEND_STREAM:
@@ -721,6 +734,20 @@ static void settle_stream(struct pair *pair, bool receive)
 	}
 }
 
+/* Gives the driver the frame that waits, if it has buffers now. */
+static void deliver_waiting(struct pair *pair)
+{
+	if (!pair->receiving || pair->waiting == 0)
+		return;
+
+	enum delivery outcome = deliver(pair);
+
+	if (outcome != NO_BUFFERS)
+		pair->waiting = 0;
+	if (outcome == DELIVERED)
+		molt_queue_interrupt(pair->receive);
+}
+
 /* Queue `index` does not work any more when the call returns. */
 MOLT_EXPORT void molt_net_stop(uint64_t handle, uint32_t index)
 {
@@ -728,13 +755,11 @@ MOLT_EXPORT void molt_net_stop(uint64_t handle, uint32_t index)
 
 	claim(pair);
 	if (index % 2 == 0) {
-		if (pair->kind == BACKEND_STREAM && pair->waiting == 0)
+		deliver_waiting(pair);
+		/* One that still waits is given up for the one after it, which a successor cannot read. */
+		if (pair->kind == BACKEND_STREAM && pair->prefixed > 0) {
 			settle_stream(pair, true);
-		if (pair->receiving && pair->waiting > 0) {
-			if (deliver(pair) == DELIVERED) {
-				pair->waiting = 0;
-				molt_queue_interrupt(pair->receive);
-			}
+			deliver_waiting(pair);
 		}
 		pair->receiving = false;
 	} else {

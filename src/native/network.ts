@@ -9,12 +9,14 @@ export type NetworkPort =
   | { readonly kind: "none" }
   /** Frames with a virtio header of the driver's size. */
   | { readonly kind: "tap"; readonly fd: Fd }
+  /** Frames without one. */
+  | { readonly kind: "plain tap"; readonly fd: Fd }
   /** Frames behind their length. */
   | { readonly kind: "stream"; readonly fd: Fd }
   /** A frame in each datagram, to `peer` (struct sockaddr) or whom the socket is connected to. */
   | { readonly kind: "datagram"; readonly fd: Fd; readonly peer?: Uint8Array<ArrayBuffer> };
 
-const portKinds = ["none", "tap", "stream", "datagram"] as const;
+const portKinds = ["none", "tap", "stream", "datagram", "plain tap"] as const;
 
 /** Bytes of a MAC address. */
 export const ADDRESS_LENGTH = 6;

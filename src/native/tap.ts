@@ -42,13 +42,11 @@ export class TapQueue implements Disposable {
   /** Frames have a virtio header. */
   readonly hasHeader: boolean;
   readonly #descriptor: Descriptor;
-  #attached = true;
 
   /** Takes over a descriptor that was opened for an interface. Throws if it is not one. */
   constructor(descriptor: Descriptor) {
-    const request = new Uint8Array(IFREQ_SIZE);
-    ioctl(descriptor.fd, TUNGETIFF, request, `descriptor ${descriptor.fd} is no tap interface`);
-    const flags = new DataView(request.buffer).getUint16(NAME_SIZE, true);
+    const request = describe(descriptor.fd);
+    const flags = flagsOf(request);
     if ((flags & IFF_TAP) === 0) {
       throw new Error(`descriptor ${descriptor.fd} is no tap interface`);
     }
@@ -98,13 +96,17 @@ export class TapQueue implements Disposable {
   }
 
   /** Whether the interface gives frames to this queue. */
+  get attached(): boolean {
+    return (flagsOf(describe(this.fd)) & IFF_DETACH_QUEUE) === 0;
+  }
+
   set attached(on: boolean) {
-    if (on === this.#attached) return;
+    // Not what was set last: a process after this one may have had the queue meanwhile.
+    if (on === this.attached) return;
     const request = new Uint8Array(IFREQ_SIZE);
     const flag = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
     new DataView(request.buffer).setUint16(NAME_SIZE, flag, true);
     ioctl(this.fd, TUNSETQUEUE, request, `TUNSETQUEUE of ${this.name}`);
-    this.#attached = on;
   }
 
   /** Tells what the reader can do: {@linkcode TapOffload} bits. False: the kernel cannot. */
@@ -128,6 +130,17 @@ export function tapHasHeaders(): boolean {
     if (error instanceof SystemError) return false;
     throw error;
   }
+}
+
+/** struct ifreq of a queue's interface. */
+function describe(fd: Fd): Uint8Array<ArrayBuffer> {
+  const request = new Uint8Array(IFREQ_SIZE);
+  ioctl(fd, TUNGETIFF, request, `descriptor ${fd} is no tap interface`);
+  return request;
+}
+
+function flagsOf(request: Uint8Array<ArrayBuffer>): number {
+  return new DataView(request.buffer).getUint16(NAME_SIZE, true);
 }
 
 function decodeName(request: Uint8Array): string {

@@ -27,6 +27,8 @@ export interface NetworkBackend extends Disposable {
   set portChanged(listener: (pair: number) => void);
   /** The other side of a stream has gone, as whoever moves the frames has noticed. */
   lost(pair: number): void;
+  /** Frames are moved from now on, or are not any more. */
+  set inUse(on: boolean);
   /** Bytes of the virtio header of frames. */
   setHeaderSize(size: number): void;
   /** What the guest can receive: {@linkcode TapOffload} bits. */

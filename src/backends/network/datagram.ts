@@ -62,6 +62,7 @@ export class DatagramBackend implements NetworkBackend {
   }
 
   set portChanged(_listener: (pair: number) => void) {}
+  set inUse(_on: boolean) {}
   lost(): void {}
   setHeaderSize(): void {}
   setOffload(): void {}

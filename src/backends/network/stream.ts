@@ -103,6 +103,7 @@ export class StreamBackend implements NetworkBackend {
     else this.#tryAgain();
   }
 
+  set inUse(_on: boolean) {}
   setHeaderSize(): void {}
   setOffload(): void {}
   setActivePairs(): void {}

@@ -5,7 +5,7 @@ import type { NetworkPort } from "../../native/network.ts";
 import { awaitChild, spawn } from "../../native/process.ts";
 import { tapHasHeaders, TapOffload, TapQueue } from "../../native/tap.ts";
 import type { TapConfig } from "../../cli/config.ts";
-import { keptName, type NetworkAbilities, type NetworkBackend } from "./backend.ts";
+import { keptName, type NetworkAbilities, type NetworkBackend, noAbilities } from "./backend.ts";
 
 /** What a tap backend needs from outside. */
 export interface TapEnvironment {
@@ -15,7 +15,21 @@ export interface TapEnvironment {
   readonly tell: (message: string) => void;
 }
 
-/** A tap interface. */
+/** What an interface is told. */
+interface TapSettings {
+  headerSize: number;
+  /** {@linkcode TapOffload} bits. */
+  offload: number;
+  /** Queues that are attached: the first ones. */
+  pairs: number;
+}
+
+const HEADER_SIZE = 10;
+
+/**
+ * A tap interface. What the guest wants of it is told to the interface while it is in use, and again
+ * whenever its use begins: a process that prepares to take it over, or fails to, changes nothing.
+ */
 export class TapBackend implements NetworkBackend {
   readonly id: string;
   readonly adopted: boolean;
@@ -23,28 +37,29 @@ export class TapBackend implements NetworkBackend {
   readonly #queues: readonly TapQueue[];
   readonly #downScript: string | undefined;
   readonly #tell: (message: string) => void;
+  readonly #wanted: TapSettings = { headerSize: HEADER_SIZE, offload: 0, pairs: 1 };
+  #inUse = false;
+  /** Nobody else has the interface: it is taken down with this process. */
+  #alone: boolean;
+  /** Pairs whose frames go to a queue. */
+  #connected = 1;
+  #portChanged: (pair: number) => void = () => {};
 
   private constructor(
     id: string,
     queues: readonly TapQueue[],
+    abilities: NetworkAbilities,
     adopted: boolean,
     downScript: string | undefined,
     tell: (message: string) => void,
   ) {
     this.id = id;
+    this.abilities = abilities;
     this.adopted = adopted;
+    this.#alone = !adopted;
     this.#queues = queues;
     this.#downScript = downScript;
     this.#tell = tell;
-    const [first] = queues;
-    const header = queues.every(({ hasHeader }) => hasHeader);
-    this.abilities = {
-      header,
-      ufo: header && (first?.offload(TapOffload.checksum | TapOffload.ufo) ?? false),
-      uso: header &&
-        (first?.offload(TapOffload.checksum | TapOffload.uso4 | TapOffload.uso6) ?? false),
-    };
-    if (!adopted) this.setOffload(0);
   }
 
   /** Opens the interface, or takes it over from the process before this one. */
@@ -56,10 +71,13 @@ export class TapBackend implements NetworkBackend {
     using undo = new DisposableStack();
     const { source } = config;
     const downScript = source.kind === "interface" ? source.downscript : undefined;
-    const kept = adoptAll(id, adopt).map((descriptor) => undo.use(new TapQueue(descriptor)));
-    if (kept.length > 0) {
+    for (const uso of [false, true]) {
+      const kept = adoptAll(tapName(id, uso), adopt)
+        .map((descriptor) => undo.use(new TapQueue(descriptor)));
+      if (kept.length === 0) continue;
+      const header = kept.every(({ hasHeader }) => hasHeader);
       undo.move();
-      return new TapBackend(id, kept, true, downScript, tell);
+      return new TapBackend(id, kept, { header, ufo: header, uso }, true, downScript, tell);
     }
     const queues = source.kind === "descriptors"
       ? source.names.map((name) => undo.use(givenQueue(name, id)))
@@ -68,8 +86,9 @@ export class TapBackend implements NetworkBackend {
     if (source.kind === "interface" && source.script !== undefined) {
       await runScript(source.script, queues[0]?.name ?? "", id);
     }
+    const abilities = probe(queues);
     undo.move();
-    return new TapBackend(id, queues, false, downScript, tell);
+    return new TapBackend(id, queues, abilities, false, downScript, tell);
   }
 
   get pairs(): number {
@@ -83,46 +102,93 @@ export class TapBackend implements NetworkBackend {
 
   port(pair: number): NetworkPort {
     const queue = this.#queues[pair];
-    return queue ? { kind: "tap", fd: queue.fd } : { kind: "none" };
+    // A queue that is detached has nothing to read and takes nothing.
+    if (queue === undefined || pair >= this.#connected) return { kind: "none" };
+    return { kind: this.abilities.header ? "tap" : "plain tap", fd: queue.fd };
   }
 
-  set portChanged(_listener: (pair: number) => void) {}
+  set portChanged(listener: (pair: number) => void) {
+    this.#portChanged = listener;
+  }
+
+  set inUse(on: boolean) {
+    if (on === this.#inUse) return;
+    this.#inUse = on;
+    if (on) this.#alone = true;
+    this.#apply();
+  }
 
   lost(): void {
     this.#tell(`-netdev tap,id=${this.id}: the interface has gone`);
   }
 
   setHeaderSize(size: number): void {
-    if (!this.abilities.header) return;
-    for (const queue of this.#queues) queue.headerSize = size;
+    this.#wanted.headerSize = size;
+    this.#apply();
   }
 
   setOffload(bits: number): void {
-    if (!this.abilities.header) return;
-    // The interface's offloads are those of any of its queues.
-    for (const queue of this.#queues) queue.offload(bits);
+    this.#wanted.offload = bits;
+    this.#apply();
   }
 
   setActivePairs(pairs: number): void {
-    if (this.#queues.length === 1) return;
-    this.#queues.forEach((queue, index) => queue.attached = index < pairs);
+    this.#wanted.pairs = pairs;
+    this.#apply();
   }
 
   descriptors(): { name: string; id: number; fd: Fd }[] {
-    return this.#queues.map(({ fd }, index) => ({ name: keptName(this.id), id: index, fd }));
+    this.#alone = false;
+    const name = tapName(this.id, this.abilities.uso);
+    return this.#queues.map(({ fd }, index) => ({ name, id: index, fd }));
   }
 
   [Symbol.dispose](): void {
     const name = this.#queues[0]?.name ?? "";
     for (const queue of this.#queues) queue[Symbol.dispose]();
-    if (this.#downScript !== undefined) spawn([this.#downScript, name]);
+    if (this.#alone && this.#downScript !== undefined) spawn([this.#downScript, name]);
+  }
+
+  #apply(): void {
+    const [first] = this.#queues;
+    if (!this.#inUse || first === undefined) return;
+    const { headerSize, offload, pairs } = this.#wanted;
+    // The interface's are those of any of its queues.
+    if (this.abilities.header) {
+      first.headerSize = headerSize;
+      first.offload(offload);
+    }
+    // Whoever moves frames finds a queue attached, or does not look at it any more.
+    for (const queue of this.#queues.slice(1, pairs)) queue.attached = true;
+    const before = this.#connected;
+    this.#connected = pairs;
+    for (let i = Math.min(before, pairs); i < Math.max(before, pairs); i++) this.#portChanged(i);
+    for (const queue of this.#queues.slice(pairs)) queue.attached = false;
   }
 }
 
-function adoptAll(id: string, adopt: TapEnvironment["adopt"]): Descriptor[] {
+/**
+ * What a live update calls the descriptors. Whether the interface has UDP segmentation is in the name,
+ * since only trying tells, and it may be in use.
+ */
+function tapName(id: string, uso: boolean): string {
+  return uso ? `${keptName(id)}/uso` : keptName(id);
+}
+
+/** What an interface can do that nobody uses yet. */
+function probe(queues: readonly TapQueue[]): NetworkAbilities {
+  const [first] = queues;
+  if (first === undefined || !queues.every(({ hasHeader }) => hasHeader)) return noAbilities;
+  const ufo = first.offload(TapOffload.checksum | TapOffload.ufo);
+  const uso = first.offload(TapOffload.checksum | TapOffload.uso4 | TapOffload.uso6);
+  first.offload(0);
+  return { header: true, ufo, uso };
+}
+
+function adoptAll(name: string, adopt: TapEnvironment["adopt"]): Descriptor[] {
   const descriptors: Descriptor[] = [];
   for (;;) {
-    const next = adopt(keptName(id), descriptors.length);
+    const next = adopt(name, descriptors.length);
     if (next === undefined) return descriptors;
     descriptors.push(next);
   }

@@ -278,6 +278,12 @@ export class VirtioMmio<Own>
         `Features ${hex(features)} unsupported. Allowed features: ${hex(this.#offered)}`,
       );
     }
+    if ((state.guestFeaturesEx ?? 0n) !== 0n) {
+      throw new DeviceStateError(
+        `Features ${hex((state.guestFeaturesEx ?? 0n) << 64n)} unsupported. ` +
+          `Allowed features: ${hex(this.#offered)}`,
+      );
+    }
     if (!this.legacy !== (state.mmio !== undefined)) {
       throw new DeviceStateError(
         `the registers are ${this.legacy ? "legacy" : "modern"} ones here, other than at the ` +
@@ -467,9 +473,12 @@ export class VirtioMmio<Own>
   /** Takes the features that the driver wants, of those that are offered. */
   #negotiate(wanted: bigint): void {
     if ((this.#status & Status.featuresOk) !== 0) return;
+    // A legacy driver may come to this while queues are at work.
+    this.#stopQueues();
     this.#features = wanted & this.#offered;
     this.#fitQueues();
     this.device.negotiated(this.#features);
+    this.#startQueues();
   }
 
   /** What queues there are may depend on the features. */

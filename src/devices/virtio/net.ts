@@ -100,6 +100,8 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   readonly #loop: EventLoop;
   readonly #attention: Descriptor = createEvent();
   readonly #control: NetControl;
+  /** Queues whose frames are moved. */
+  readonly #started = new Set<number>();
   #native: NativeNetwork | undefined;
   #watch: Watch | undefined;
   #state: ControlState;
@@ -253,12 +255,19 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   }
 
   startQueue(queue: Virtqueue): void {
-    if (this.servedNatively(queue)) this.#frames.start(queue.index);
-    else this.notified(queue);
+    if (!this.servedNatively(queue)) {
+      this.notified(queue);
+      return;
+    }
+    this.#started.add(queue.index);
+    if (this.backend) this.backend.inUse = true;
+    this.#frames.start(queue.index);
   }
 
   override stopQueue(queue: Virtqueue): void {
-    if (this.servedNatively(queue)) this.#frames.stop(queue.index);
+    if (!this.#started.delete(queue.index)) return;
+    this.#frames.stop(queue.index);
+    if (this.backend && this.#started.size === 0) this.backend.inUse = false;
   }
 
   override notified(queue: Virtqueue): void {

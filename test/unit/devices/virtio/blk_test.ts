@@ -359,6 +359,11 @@ for (const [action, outcome] of [["report", Outcome.ioError], ["ignore", Outcome
     const data = [{ out: new Uint8Array(512) }];
     assertEquals((await bench.disk.request(Type.out, 0, data)).status, outcome);
     assertEquals((await bench.disk.request(Type.in, 0, [{ in: 512 }])).status, Outcome.ok);
+    const signal = patience(5000);
+    while (errors.length === 0) {
+      signal.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     assertEquals(errors.map((error) => error.action), [action]);
     assertEquals(bench.device.statistics.write.failed, 1);
     assertEquals(bench.device.statistics.read.operations, 1);

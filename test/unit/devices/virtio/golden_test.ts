@@ -67,6 +67,7 @@ function silentBackend(pairs: number, tap: boolean): NetworkBackend {
     description: "",
     port: () => ({ kind: "none" }),
     set portChanged(_listener: (pair: number) => void) {/* it never is */},
+    set inUse(_on: boolean) {/* nothing depends on it */},
     lost: () => {},
     setHeaderSize: () => {},
     setOffload: () => {},
