@@ -16,7 +16,7 @@ import { VirtqueueError } from "../../native/virtqueue.ts";
 import type { StateDescription } from "../../vmstate/vmstate.ts";
 import { DeviceStateError } from "../device.ts";
 import { type SavedVirtioState, VirtioDevice, type VirtioHost } from "./device.ts";
-import { bit, commonFeatures, type CommonProperties, Feature } from "./features.ts";
+import { commonFeatures, type CommonProperties, Feature } from "./features.ts";
 import { type ControlState, defaultControlState, NetControl } from "./net_control.ts";
 import { NetFeature } from "./net_features.ts";
 import { type VirtioNetState, virtioNetState } from "./net_state.ts";

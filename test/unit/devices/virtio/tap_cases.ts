@@ -29,7 +29,6 @@ import {
   noHeader,
 } from "../../../support/net_driver.ts";
 import { patience } from "../../../support/patience.ts";
-import { allFeatures } from "../../../support/virtio_driver.ts";
 import { CARD, NetBench, type NetBenchOptions } from "./net_bench.ts";
 
 const guest: Station = { mac: CARD, ip: [10, 0, 0, 2] };
