@@ -82,6 +82,8 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
   save(): CpuState {
     const vcpu = this.#vcpu;
     const { msrs, xsave, tscKhz } = this.#surroundings;
+    // First: KVM takes a pending INIT or start-up IPI when it is asked, which changes registers.
+    const mpState = this.mpState;
     const regs = vcpu.get(Ioctl.getRegs, 144, "KVM_GET_REGS");
     const sregs = vcpu.get(Ioctl.getSregs, SREGS_SIZE, "KVM_GET_SREGS");
     const events = getEvents(vcpu.get(Ioctl.getVcpuEvents, 64, "KVM_GET_VCPU_EVENTS"));
@@ -112,7 +114,7 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
       cr2: sregs.getBigUint64(SREGS.cr2, true),
       cr3: sregs.getBigUint64(SREGS.cr3, true),
       dr: getDebugRegisters(debug),
-      mpState: this.mpState,
+      mpState,
       xcr0: getXcr0(vcpu.get(Ioctl.getXcrs, 392, "KVM_GET_XCRS")),
       tscKhz: BigInt(tscKhz),
     };

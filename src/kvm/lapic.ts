@@ -26,7 +26,6 @@ const Register = {
 const SIZE = 1024;
 const SREGS_SIZE = 312;
 const SREGS_APIC_BASE = 272;
-const X2APIC_ENABLED = 1 << 10;
 const TIMER_DEADLINE = 1 << 18;
 const DESTINATION_FORMAT_LOW = 0x0fffffff;
 
@@ -36,10 +35,10 @@ export class LocalApic implements SavedDevice<ApicState>, Resettable {
   readonly instanceId: number;
   readonly description = apicState;
   readonly #vcpu: Vcpu;
-  readonly #clock: VirtualClock;
+  readonly #clock: Pick<VirtualClock, "now">;
   #powerOn: ApicState | undefined;
 
-  constructor(vcpu: Vcpu, clock: VirtualClock) {
+  constructor(vcpu: Vcpu, clock: Pick<VirtualClock, "now">) {
     this.instanceId = vcpu.index;
     this.#vcpu = vcpu;
     this.#clock = clock;
@@ -84,8 +83,8 @@ export class LocalApic implements SavedDevice<ApicState>, Resettable {
     const word = (at: number, value: number) => view.setUint32(at, value, true);
     const words = (at: number, values: readonly number[]) =>
       values.forEach((value, i) => word(at + 16 * i, value));
-    const x2apic = (state.apicbase & X2APIC_ENABLED) !== 0;
-    word(Register.id, x2apic ? this.instanceId : state.id << 24);
+    // In x2APIC mode, too: without KVM_CAP_X2APIC_API KVM shifts it to where that mode has it.
+    word(Register.id, state.id << 24);
     word(Register.taskPriority, state.tpr);
     word(Register.spuriousVector, state.spuriousVec);
     word(Register.logicalDestination, state.logDest << 24);
