@@ -1,0 +1,127 @@
+/** A guest that works on all it has while the process under it is replaced. */
+import {
+  awaitProgress,
+  checkKernelLog,
+  checkUnmounted,
+  checkWorkers,
+  shell,
+  startStreams,
+  workers,
+  type WorkerStatus,
+} from "./checks.ts";
+import { Guest, type GuestOptions } from "./guest.ts";
+import type { Test, TestContext } from "./test.ts";
+import type { Update } from "./updates.ts";
+
+const MEMORY_MEGABYTES = 48;
+const NANOSECONDS = 1e-9;
+
+/** A guest that is started when it is first needed, and again when it is lost. */
+export class BusyGuest implements AsyncDisposable {
+  readonly #options: GuestOptions;
+  #guest: Guest | undefined;
+
+  constructor(options: GuestOptions) {
+    this.#options = options;
+  }
+
+  /** The guest, at work. */
+  async get(): Promise<Guest> {
+    if (this.#guest) return this.#guest;
+    const guest = await Guest.boot(this.#options);
+    this.#guest = guest;
+    await shell(guest, "dmesg -n 8");
+    await shell(guest, `rig disk ${await dataDisk(guest)}`);
+    await shell(guest, `rig memory ${MEMORY_MEGABYTES}`);
+    await shell(guest, "rig clocks");
+    await startStreams(guest);
+    return guest;
+  }
+
+  /** Runs `action`; the guest is given up if that fails. */
+  async keepIf<T>(action: (guest: Guest) => Promise<T>): Promise<T> {
+    const guest = await this.get();
+    try {
+      return await action(guest);
+    } catch (error) {
+      guest.note(`failed: ${error}`);
+      await guest.examine();
+      this.#guest = undefined;
+      await guest[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#guest?.[Symbol.asyncDispose]();
+    this.#guest = undefined;
+  }
+}
+
+async function dataDisk(guest: Guest): Promise<string> {
+  const find = "for d in /sys/block/vd*; do [ $(cat $d/serial) = data ] && echo ${d##*/}; done";
+  return `/dev/${await shell(guest, find)}`;
+}
+
+/** Updates a busy guest several times in a row. */
+export function updateTest(busy: BusyGuest, update: Update, count: number): Test {
+  return {
+    group: "updates",
+    name: update.name,
+    run: (test) =>
+      busy.keepIf(async (guest) => {
+        test.use(guest);
+        const before = await awaitProgress(guest, await workers(guest));
+        let last = before;
+        let seconds = 0;
+        for (let i = 1; i <= count; i++) {
+          const started = performance.now();
+          guest.note(`${update.name} ${i}`);
+          await update.run(guest, test.patience(300));
+          guest.note("done");
+          seconds += (performance.now() - started) / 1000;
+          test.value("in a row", String(i));
+          last = await awaitProgress(guest, last);
+        }
+        test.value("each", `${(seconds / count).toFixed(1)} s`);
+        tellProgress(test, before, last);
+        await checkKernelLog(guest);
+        test.value("dmesg", "clean");
+      }),
+  };
+}
+
+/** Ends the guest and looks at its disks from outside. */
+export function aftermathTest(busy: BusyGuest): Test {
+  return {
+    group: "updates",
+    name: "power-off, disks",
+    run: (test) =>
+      busy.keepIf(async (guest) => {
+        test.use(guest);
+        checkWorkers(await workers(guest));
+        await shell(guest, "poweroff");
+        const { code } = await guest.process.exited;
+        if (code !== 0) throw new Error(`the process ended with status ${code}`);
+        await checkUnmounted(guest.directory.file("root.ext4"));
+        const command = new Deno.Command("rig", {
+          args: ["check", guest.directory.file("data.raw")],
+        });
+        const { success, stdout } = await command.output();
+        const text = new TextDecoder().decode(stdout).trim();
+        if (!success) throw new Error(`the disk: ${text}`);
+        test.value("disk", text);
+      }),
+  };
+}
+
+function tellProgress(
+  test: TestContext,
+  before: ReadonlyMap<string, WorkerStatus>,
+  after: ReadonlyMap<string, WorkerStatus>,
+): void {
+  for (const [name, { progress, detail }] of after) {
+    test.value(name, String(progress - (before.get(name)?.progress ?? 0)));
+    if (name === "clocks") test.value("longest gap", `${(detail * NANOSECONDS).toFixed(2)} s`);
+  }
+}
