@@ -662,7 +662,8 @@ MOLT_EXPORT void molt_net_connect(uint64_t handle, uint32_t index, uint32_t kind
 	pair->followed = 0;
 	pair->unsent = 0;
 	pair->peer_length = peer_length < sizeof pair->peer ? peer_length : 0;
-	memcpy(&pair->peer, peer, pair->peer_length);
+	if (pair->peer_length > 0)
+		memcpy(&pair->peer, peer, pair->peer_length);
 	pthread_mutex_unlock(&pair->lock);
 }
 

@@ -1,4 +1,5 @@
 /** A virtio driver for tests: it sets devices up and talks to them as a guest would, over any bus. */
+import { setImmediate } from "node:timers";
 import { Register } from "../../src/devices/virtio/mmio.ts";
 import { patience } from "./patience.ts";
 
@@ -198,7 +199,7 @@ export class DriverQueue {
   async completed(signal: AbortSignal = patience(10_000)): Promise<Completion & { head: number }> {
     while (await this.usedIndex() === (this.seen & 0xffff)) {
       signal.throwIfAborted();
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await new Promise((resolve) => setImmediate(resolve));
     }
     const entry = this.rings.used + 4 + 8 * (this.seen % this.size);
     const view = new DataView((await this.driver.bus.readMemory(entry, 8)).buffer);

@@ -63,7 +63,10 @@ export abstract class VirtioDevice<Own> implements Disposable {
   /** The driver accepted `features`. */
   negotiated(_features: bigint): void {}
 
-  /** The rings of `queue` are found: its requests may be taken from now on. */
+  /**
+   * The rings of `queue` are found: its requests may be taken from now on. Throws a VirtqueueError if
+   * one of them breaks the rules.
+   */
   abstract startQueue(queue: Virtqueue): void;
 
   /** Returns when no request of `queue` is being worked on and none will be taken. */

@@ -520,13 +520,13 @@ export class VirtioMmio<Own>
       if (queue.live || !queue.configured || !(this.legacy || queue.modern.enabled)) continue;
       try {
         queue.start(this.#features);
+        this.#route(queue);
+        this.device.startQueue(queue);
       } catch (error) {
         if (!(error instanceof VirtqueueError)) throw error;
         this.fail(error);
         return;
       }
-      this.#route(queue);
-      this.device.startQueue(queue);
     }
     if (!this.#broken) this.device.queuesStarted();
   }

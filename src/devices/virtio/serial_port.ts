@@ -21,6 +21,8 @@ import type { QueueElementState } from "./queue_element_state.ts";
 
 /** Most bytes of output handed to the backend at a time. */
 const CHUNK = 65536;
+/** Buffers without room that are returned before others get their turn. */
+const TURN = 256;
 
 /** A port as the machine wants it. */
 export interface PortOptions {
@@ -215,7 +217,7 @@ export class SerialPort implements CharacterFrontend, Disposable {
 
   /** The next buffer with room. Empty ones are returned at once. */
   #nextRoom(queue: Virtqueue): QueueElement | undefined {
-    for (;;) {
+    for (let empty = 0; empty < TURN;) {
       const element = queue.pop();
       if (element === undefined) {
         if (!queue.native.awaitRequests()) return undefined;
@@ -223,8 +225,12 @@ export class SerialPort implements CharacterFrontend, Disposable {
         return element;
       } else {
         queue.push(element, 0);
+        empty++;
       }
     }
+    // A driver that goes on like this must not hold everything else up.
+    queue.signal();
+    return undefined;
   }
 
   #tryFlush(): void {

@@ -54,25 +54,29 @@ export const WORKBENCH_BASE = 0x1000_0000;
 /** A device under test. */
 export class Workbench<Own> implements AsyncDisposable {
   readonly memory: WorkbenchMemory;
-  readonly loop = new EventLoop();
+  readonly loop: EventLoop;
   readonly transport: VirtioMmio<Own>;
   readonly interrupt = new DeviceInterrupt(undefined, undefined);
   readonly messages: string[] = [];
   readonly driver: VirtioDriver;
-  readonly #running: Promise<void>;
+  /** The loop's run, if the loop is this workbench's. */
+  readonly #running: Promise<void> | undefined;
   readonly #ownsMemory: boolean;
 
   /** `memory`: that of a device before this one, whose guest goes on with this one. */
   constructor(
     create: (surroundings: WorkbenchSurroundings) => VirtioDevice<Own>,
-    { legacy = false, memory, start = true, memorySize }: {
+    { legacy = false, memory, start = true, memorySize, loop }: {
       legacy?: boolean;
       memory?: WorkbenchMemory;
       start?: boolean;
       /** Bytes of RAM. */
       memorySize?: number;
+      /** One that runs already, and outlives the workbench. */
+      loop?: EventLoop;
     } = {},
   ) {
+    this.loop = loop ?? new EventLoop();
     this.#ownsMemory = memory === undefined;
     this.memory = memory ?? new WorkbenchMemory(memorySize);
     this.transport = new VirtioMmio(create({ memory: this.memory, loop: this.loop }), {
@@ -86,7 +90,7 @@ export class Workbench<Own> implements AsyncDisposable {
     });
     this.transport.reset();
     if (start) this.transport.runStateChanged(true);
-    this.#running = this.loop.run();
+    this.#running = loop ? undefined : this.loop.run();
     this.driver = new VirtioDriver(this.bus, WORKBENCH_BASE, 0x10000);
   }
 
@@ -117,9 +121,11 @@ export class Workbench<Own> implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.transport.runStateChanged(false);
     this.transport[Symbol.dispose]();
-    this.loop.stop();
-    await this.#running;
-    this.loop[Symbol.dispose]();
+    if (this.#running) {
+      this.loop.stop();
+      await this.#running;
+      this.loop[Symbol.dispose]();
+    }
     if (this.#ownsMemory) this.memory[Symbol.dispose]();
   }
 }
