@@ -5,15 +5,8 @@
  *   -> the guest stops, its last pages go over -> it runs at the destination -> the source ends
  */
 import type { QmpClient } from "../src/qmp_client/mod.ts";
-import {
-  checkMovable,
-  configure,
-  follow,
-  formatBytes,
-  pauseText,
-  type Settings,
-} from "./lib/migration.ts";
-import { count, flag, type OptionsOf, UsageError, value } from "./lib/options.ts";
+import { checkMovable, configure, follow, formatBytes, type Settings } from "./lib/migration.ts";
+import { address, count, flag, type OptionsOf, value } from "./lib/options.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
 import {
@@ -26,14 +19,13 @@ import {
 } from "./lib/successor.ts";
 
 const options = {
-  "qmp": value("ADDRESS", "the running machine's monitor: a unix socket's path, or HOST:PORT"),
+  "qmp": address("the running machine's monitor: a unix socket's path, or HOST:PORT"),
   "to": value(
     "URI",
     "where the destination listens: tcp:HOST:PORT or unix:PATH; default: one is " +
       "started here",
   ).optional(),
-  "destination-qmp": value(
-    "ADDRESS",
+  "destination-qmp": address(
     "the monitor of the destination, with --to; it is prepared too, " +
       "and checked, and told to listen if it was started with -incoming defer",
   ).optional(),
@@ -64,7 +56,6 @@ It works with molt, with QEMU, and from one to the other.`,
   options,
 }, async (script) => {
   const { options } = script;
-  if (script.words.length > 0) throw new UsageError(`unexpected: ${script.words.join(" ")}`);
   await using cleanup = new AsyncDisposableStack();
   const machine = cleanup.use(await script.connect(options.qmp));
   const before = await checkMovable(machine);
@@ -91,15 +82,16 @@ It works with molt, with QEMU, and from one to the other.`,
   await destination.finish();
   if (!sent) return;
   const [stop] = stops.takeAll();
-  const pause = stop && arrival ? (arrival.time - stop.time) / 1000 : sent.downtime;
+  // A guest that was paused has missed nothing.
+  const pause = stop && (arrival ? (arrival.time - stop.time) / 1000 : sent.downtime);
   const bytes = sent.ram?.transferred ?? 0;
   const duration = sent["total-time"] ?? 0;
   const { pid } = destination;
   script.report({ pid, program: arrival?.name, status: arrival?.status, bytes, duration, pause });
   script.say(
     `the guest ${arrival ? `is ${arrival.status} in ${arrival.name}` : "has arrived"}: ` +
-      `${formatBytes(bytes)} in ${(duration / 1000).toFixed(1)} s; it ran all the time` +
-      pauseText(pause).replace("and stood", "but stood"),
+      `${formatBytes(bytes)} in ${(duration / 1000).toFixed(1)} s` +
+      (pause === undefined ? "" : `; it ran all the time but for ${pause.toFixed(1)} ms`),
   );
 });
 

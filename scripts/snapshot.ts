@@ -14,14 +14,14 @@ import {
   type Settings,
 } from "./lib/migration.ts";
 import { absolutePath, removeIfThere } from "./lib/files.ts";
-import { count, flag, UsageError, value } from "./lib/options.ts";
+import { address, count, flag, UsageError, value } from "./lib/options.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { runScript, type Script } from "./lib/script.ts";
 import { planMachine, receive, startWaiting } from "./lib/successor.ts";
 
 const options = {
   "file": value("FILE", "the snapshot"),
-  "qmp": value("ADDRESS", "the machine's monitor; restore: default its command's first -qmp")
+  "qmp": address("the machine's monitor; restore: default its command's first -qmp")
     .optional(),
   "channels": count("N", 0, "so many threads write or read (multifd); 0: none").default(2),
   "direct-io": flag("past the page cache, with O_DIRECT"),
@@ -36,7 +36,8 @@ await runScript({
   usage: "snapshot save|restore --file FILE --qmp ADDRESS [OPTION ...] [-- COMMAND ...]",
   about: `
 save     Writes a running guest, its memory and its devices, to a file in which each page has a place
-         of its own (mapped-ram). The guest runs meanwhile, but for a moment at the end, and goes on.
+         of its own (mapped-ram). The guest runs meanwhile, but for a moment at the end, and goes on;
+         one that was paused rests in state 'postmigrate' until it is told 'cont'.
          A file of that name is replaced when the new one is complete. Disks are not in it.
          FILE.command.json tells how the machine was started.
 restore  Starts a machine that goes on where the snapshot was made. COMMAND is its program with all
@@ -44,11 +45,10 @@ restore  Starts a machine that goes on where the snapshot was made. COMMAND is i
 
 It works with molt and with QEMU, and with each other's files.`,
   options,
+  actions: ["save", "restore"],
 }, async (script) => {
-  const [action, ...rest] = script.words;
-  if (rest.length > 0) throw new UsageError(`unexpected: ${rest.join(" ")}`);
-  if (action === "save") await save(script);
-  else if (action === "restore") await restore(script);
+  if (script.action === "save") await save(script);
+  else if (script.action === "restore") await restore(script);
   else throw new UsageError("say what to do: save or restore");
 });
 
@@ -98,7 +98,7 @@ async function save(script: SnapshotScript): Promise<void> {
   });
   script.say(
     `${file}: ${formatBytes(size)}, of which ${formatBytes(stored)} take space; ` +
-      `the guest is ${status}${pauseText(done.downtime)}`,
+      `the guest is ${status}${pauseText(before === "running" ? done.downtime : undefined)}`,
   );
 }
 
@@ -122,6 +122,7 @@ async function restore(script: SnapshotScript): Promise<void> {
     uri: `file:${file}`,
     settings: settings(script),
     limit,
+    signal: script.signal,
   });
   undo.move();
   if (!waiting || !arrival) return;

@@ -10,17 +10,23 @@ import {
   type RunState,
 } from "../src/qmp_client/mod.ts";
 import { appending, receiving } from "./lib/command_line.ts";
-import { checkMovable, configure, follow, pauseText } from "./lib/migration.ts";
-import { count, value } from "./lib/options.ts";
-import { nameOf, processOf, whileAlive } from "./lib/processes.ts";
-import { runScript, type Script } from "./lib/script.ts";
+import { absolutePath, removeIfThere } from "./lib/files.ts";
+import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
+import { address, count, value } from "./lib/options.ts";
+import { isMolt, nameOf, ProcessGoneError, processOf, whileAlive } from "./lib/processes.ts";
+import { ExitStatus, runScript, type Script, ScriptError } from "./lib/script.ts";
 
 const options = {
-  "qmp": value("ADDRESS", "the running machine's monitor: a unix socket's path, or HOST:PORT"),
-  "state": value("FILE", "where the devices' state goes meanwhile; default: a temporary file")
-    .optional(),
+  "qmp": address("the running machine's monitor: a unix socket's path, or HOST:PORT"),
+  "state": value(
+    "FILE",
+    "where the devices' state goes meanwhile; needed if molt is to be replaced by QEMU; default: molt " +
+      "hands it on itself, from QEMU it goes to a temporary file",
+  ).optional(),
   "timeout": count("SECONDS", 1, "how long the successor may take to answer").default(30),
 };
+
+type ExecScript = Script<typeof options>;
 
 await runScript({
   usage: "update:exec --qmp ADDRESS [OPTION ...] [-- COMMAND ...]",
@@ -39,40 +45,66 @@ line of the running process: whatever its path leads to by now is executed.`,
   await using cleanup = new AsyncDisposableStack();
   cleanup.use(machine);
   const before = await checkMovable(machine);
+  await checkShared(machine);
   const { pid, command } = await processOf(machine);
   script.say(`process ${pid} runs ${nameOf(machine)}; the guest is ${before}`);
 
-  const state = script.options.state ?? await Deno.makeTempFile({ prefix: "molt-update-" });
-  if (script.options.state === undefined) {
-    cleanup.defer(() => Deno.remove(state));
-  }
-  cleanup.use(
+  const state = await stateFile(script, machine);
+  await using undo = new AsyncDisposableStack();
+  if (state !== undefined) undo.defer(() => removeIfThere(state));
+  const started = script.command?.command ?? appending(command);
+  undo.use(
     await configure(script, machine, {
       parameters: {
         "mode": "cpr-exec",
-        "cpr-exec-command": receiving(
-          script.command?.command ?? appending(command),
-          `file:${state}`,
-        ),
+        "cpr-exec-command": receiving(started, ...(state === undefined ? [] : [`file:${state}`])),
       },
     }),
   );
   using stops = machine.events("STOP");
-  await script.change(machine, "migrate", { uri: `file:${state}` });
-  const successor = await script.wait(
-    "the guest goes on in the successor",
-    () => whileAlive(pid, timeout * 1000, (signal) => awaitSuccessor(script, machine, signal)),
-  );
+  await script.change(machine, "migrate", state === undefined ? {} : { uri: `file:${state}` });
+  const successor = await script.wait("the guest goes on in the successor", async () => {
+    try {
+      return await whileAlive(
+        pid,
+        { limit: timeout * 1000 },
+        (signal) => awaitSuccessor(script, machine, signal),
+      );
+    } catch (cause) {
+      if (!(cause instanceof ProcessGoneError)) throw cause;
+      undo.move();
+      const hint = state === undefined ? "" : `; its devices' state is in ${state}`;
+      throw new ScriptError(ExitStatus.lost, `${cause.message}${hint}`, { cause });
+    }
+  });
+  if (state !== undefined) await script.act(`remove ${state}`, () => Deno.remove(state));
+  undo.move();
   if (successor === undefined) return;
 
   await using client = successor.client;
+  const { status } = successor;
   const [stop] = stops.takeAll();
-  const pause = stop && successor.seen - stop.time / 1000;
-  script.report({ pid, program: nameOf(client), status: successor.status, pauseAtMost: pause });
-  script.say(
-    `process ${pid} runs ${nameOf(client)}; the guest is ${successor.status}` + pauseText(pause),
-  );
+  // A guest that was paused has missed nothing.
+  const pause = stop && (await pauseOf(client) ?? successor.seen - stop.time / 1000);
+  script.report({ pid, program: nameOf(client), status, pause });
+  script.say(`process ${pid} runs ${nameOf(client)}; the guest is ${status}${pauseText(pause)}`);
 });
+
+/** The file that the devices' state goes through; undefined if molt needs none. */
+async function stateFile(script: ExecScript, machine: QmpClient): Promise<string | undefined> {
+  const { state } = script.options;
+  if (state !== undefined) return absolutePath(state);
+  if (isMolt(machine)) return undefined;
+  const prefix = "molt-update-";
+  return script.dryRun ? `/tmp/${prefix}...` : await Deno.makeTempFile({ prefix });
+}
+
+/** How long the guest stood still, in milliseconds, if the successor knows. */
+async function pauseOf(client: QmpClient): Promise<number | undefined> {
+  if (!isMolt(client)) return undefined;
+  const { parts } = await client.execute("x-query-update");
+  return parts && Object.values(parts).reduce((sum, part) => sum + part, 0) / 1000;
+}
 
 /** The guest in its new program. */
 interface Successor {
@@ -87,7 +119,7 @@ interface Successor {
  * MigrationFailedError when it stayed where it was.
  */
 async function awaitSuccessor(
-  script: Script<typeof options>,
+  script: ExecScript,
   machine: QmpClient,
   signal: AbortSignal,
 ): Promise<Successor> {

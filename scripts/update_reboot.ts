@@ -7,14 +7,14 @@
 import { absolutePath, removeIfThere } from "./lib/files.ts";
 import { commandFile, keepCommand, lasting, readKeptCommand } from "./lib/kept_command.ts";
 import { checkMovable, configure, follow, formatBytes, type Settings } from "./lib/migration.ts";
-import { count, UsageError, value } from "./lib/options.ts";
+import { address, count, UsageError, value } from "./lib/options.ts";
 import { awaitEnd, nameOf, processOf } from "./lib/processes.ts";
 import { runScript, type Script } from "./lib/script.ts";
 import { type CommandLine, planMachine, receive, startWaiting } from "./lib/successor.ts";
 
 const options = {
   "state": value("FILE", "where the devices are meanwhile, and memory that no named file has"),
-  "qmp": value("ADDRESS", "the machine's monitor; resume: default its command's first -qmp")
+  "qmp": address("the machine's monitor; resume: default its command's first -qmp")
     .optional(),
   "log": value("FILE", "where what the resumed machine prints is added; default: nowhere")
     .optional(),
@@ -41,13 +41,10 @@ resume   Starts a machine that goes on with the guest, and removes both files. C
 Without either it saves and resumes: the program is replaced, and the guest's memory stays in place.
 It works with molt, with QEMU, and from one to the other.`,
   options,
+  actions: ["save", "resume"],
 }, async (script) => {
-  const [action, ...rest] = script.words;
-  if (rest.length > 0 || (action !== undefined && action !== "save" && action !== "resume")) {
-    throw new UsageError(`unexpected: ${script.words.join(" ")}: say save or resume`);
-  }
-  const old = action === "resume" ? undefined : await save(script);
-  if (action !== "save") await resume(script, old);
+  const old = script.action === "resume" ? undefined : await save(script);
+  if (script.action !== "save") await resume(script, old);
 });
 
 async function save(script: RebootScript): Promise<CommandLine> {
@@ -90,9 +87,12 @@ async function resume(script: RebootScript, old: CommandLine | undefined): Promi
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
 
   await using undo = new AsyncDisposableStack();
+  undo.defer(() => script.say(`the guest rests in ${state} until update:reboot resume`));
   const log = options.log ?? `${folder}/log`;
   const waiting = await startWaiting(script, undo, plan, { log, limit });
   if (waiting) cleanup.use(waiting.client);
+  script.signal.throwIfAborted();
+  // From here on the guest may run, in memory that stayed in its file: there is no way back.
   const arrival = await receive(script, plan, waiting, { uri: `file:${state}`, settings, limit });
   undo.move();
   // The memory goes on from here: what the file tells of the devices does not fit it any more.

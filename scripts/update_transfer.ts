@@ -6,8 +6,8 @@
  */
 import type { MigrationChannel } from "../src/qmp_client/mod.ts";
 import { awaitListening } from "./lib/listening.ts";
-import { checkMovable, configure, follow, pauseText } from "./lib/migration.ts";
-import { count, value } from "./lib/options.ts";
+import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
+import { address, count, value } from "./lib/options.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, ScriptError } from "./lib/script.ts";
 import {
@@ -20,8 +20,8 @@ import {
 } from "./lib/successor.ts";
 
 const options = {
-  "qmp": value("ADDRESS", "the running machine's monitor: a unix socket's path, or HOST:PORT"),
-  "successor-qmp": value("ADDRESS", "the successor's monitor; default: its command's first -qmp")
+  "qmp": address("the running machine's monitor: a unix socket's path, or HOST:PORT"),
+  "successor-qmp": address("the successor's monitor; default: its command's first -qmp")
     .optional(),
   "log": value("FILE", "where what the successor prints is added; default: nowhere").optional(),
   "timeout": count("SECONDS", 1, "how long the successor may take to answer").default(30),
@@ -46,6 +46,7 @@ leaves it where it was.`,
   await using cleanup = new AsyncDisposableStack();
   const machine = cleanup.use(await script.connect(options.qmp));
   const before = await checkMovable(machine);
+  await checkShared(machine);
   const old = await processOf(machine);
   script.say(`process ${old.pid} runs ${nameOf(machine)}; the guest is ${before}`);
 
@@ -71,11 +72,14 @@ leaves it where it was.`,
   const program = startSuccessor(script, undo, plan, log);
   await script.wait(`the successor listens on ${folder}/cpr`, async () => {
     await program?.waitFor(
-      limit,
+      { limit, signal: script.signal },
       (signal) => awaitListening(`${folder}/cpr`, program.pid, signal),
     );
   });
-  const connecting = program?.waitFor(limit, (signal) => connectToSuccessor(plan.address, signal));
+  const connecting = program?.waitFor(
+    { limit },
+    (signal) => connectToSuccessor(plan.address, signal),
+  );
   // Awaited below, unless the migration fails before.
   connecting?.catch(() => {});
   using stops = machine.events("STOP");
@@ -89,7 +93,7 @@ leaves it where it was.`,
       const monitor = await connecting;
       if (!program || !monitor) return undefined;
       cleanup.use(monitor.client);
-      return await program.waitFor(limit, (signal) => awaitArrival(monitor, signal));
+      return await program.waitFor({ limit }, (signal) => awaitArrival(monitor, signal));
     } catch (cause) {
       const text = `process ${program?.pid} has been given the guest, but`;
       throw new ScriptError(ExitStatus.lost, `${text} ${messageOf(cause)}`, { cause });

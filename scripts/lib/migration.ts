@@ -20,7 +20,25 @@ const movable: readonly RunState[] = ["running", "paused", "suspended", "prelaun
 export async function checkMovable(machine: QmpClient): Promise<RunState> {
   const { status } = await machine.execute("query-status");
   if (movable.includes(status)) return status;
-  throw new ScriptError(ExitStatus.unavailable, `the machine is in state '${status}'`);
+  const hint = status === "postmigrate"
+    ? ": its guest was saved or has moved; 'cont' would let it go on here"
+    : "";
+  throw new ScriptError(ExitStatus.unavailable, `the machine is in state '${status}'${hint}`);
+}
+
+/**
+ * Throws if some of the guest's memory would not survive the end of its process. QEMU does not look: after
+ * cpr-exec its guest begins anew, in empty memory.
+ */
+export async function checkShared(machine: QmpClient): Promise<void> {
+  const alone = (await machine.execute("query-memdev")).filter(({ share }) => !share);
+  if (alone.length === 0) return;
+  throw new ScriptError(
+    ExitStatus.unavailable,
+    `memory ${alone.map(({ id }) => `'${id}'`).join(", ")} belongs to its process alone: ` +
+      "start the machine with -object memory-backend-memfd,id=...,size=...,share=on " +
+      "and -machine ...,memory-backend=...,aux-ram-share=on",
+  );
 }
 
 /** Settings of a migration. */

@@ -9,6 +9,7 @@
  * A program to start follows `--`.
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { parseQmpAddress, QmpError } from "../../src/qmp_client/mod.ts";
 import { z } from "zod";
 
 /** What was typed cannot be done. */
@@ -22,6 +23,18 @@ export type OptionShape = Record<string, z.ZodType>;
 /** An option with a value, which `placeholder` stands for in the help. */
 export function value(placeholder: string, description: string): z.ZodString {
   return z.string().meta({ placeholder, description });
+}
+
+/** An option that is a monitor's address. */
+export function address(description: string) {
+  return z.string().superRefine((text, context) => {
+    try {
+      parseQmpAddress(text);
+    } catch (error) {
+      if (!(error instanceof QmpError)) throw error;
+      context.addIssue(error.message);
+    }
+  }).meta({ placeholder: "ADDRESS", description });
 }
 
 /** An option that is a whole number from `minimum` on. */

@@ -33,10 +33,15 @@ export async function processOf(machine: QmpClient): Promise<MachineProcess> {
   }
 }
 
+/** Whether molt runs a machine. */
+export function isMolt(machine: QmpClient): boolean {
+  return machine.greeting.version.package.startsWith("molt");
+}
+
 /** What runs a machine, with its version. */
 export function nameOf(machine: QmpClient): string {
   const { qemu, package: name } = machine.greeting.version;
-  if (name.startsWith("molt")) return name;
+  if (isMolt(machine)) return name;
   return `QEMU ${qemu.major}.${qemu.minor}.${qemu.micro}${name === "" ? "" : ` (${name})`}`;
 }
 
@@ -45,16 +50,25 @@ export class ProcessGoneError extends Error {
   override readonly name = "ProcessGoneError";
 }
 
+/** How long to wait. */
+export interface Patience {
+  /** Milliseconds. */
+  readonly limit: number;
+  /** Ends the waiting; its reason is thrown. */
+  readonly signal?: AbortSignal;
+}
+
 /**
- * Waits for something that a process is to do. The action is aborted when the process has ended or
- * `limit` milliseconds are over; then ProcessGoneError is thrown.
+ * Waits for something that a process is to do. The action is aborted when the process has ended or the
+ * time is over; then ProcessGoneError is thrown.
  */
 export async function whileAlive<T>(
   pid: number,
-  limit: number,
+  { limit, signal: interrupted }: Patience,
   action: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const gone = new AbortController();
+  const signal = interrupted ? AbortSignal.any([gone.signal, interrupted]) : gone.signal;
   const timer = setInterval(() => {
     if (!isAlive(pid)) gone.abort(new ProcessGoneError(`process ${pid} has ended`));
   }, 100);
@@ -62,9 +76,9 @@ export async function whileAlive<T>(
     gone.abort(new ProcessGoneError(`process ${pid} does not answer for ${limit / 1000} s`));
   }, limit);
   try {
-    return await action(gone.signal);
+    return await action(signal);
   } catch (error) {
-    if (gone.signal.aborted) throw gone.signal.reason;
+    if (signal.aborted) throw signal.reason;
     throw error;
   } finally {
     clearInterval(timer);
@@ -111,9 +125,12 @@ export class DetachedProgram {
   }
 
   /** Waits for something that the program is to do; fails with its last words if it ends instead. */
-  async waitFor<T>(limit: number, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async waitFor<T>(
+    patience: Patience,
+    action: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     try {
-      return await whileAlive(this.pid, limit, action);
+      return await whileAlive(this.pid, patience, action);
     } catch (cause) {
       if (!(cause instanceof ProcessGoneError)) throw cause;
       const words = (await Deno.readTextFile(this.log)).trim().split("\n").slice(-5).join("\n");
@@ -122,12 +139,22 @@ export class DetachedProgram {
     }
   }
 
-  /** Ends it, and waits for that. */
+  /** Ends it, with what it has started in turn, and waits for that. */
   async kill(): Promise<void> {
-    while (isAlive(this.pid)) {
-      Deno.kill(this.pid, "SIGKILL");
+    do {
+      // The program itself as well: in its first moment it is in the script's session still.
+      for (const target of [-this.pid, this.pid]) kill(target);
       await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    } while (isAlive(this.pid));
+  }
+}
+
+/** Ends a process, or a group of them by its negative number, unless it has ended. */
+function kill(target: number): void {
+  try {
+    Deno.kill(target, "SIGKILL");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

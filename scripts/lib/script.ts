@@ -38,9 +38,12 @@ const exitStatusHelp = `Exit status:
   0    done
   1    it did not work; the guest is where it was, and goes on if it did before
   2    the options make no sense
-  3    no machine answers at the address, or it is in no state to begin with
+  3    no machine answers at the address, or it is in no state to begin with: nothing was changed
   4    nobody knows where the guest is: look before you do anything else
-  130  interrupted; the guest is where it was, and goes on if it did before`;
+  130  interrupted; the guest is where it was, and goes on if it did before
+
+Ctrl-C undoes what was done so far, unless the guest has gone already. Ctrl-C again, a second later, ends
+the script at once with 4.`;
 
 /** A failure with an exit status of its own. */
 export class ScriptError extends Error {
@@ -58,6 +61,8 @@ export interface Declaration<S extends OptionShape> {
   /** What it does. */
   readonly about: string;
   readonly options: S;
+  /** Words of which one may come first. */
+  readonly actions?: readonly string[];
 }
 
 type Step =
@@ -68,21 +73,27 @@ type Step =
 /** What the body of a script works with. */
 export class Script<S extends OptionShape> {
   readonly options: OptionsOf<S>;
-  /** Arguments that are not options. */
-  readonly words: readonly string[];
+  /** Which of the declared actions was typed. */
+  readonly action: string | undefined;
   /** The command line after `--`, and the directory that it was typed in. */
   readonly command: { readonly command: readonly string[]; readonly directory: string } | undefined;
   readonly dryRun: boolean;
-  /** Aborted by Ctrl-C. */
+  /** Aborted by Ctrl-C: what is done before the guest has gone heeds it. */
   readonly signal: AbortSignal;
   readonly #json: boolean;
   readonly #steps: Step[] = [];
   readonly #results: Record<string, unknown> = {};
   #showsProgress = false;
 
-  constructor(parsed: Parsed<S>, signal: AbortSignal) {
+  constructor(parsed: Parsed<S>, actions: readonly string[], signal: AbortSignal) {
+    const [action, ...more] = parsed.words;
+    if (action !== undefined && !actions.includes(action)) {
+      const known = actions.length === 0 ? "" : `: say ${actions.join(" or ")}`;
+      throw new UsageError(`unexpected: ${action}${known}`);
+    }
+    if (more.length > 0) throw new UsageError(`unexpected: ${more.join(" ")}`);
     this.options = parsed.options;
-    this.words = parsed.words;
+    this.action = action;
     this.command = parsed.command && { command: parsed.command, directory: Deno.cwd() };
     this.dryRun = parsed.dryRun;
     this.#json = parsed.json;
@@ -104,7 +115,9 @@ export class Script<S extends OptionShape> {
   progress(text: string): void {
     if (this.#json || !Deno.stderr.isTerminal()) return;
     this.#clearProgress();
-    print(text.slice(0, Deno.consoleSize().columns - 1));
+    // A terminal that does not tell its width says 0.
+    const { columns } = Deno.consoleSize();
+    print(columns > 0 ? text.slice(0, columns - 1) : text);
     this.#showsProgress = true;
   }
 
@@ -199,23 +212,35 @@ async function execute<S extends OptionShape>(
   const interrupted = new AbortController();
   let script: Script<S> | undefined;
   try {
-    script = new Script(parseOptions(argv, declaration.options), interrupted.signal);
-    Deno.addSignalListener("SIGINT", () => {
-      if (interrupted.signal.aborted) Deno.exit(ExitStatus.interrupted);
-      interrupted.abort(new ScriptError(ExitStatus.interrupted, "interrupted"));
-    });
+    const parsed = parseOptions(argv, declaration.options);
+    script = new Script(parsed, declaration.actions ?? [], interrupted.signal);
+    heedSignals(interrupted);
     await body(script);
     script.finish({ ok: true });
     return ExitStatus.done;
   } catch (error) {
     const status = statusOf(error, interrupted.signal);
-    const message = messageOf(error);
+    const message = status === ExitStatus.interrupted ? "interrupted" : messageOf(error);
     const json = hasFlag(argv, "json");
     if (script) script.finish({ ok: false, error: message, status });
     else if (json) printJson({ ok: false, error: message, status });
     if (!json) console.error(`${declaration.usage.split(" ", 1)[0]}: ${message}`);
     if (!json && status === ExitStatus.usage) console.error("--help tells the options.");
     return status;
+  }
+}
+
+/** Ctrl-C, a closed terminal and a plain kill all mean: undo. */
+function heedSignals(interrupted: AbortController): void {
+  let first = Infinity;
+  const heed = () => {
+    // `deno task` may pass on what the terminal has sent already.
+    if (performance.now() - first > 1000) Deno.exit(ExitStatus.lost);
+    first = Math.min(first, performance.now());
+    interrupted.abort(new ScriptError(ExitStatus.interrupted, "interrupted"));
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, heed);
   }
 }
 

@@ -183,32 +183,36 @@ export async function startWaiting<S extends OptionShape>(
   return await script.wait(`${plan.address} answers`, async () => {
     if (!program) throw new Error("the program was not started");
     const connect = (signal: AbortSignal) => connectToSuccessor(plan.address, signal);
-    return { program, ...await program.waitFor(limit, connect) };
+    return { program, ...await program.waitFor({ limit, signal: script.signal }, connect) };
   });
 }
 
 /**
  * Lets a waiting machine load a guest from `uri`, and returns when it is there. Its settings are as
- * before then.
+ * before then; a machine that the guest does not arrive in is to be ended. `signal` ends the waiting:
+ * leave it out if the guest must not have run by then.
  */
 export async function receive<S extends OptionShape>(
   script: Script<S>,
   plan: MachinePlan,
   waiting: WaitingMachine | undefined,
-  { uri, settings, limit }: {
+  { uri, settings, limit, signal }: {
     readonly uri: string;
     readonly settings: Settings;
     readonly limit: number;
+    readonly signal?: AbortSignal;
   },
 ): Promise<Arrival | undefined> {
   const machine = waiting?.client ?? plan.address;
-  await using _ = await configure(script, machine, settings);
+  const configured = await configure(script, machine, settings);
   await script.change(machine, "migrate-incoming", { uri, "exit-on-error": false });
-  return await script.wait("the guest has arrived", async () => {
+  const arrival = await script.wait("the guest has arrived", async () => {
     if (!waiting) return undefined;
-    for await (const information of followMigration(waiting.client, { signal: script.signal })) {
+    for await (const information of followMigration(waiting.client, signal ? { signal } : {})) {
       script.progress(progressText(information));
     }
-    return await waiting.program.waitFor(limit, (signal) => awaitArrival(waiting, signal));
+    return await waiting.program.waitFor({ limit }, (signal) => awaitArrival(waiting, signal));
   });
+  await configured[Symbol.asyncDispose]();
+  return arrival;
 }

@@ -98,6 +98,14 @@ export const qmpCommands = {
   "system_reset": { arguments: nothing, returns: done },
   "system_powerdown": { arguments: nothing, returns: done },
   "quit": { arguments: nothing, returns: done },
+  /** molt's own: which program of how many it is, and what the guest stood still for, in microseconds. */
+  "x-query-update": {
+    arguments: nothing,
+    returns: z.looseObject({
+      generation: z.number(),
+      parts: z.record(z.string(), z.number()).optional(),
+    }),
+  },
   ...migrationCommands,
 } as const;
 

@@ -1,4 +1,44 @@
 /** The scripted migrations do what their help says, to machines of molt. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { runTask } from "../support/script_process.ts";
 import { scriptScenarios } from "../support/script_scenarios.ts";
+import { TemporaryDirectory } from "../support/temporary_directory.ts";
 
 scriptScenarios("molt");
+
+Deno.test("the scripted migrations tell what they do, and refuse what makes no sense", async () => {
+  using directory = new TemporaryDirectory();
+  const nobody = ["--qmp", directory.file("nobody")];
+  const cases: readonly (readonly [number, RegExp, ...string[]])[] = [
+    [0, /^Usage: deno task update:exec --qmp ADDRESS/, "update:exec", "--help"],
+    [0, /^Usage: deno task snapshot save\|restore/, "snapshot", "--help"],
+    [2, /--qmp is missing/, "update:exec"],
+    [
+      2,
+      /--qmp localhost:99999: .*port 99999 is above 65535/,
+      "migrate",
+      "--qmp",
+      "localhost:99999",
+    ],
+    [2, /--timeout soon: a whole number is expected/, "migrate", ...nobody, "--timeout", "soon"],
+    [2, /unknown option --fast/, "update:transfer", ...nobody, "--fast"],
+    [2, /unexpected: now/, "update:transfer", ...nobody, "now"],
+    [2, /unexpected: load: say save or restore/, "snapshot", "load", "--file", "x"],
+    [2, /say what to do: save or restore/, "snapshot", "--file", "x"],
+    [2, /--state is missing/, "update:reboot", "save", ...nobody],
+    [
+      2,
+      /cannot read a command line from .*: give it after --/,
+      "update:reboot",
+      "resume",
+      "--state",
+      "x",
+    ],
+    [3, /cannot connect to .*nobody: No such file/, "update:exec", ...nobody],
+  ];
+  for (const [expected, text, task, ...args] of cases) {
+    const { status, output, errorText } = await runTask(task ?? "", ...args);
+    assertEquals(status, expected, `${task} ${args.join(" ")}: ${output}${errorText}`);
+    assertMatch(expected === 0 ? output : errorText, text);
+  }
+});

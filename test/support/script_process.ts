@@ -26,6 +26,7 @@ const outcome = z.looseObject({
   status: z.union([z.string(), z.number()]).optional(),
   pid: z.number().optional(),
   program: z.string().optional(),
+  pause: z.number().optional(),
 });
 
 /** What a script tells with --json. */
