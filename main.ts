@@ -2,7 +2,10 @@
 import "./src/program_start.ts";
 import { isSubcommand, parseCommandLine } from "./src/cli/command_line.ts";
 import { InformationRequest, OptionError } from "./src/cli/errors.ts";
-import { readExecState } from "./src/migration/cpr/descriptors.ts";
+import { takeCareOfGuest } from "./src/caretaker.ts";
+import type { VirtualMachineConfig } from "./src/cli/config.ts";
+import { reapCaretaker, takeCaretakerSockets } from "./src/migration/cpr/caretaker.ts";
+import { type InheritedDescriptors, readExecState } from "./src/migration/cpr/descriptors.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { EventLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, setProcessName } from "./src/native/process.ts";
@@ -14,37 +17,58 @@ import { VirtualMachine } from "./src/virtual_machine.ts";
 
 /** Runs a virtual machine until it ends. Returns the exit status. */
 async function runMachine(argv: readonly string[]): Promise<number> {
-  const timeline = new Timeline();
-  timeline.mark("program loaded");
+  using resources = new DisposableStack();
   const inherited = readExecState();
+  const timeline = resources.use(new Timeline(inherited, "monitor"));
+  timeline.mark("program loaded");
   const config = parseCommandLine(argv);
   const { process, log } = config;
   const readiness = takeReadiness();
-  if (process.daemonize && readiness === undefined && inherited === undefined) return startDaemon();
+  const caretaker = takeCaretakerSockets();
+  const first = inherited === undefined && caretaker === undefined;
+  if (process.daemonize && first && readiness === undefined) return startDaemon();
   setUpMessages({
     timestamp: log.timestamp,
     guestName: log.guestName ? config.name : undefined,
     file: log.file,
   });
-  if (process.exitWithParent) exitWithParent();
+  if (process.exitWithParent && first) exitWithParent();
   if (process.name !== undefined) setProcessName(process.name);
-  for (const warning of config.warnings) tell(`warning: ${warning}`);
+  if (first) { for (const warning of config.warnings) tell(`warning: ${warning}`); }
 
-  using resources = new DisposableStack();
-  if (process.pidFile !== undefined) resources.use(createPidFile(process.pidFile));
+  const { pidFile } = process;
+  const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
+  if (caretaker === undefined) writePidFile();
   const loop = new EventLoop();
   const served = loop.run();
-  using vm = config.machine.type === "none"
-    ? await (await import("./src/empty_machine.ts")).EmptyMachine.create(config, loop)
-    : await VirtualMachine.create(config, loop, inherited, timeline);
-  inherited?.[Symbol.dispose]();
-  resources.use(onEndSignals(() => vm.end("host-signal")));
-  if (readiness !== undefined) finishDaemon(readiness);
-  await vm.ended;
-  await vm.monitors.drained();
+  using vm = caretaker === undefined
+    ? await createMachine(config, loop, inherited, timeline)
+    : await takeCareOfGuest(config, loop, caretaker);
+  if (vm !== undefined) {
+    if (caretaker !== undefined) writePidFile();
+    resources.use(onEndSignals(() => vm.end("host-signal")));
+    inherited?.[Symbol.dispose]();
+    if (readiness !== undefined) finishDaemon(readiness);
+    void reapCaretaker();
+    await vm.ended;
+    await vm.monitors.drained();
+  }
   loop.stop();
   await served;
   return 0;
+}
+
+async function createMachine(
+  config: VirtualMachineConfig,
+  loop: EventLoop,
+  inherited: InheritedDescriptors | undefined,
+  timeline: Timeline,
+) {
+  if (config.machine.type !== "none") {
+    return await VirtualMachine.create(config, loop, inherited, timeline);
+  }
+  const { EmptyMachine } = await import("./src/empty_machine.ts");
+  return await EmptyMachine.create(config, loop);
 }
 
 async function main(argv: readonly string[]): Promise<number> {

@@ -1,8 +1,10 @@
 /**
  * The pause of a cpr-exec update, as the guest saw it: the longest gap between two readings of its
- * time stamp counter. molt's is broken into parts; QEMU's figure comes from the same run.
+ * time stamp counter. molt's is broken into parts; QEMU's figure comes from the same run. While molt
+ * executes its successor (exec, start, build) the guest runs on with a caretaker, unless --uri is given:
+ * then the state goes through a file, as QEMU's, and the guest waits.
  *
- *   deno task bench [--updates N] [--memory MIB] [--molt PROGRAM] [--qemu PROGRAM]
+ *   deno task bench [--updates N] [--memory MIB] [--molt PROGRAM] [--qemu PROGRAM] [--uri]
  *
  * PROGRAM is a command, split at blanks. Without --molt the sources are run; `--qemu none` leaves QEMU
  * out. The guest spins, so that a gap is never the guest's own idling.
@@ -14,6 +16,7 @@ import { QmpClient } from "../src/qmp_client/mod.ts";
 const root = new URL("..", import.meta.url).pathname;
 const flags = parseArgs(Deno.args, {
   string: ["updates", "memory", "molt", "qemu"],
+  boolean: ["uri"],
   default: {
     updates: "20",
     memory: "512",
@@ -120,10 +123,14 @@ async function measure(contender: Contender): Promise<Measured> {
       pauses.push(await gaps.longest(10));
       if (contender.name === "molt") {
         await using qmp = await connect(socket);
-        const reply = await qmp.executeUntyped("x-query-update") as {
+        const { pauses, parts: times } = await qmp.executeUntyped("x-query-update") as {
+          pauses: number[];
           parts: Record<string, number>;
         };
-        for (const [part, us] of Object.entries(reply.parts)) (parts[part] ??= []).push(us / 1000);
+        const stood = { "stood still by the host": pauses.reduce((sum, us) => sum + us, 0) };
+        for (const [part, us] of Object.entries({ ...stood, ...times })) {
+          (parts[part] ??= []).push(us / 1000);
+        }
       }
     }
     await using qmp = await connect(socket);
@@ -150,7 +157,12 @@ function printRow(name: string, values: readonly number[]): void {
 
 try {
   const contenders: Contender[] = [
-    { name: "molt", program: flags.molt.split(" "), extra: [], stream: undefined },
+    {
+      name: "molt",
+      program: flags.molt.split(" "),
+      extra: [],
+      stream: flags.uri ? `${folder}/molt.state` : undefined,
+    },
   ];
   if (flags.qemu !== "none") {
     contenders.push({

@@ -30,7 +30,7 @@ interface Update {
   readonly pidBefore: number;
   readonly pidAfter: number;
   readonly generation: number;
-  /** Milliseconds, by the two monitors' clocks. */
+  /** Milliseconds, by the monitors' clocks: all that the guest stood still. */
   readonly hostPause: number;
   /** Milliseconds, by the guest's own time stamp counter: its longest gap around the update. */
   readonly guestPause: number;
@@ -83,11 +83,16 @@ class Guest {
 interface Monitor {
   readonly generation: number;
   readonly pid: number;
-  readonly parts?: Readonly<Record<string, number>>;
+  /** Microseconds; absent before the first update. */
+  readonly pauses?: readonly number[];
 }
 
+/** Asks a monitor that has the guest: one that has just started answers before. */
 async function askMonitor(): Promise<Monitor> {
   await using qmp = await connect();
+  while (!(await qmp.execute("query-status")).running) {
+    await new Promise((done) => setTimeout(done, 10));
+  }
   return await qmp.executeUntyped("x-query-update") as Monitor;
 }
 
@@ -110,12 +115,12 @@ async function update(guest: Guest): Promise<Update> {
   }
   const after = await askMonitor();
   await guest.watch(WATCH_MS);
-  const total = Object.values(after.parts ?? {}).reduce((sum, part) => sum + part, 0);
+  const pauses = after.pauses ?? [];
   return {
     pidBefore: before.pid,
     pidAfter: after.pid,
     generation: after.generation,
-    hostPause: total / 1000,
+    hostPause: pauses.reduce((sum, pause) => sum + pause, 0) / 1000,
     guestPause: guest.takeLongestGap(),
     beatsBefore,
     beatsAfter: guest.check.beats,

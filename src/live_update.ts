@@ -3,7 +3,8 @@
  * monitors on them, and descriptors that their clients gave.
  *
  *   leaving   cpr-transfer: announce() -> suspend() -> leave(), or stay()
- *             cpr-exec:     suspend() -> collect() -> execve, or stay()
+ *             cpr-exec:     suspend() -> collect() -> execve, or stay(); with a caretaker, who gets
+ *                           forCaretaker() and then the guest, before all that
  *   arriving  receive() -> parts are created, which adopt() -> the guest is here -> arrive()
  */
 import type { Chardevs } from "./backends/chardevs.ts";
@@ -101,6 +102,11 @@ export class LiveUpdate implements Leaving, Disposable {
   /** The predecessor keeps its guest: closes what nobody adopted. Who has adopted something closes it. */
   discard(): void {
     this.#survivors.discard();
+  }
+
+  forCaretaker(): KeptDescriptor[] {
+    const { chardevs, guestDescriptors } = this.#surroundings;
+    return [...guestDescriptors(), ...chardevs.caretakerDescriptors()];
   }
 
   announce(): KeptDescriptor[] {

@@ -26,12 +26,12 @@ export interface MonitoredMachine {
 }
 
 /** Which monitor this is, and how long the guest stood still for it. */
-export function updateInformation({ generation, parts }: Timeline): UpdateInformation {
+export function updateInformation({ generation, account }: Timeline): UpdateInformation {
   return {
     generation,
     pid: processId(),
     version,
-    ...(parts === undefined ? {} : { parts: { ...parts } }),
+    ...(account === undefined ? {} : { pauses: [...account.pauses], parts: { ...account.parts } }),
   };
 }
 

@@ -11,6 +11,7 @@ import type { ChardevOptions } from "./backends/chardev_options.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
+import { caretakerChardev } from "./backends/caretaker_chardevs.ts";
 import { channelAddress, parseUri } from "./channel/address.ts";
 import type {
   IncomingConfig,
@@ -24,10 +25,11 @@ import type { Microvm } from "./machine/microvm.ts";
 import { LiveUpdate } from "./live_update.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
-import type { Timeline } from "./migration/cpr/timeline.ts";
+import { Timeline } from "./migration/cpr/timeline.ts";
+import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/caretaker.ts";
 import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
-import { inheritedStream, Migration } from "./migration/migration.ts";
+import { Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
@@ -47,21 +49,24 @@ export class VirtualMachine implements Disposable {
   readonly chardevs: Chardevs;
   readonly migration: Migration;
   readonly monitors: Monitors;
+  readonly events: EventHub;
   readonly #loop: EventLoop;
-  readonly #events: EventHub;
   readonly #chardevEnvironment: ChardevEnvironment;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
   readonly #resources = new DisposableStack();
   readonly #update: LiveUpdate;
   /** Which of two processes has the guest that one hands over. */
   #ownership: Ownership | undefined;
+  #standsIn = false;
+  /** The guest is with a caretaker. */
+  #waiting: WaitingGuest | undefined;
   #guest: Guest | undefined;
 
   private constructor(config: VirtualMachineConfig, loop: EventLoop, timeline: Timeline) {
     this.config = config;
     this.timeline = timeline;
     this.#loop = loop;
-    this.#events = this.#resources.use(new EventHub(loop));
+    this.events = this.#resources.use(new EventHub(loop));
     this.descriptors = this.#resources.use(new DescriptorStore());
     this.#chardevEnvironment = {
       loop,
@@ -74,7 +79,7 @@ export class VirtualMachine implements Disposable {
     };
     this.chardevs = this.#resources.use(new Chardevs(this.#chardevEnvironment));
     this.migration = this.#createMigration();
-    this.monitors = this.#resources.use(new Monitors(monitorContext(this), this.#events));
+    this.monitors = this.#resources.use(new Monitors(monitorContext(this), this.events));
     this.#update = this.#resources.use(
       new LiveUpdate({
         chardevs: this.chardevs,
@@ -102,6 +107,47 @@ export class VirtualMachine implements Disposable {
     return vm;
   }
 
+  /**
+   * Builds the guest that `handover` is for, to take care of it while its monitor executes a successor
+   * (migration/cpr/caretaker.ts): there are no monitors, and character devices are stand-ins.
+   */
+  static async standIn(
+    config: VirtualMachineConfig,
+    loop: EventLoop,
+    { descriptors }: Handover,
+  ): Promise<VirtualMachine> {
+    using undo = new DisposableStack();
+    const vm = undo.use(new VirtualMachine(config, loop, new Timeline(descriptors, "caretaker")));
+    const has = (name: string) => descriptors.has(name);
+    const chardevs = config.chardevs.map((options) => caretakerChardev(options, has));
+    vm.#standsIn = true;
+    vm.#receive(descriptors);
+    await vm.#createChardevs(chardevs);
+    const guest = await vm.#buildGuest(true);
+    const { rehearseArrival } = await import("./migration/rehearsal.ts");
+    await rehearseArrival(guest.source);
+    undo.move();
+    return vm;
+  }
+
+  /** A caretaker whose guest nobody took goes on as its monitor: the stand-ins become real. */
+  async stay(): Promise<void> {
+    this.#standsIn = false;
+    this.timeline.becomeMonitor();
+    const shared = new Set<string>();
+    for (const options of this.config.chardevs) {
+      if (options.mux || options.backend.kind === "mux") {
+        tell(`the multiplexer '${options.id}' goes on as output only`);
+        shared.add(options.id);
+      } else {
+        await this.chardevs.change(options);
+      }
+    }
+    this.#addMonitors(this.config.monitors.filter(({ chardev }) => !shared.has(chardev)));
+    this.chardevs.start();
+    void this.monitors.preload();
+  }
+
   /** The guest; absent while the machine waits for what it is to be built from. */
   get guest(): Guest | undefined {
     return this.#guest;
@@ -124,7 +170,7 @@ export class VirtualMachine implements Disposable {
       this.#guest.board.machine.requestShutdown(reason);
       return;
     }
-    this.#events.emit({ name: "SHUTDOWN", data: { guest: false, reason } });
+    this.events.emit({ name: "SHUTDOWN", data: { guest: false, reason } });
     this.#ended.resolve(reason);
   }
 
@@ -134,7 +180,7 @@ export class VirtualMachine implements Disposable {
       // A predecessor's set does not outlive an execve.
       if (inherited === undefined || isOpen(fd)) this.descriptors.addInherited(fd, set, opaque);
     }
-    if (inherited !== undefined) this.#update.receive(inherited);
+    if (inherited !== undefined) this.#receive(inherited);
     if (config.incoming?.cpr !== undefined && inherited === undefined) {
       await this.#startWithoutGuest(config.incoming.cpr);
       return;
@@ -150,6 +196,14 @@ export class VirtualMachine implements Disposable {
     if (this.#update.takesOver) monitors.hold();
     await this.#startGuest(guest);
     if (!this.#update.takesOver) void monitors.preload();
+  }
+
+  /** Takes over what another process hands over. */
+  #receive(descriptors: InheritedDescriptors): void {
+    this.#ownership?.[Symbol.dispose]();
+    const ownership = descriptors.take(OWNERSHIP_NAME);
+    this.#ownership = ownership && Ownership.adopt(ownership);
+    this.#update.receive(descriptors);
   }
 
   async #createChardevs(options: readonly ChardevOptions[]): Promise<void> {
@@ -169,7 +223,7 @@ export class VirtualMachine implements Disposable {
       descriptors: this.descriptors,
       adopt: (name, id) => this.#update.adopt(name, id),
       incoming,
-      emit: (event) => this.#events.emit(event),
+      emit: (event) => this.events.emit(event),
     });
     this.#guest = guest;
     void guest.board.machine.ended.then((reason) => this.#ended.resolve(reason));
@@ -187,10 +241,18 @@ export class VirtualMachine implements Disposable {
   async #startGuest(guest: Guest): Promise<void> {
     const { machine } = guest.board;
     const { incoming, startPaused } = this.config;
-    const stream = inheritedStream((name) => this.#update.adopt(name));
-    if (stream) {
-      using channel = stream;
-      await this.migration.receive(channel);
+    const waiting = takeWaitingGuest((name) => this.#update.adopt(name));
+    if (waiting) {
+      using guestElsewhere = waiting;
+      this.#waiting = waiting;
+      const { rehearseArrival } = await import("./migration/rehearsal.ts");
+      await rehearseArrival(guest.source);
+      await guestElsewhere.call();
+      await this.migration.receive(guestElsewhere.channel);
+      this.#waiting = undefined;
+      if (machine.runState === "shutdown" && this.config.actions.shutdown === "poweroff") {
+        machine.requestShutdown("guest-shutdown");
+      }
     } else if (incoming === undefined) {
       machine.resetDevices();
       if (!startPaused) machine.start();
@@ -244,9 +306,7 @@ export class VirtualMachine implements Disposable {
     const main = this.config.incoming?.main;
     using undo = new DisposableStack();
     undo.defer(() => this.#discardGuest(late));
-    const ownership = handover.descriptors.take(OWNERSHIP_NAME);
-    this.#ownership = ownership && undo.use(Ownership.adopt(ownership));
-    this.#update.receive(handover.descriptors);
+    this.#receive(handover.descriptors);
     await this.#createChardevs(late.chardevs);
     const { rehearseArrival } = await import("./migration/rehearsal.ts");
     await rehearseArrival((await this.#buildGuest(true)).source);
@@ -262,7 +322,6 @@ export class VirtualMachine implements Disposable {
     listener.pending().then(() => incoming.abandon(), () => {});
     if (!await incoming.finished) return false;
     undo.move();
-    this.#ownership?.[Symbol.dispose]();
     return true;
   }
 
@@ -276,7 +335,7 @@ export class VirtualMachine implements Disposable {
 
   #createMigration(): Migration {
     const tellClients = (event: Parameters<EventHub["emit"]>[0]) => {
-      if (this.migration.has("events")) this.#events.emit(event);
+      if (this.migration.has("events")) this.events.emit(event);
     };
     // deno-lint-ignore no-this-alias
     const vm = this;
@@ -300,7 +359,7 @@ export class VirtualMachine implements Disposable {
         get leaving() {
           return vm.#update;
         },
-        guestComes: () => this.#events.hold(),
+        guestComes: () => this.events.hold(),
         guestArrived: () => this.#guestArrived(),
       },
       {
@@ -314,17 +373,21 @@ export class VirtualMachine implements Disposable {
 
   /** The guest came from elsewhere, and does here what it did there. */
   #guestArrived(): void {
+    this.#ownership?.[Symbol.dispose]();
+    this.#ownership = undefined;
     this.#update.arrive();
-    if (this.#update.adopted !== undefined) {
-      this.#events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
+    this.events.replay(this.#waiting?.events() ?? []);
+    if (this.#update.adopted !== undefined && !this.#standsIn) {
+      this.events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
     }
-    this.#events.release();
+    this.events.release();
     // Loading takes long: whatever was to happen at once comes first.
     setTimeout(() => void this.monitors.preload());
   }
 
   [Symbol.dispose](): void {
     this.#guest?.[Symbol.dispose]();
+    this.#ownership?.[Symbol.dispose]();
     this.#resources[Symbol.dispose]();
   }
 }

@@ -190,6 +190,15 @@ export abstract class Chardev implements CharacterPort {
   /** Disposal is not to remove anything from the file system. */
   protected leaveNames(): void {}
 
+  /**
+   * With what a caretaker carries the device on while this process executes its successor, under the
+   * role `file` (output only) or `input` (both ways). Without any, its output is lost meanwhile, as it
+   * is when nobody is connected.
+   */
+  caretakerDescriptors(): readonly NamedDescriptor[] {
+    return [];
+  }
+
   /** A descriptor under this device's name: `chardev/serial0/log`. */
   protected named(role: string, fd: Fd): NamedDescriptor {
     return { name: `chardev/${this.id}/${role}`, id: 0, fd };

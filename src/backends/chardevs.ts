@@ -277,6 +277,23 @@ export class Chardevs implements Disposable {
     for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.giveAway();
   }
 
+  /** What a caretaker carries the devices on with; see caretaker_chardevs.ts. */
+  caretakerDescriptors(): NamedDescriptor[] {
+    const chardevs = Array.from(this.#slots.values(), ({ chardev }) => chardev);
+    const multiplexers = chardevs.filter((chardev) => chardev instanceof MuxChardev);
+    const shared = new Set<Chardev>(multiplexers.map(({ base }) => base));
+    const own = chardevs.filter((chardev) => !shared.has(chardev));
+    return own.flatMap((chardev) => {
+      if (!(chardev instanceof MuxChardev)) return [...chardev.caretakerDescriptors()];
+      // A multiplexer's only frontend there is the guest's: what it shares goes under its name.
+      const { id, base } = chardev;
+      return base.caretakerDescriptors().map((entry) => ({
+        ...entry,
+        name: entry.name.replace(`chardev/${base.id}/`, `chardev/${id}/`),
+      }));
+    });
+  }
+
   /** Gives the user's terminal back until {@linkcode takeTerminal}: an execve would leave it raw. */
   releaseTerminal(): void {
     this.#terminalReleased = true;

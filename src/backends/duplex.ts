@@ -49,6 +49,10 @@ class DuplexChardev extends Chardev {
     return own;
   }
 
+  override caretakerDescriptors(): readonly NamedDescriptor[] {
+    return this.cpr ? this.descriptors() : [];
+  }
+
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
     return this.#stream.write(bytes);
   }

@@ -59,6 +59,10 @@ export class FileChardev extends Chardev {
     return own;
   }
 
+  override caretakerDescriptors(): readonly NamedDescriptor[] {
+    return this.descriptors();
+  }
+
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
     this.#output.write(bytes);
     return bytes.length;

@@ -105,7 +105,8 @@ class MuxPort implements CharacterPort {
 export class MuxChardev extends Chardev {
   readonly filename = "mux";
   readonly #environment: ChardevEnvironment;
-  readonly #base: Chardev;
+  /** The device that is shared. */
+  readonly base: Chardev;
   readonly #ports: MuxPort[] = [];
   #focus: MuxPort | undefined;
   /** Frontends are told that the device is open: not while they are still being attached. */
@@ -126,7 +127,7 @@ export class MuxChardev extends Chardev {
     // Whether the other end survives a live update is a property of the device under this one.
     super({ ...options, cpr: base.cpr });
     this.#environment = environment;
-    this.#base = base;
+    this.base = base;
     this.#started = started;
     base.attach({
       canReceive: () => Math.max(0, this.#focus?.room ?? 1),
@@ -139,7 +140,7 @@ export class MuxChardev extends Chardev {
   start(): void {
     if (this.#started) return;
     this.#started = true;
-    if (this.#base.open) this.#forward("opened");
+    if (this.base.open) this.#forward("opened");
   }
 
   /** A place for another frontend. The one that attaches first gets the focus. */
@@ -149,7 +150,7 @@ export class MuxChardev extends Chardev {
       attached: (port) => this.#attached(port),
       detached: (port) => this.#detached(port),
       write: (bytes, onWritable) => this.write(bytes, onWritable),
-      roomForInput: () => this.#base.acceptInput(),
+      roomForInput: () => this.base.acceptInput(),
     });
   }
 
@@ -186,7 +187,7 @@ export class MuxChardev extends Chardev {
   /** The device under this one has begun, and the frontends know it. */
   override begin(): void {
     for (const port of this.#ports) port.deliver();
-    this.#base.acceptInput();
+    this.base.acceptInput();
   }
 
   override get frontendOpen(): boolean {
@@ -195,13 +196,13 @@ export class MuxChardev extends Chardev {
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
     const onWritable = () => this.writableAgain();
-    if (this.#stampsSince === undefined) return this.#base.write(bytes, onWritable);
+    if (this.#stampsSince === undefined) return this.base.write(bytes, onWritable);
     let done = 0;
     while (done < bytes.length) {
       if (this.#atLineStart && !this.#writeStamp(onWritable)) return done;
       const newline = bytes.indexOf(NEWLINE, done);
       const line = bytes.subarray(done, newline < 0 ? bytes.length : newline + 1);
-      const taken = this.#base.write(line, onWritable);
+      const taken = this.base.write(line, onWritable);
       done += taken;
       if (taken < line.length) return done;
       this.#atLineStart = newline >= 0;
@@ -210,7 +211,7 @@ export class MuxChardev extends Chardev {
   }
 
   override [Symbol.dispose](): void {
-    this.#base.detach();
+    this.base.detach();
     super[Symbol.dispose]();
   }
 
@@ -218,7 +219,7 @@ export class MuxChardev extends Chardev {
     this.#ports.push(port);
     if (this.#focus === undefined) this.#setFocus(port);
     else port.frontend?.event("mux-out");
-    this.#base.acceptInput();
+    this.base.acceptInput();
   }
 
   #detached(port: MuxPort): void {
@@ -260,10 +261,10 @@ export class MuxChardev extends Chardev {
     switch (String.fromCharCode(key)) {
       case "h":
       case "?":
-        this.#base.write(encodeText(helpText));
+        this.base.write(encodeText(helpText));
         break;
       case "x":
-        this.#base.write(encodeText("QEMU: Terminated\n\r"));
+        this.base.write(encodeText("QEMU: Terminated\n\r"));
         this.#environment.quit();
         break;
       case "s":
@@ -297,7 +298,7 @@ export class MuxChardev extends Chardev {
       const clock = new Date(ms).toISOString().slice(11, 23);
       this.#stamp = encodeText(`[${clock}] `);
     }
-    const taken = this.#base.write(this.#stamp, onWritable);
+    const taken = this.base.write(this.#stamp, onWritable);
     this.#stamp = this.#stamp.slice(taken);
     return this.#stamp.length === 0;
   }

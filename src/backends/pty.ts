@@ -78,6 +78,10 @@ export class PtyChardev extends Chardev {
     this.#link = undefined;
   }
 
+  override caretakerDescriptors(): readonly NamedDescriptor[] {
+    return this.cpr ? [...super.descriptors(), this.named("input", this.#master.fd)] : [];
+  }
+
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
     this.#look();
     return this.#stream?.write(bytes) ?? bytes.length;

@@ -190,6 +190,12 @@ export class SocketChardev extends Chardev {
     else if (!this.#continues) void this.#reconnect();
   }
 
+  override caretakerDescriptors(): readonly NamedDescriptor[] {
+    // The connection of a device that does not survive ends with the execve.
+    if (!this.cpr || this.#connection === undefined) return [];
+    return [...super.descriptors(), this.named("input", this.#connection.fd)];
+  }
+
   override takeDescriptors(): Descriptor[] {
     return this.#passengers.splice(0);
   }

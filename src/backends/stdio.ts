@@ -8,7 +8,7 @@ import { asFd, Descriptor, type Fd } from "../native/descriptor.ts";
 import { SystemError } from "../native/errors.ts";
 import { openFile, OpenFlags, read, setNonBlocking, status, write } from "../native/file.ts";
 import { isTerminal, makeTerminalRaw, restoreTerminal } from "../native/terminal.ts";
-import { Chardev, type ChardevEnvironment, ChardevError } from "./chardev.ts";
+import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
 import type { ChardevBackendOptions, ChardevOptions } from "./chardev_options.ts";
 import { ByteStream } from "./stream.ts";
 
@@ -81,6 +81,11 @@ export class StdioChardev extends Chardev {
       throw error;
     }
     this.setOpen(true);
+  }
+
+  /** Input stays where it is until the successor reads it. */
+  override caretakerDescriptors(): readonly NamedDescriptor[] {
+    return [...super.descriptors(), this.named("file", STDOUT)];
   }
 
   /** Puts the terminal in raw mode, after {@linkcode leaveRawMode}. */

@@ -8,13 +8,11 @@ import {
   checkTransport,
   parseUri,
 } from "../channel/address.ts";
-import type { IncomingChannel } from "../channel/channel.ts";
-import { IncomingFile } from "../channel/file.ts";
+import type { IncomingChannel, OutgoingChannel } from "../channel/channel.ts";
 import type { ListeningAddress } from "../channel/incoming.ts";
 import type { MigrationAddress } from "../cli/config.ts";
-import type { Descriptor } from "../native/descriptor.ts";
 import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
-import { STREAM_NAME } from "./cpr/exec.ts";
+import type { Ownership } from "./cpr/ownership.ts";
 import { MigrationError } from "./errors.ts";
 import { IncomingMigration, type IncomingPlan } from "./incoming.ts";
 import type { MigrationInformation } from "./information.ts";
@@ -180,7 +178,8 @@ export class Migration {
       mode,
       main,
       cpr,
-      capabilities,
+      // Between a monitor and its caretaker there is nothing to agree on.
+      capabilities: main === undefined ? new Set() : capabilities,
       stream: this.#stream,
       parameters: () => this.parameters,
     });
@@ -260,6 +259,29 @@ export class Migration {
   async receive(channel: IncomingChannel): Promise<void> {
     this.#incoming = this.#newIncoming();
     await this.#incoming.receiveFrom(channel);
+  }
+
+  /**
+   * Moves the machine to where `channel` leads, where the word is known too. Resolves with whether it has
+   * gone.
+   */
+  async leave(channel: OutgoingChannel, ownership: Ownership): Promise<boolean> {
+    const { source } = this.#surroundings;
+    if (source === undefined) throw new MigrationError("there is no machine to be moved");
+    const outgoing = new OutgoingMigration(this.#surroundings, source, {
+      mode: "cpr-transfer",
+      main: undefined,
+      channel,
+      ownership,
+      cpr: undefined,
+      capabilities: new Set(),
+      stream: this.#stream,
+      parameters: () => this.parameters,
+    });
+    this.#outgoing = outgoing;
+    outgoing.begin();
+    await outgoing.run();
+    return outgoing.status === "completed";
   }
 
   /** The machine will be built from what a source hands over at `addresses`. */
@@ -344,11 +366,3 @@ function incomingAddress({ uri, channels }: ChannelsRequest): ChannelAddress {
 }
 
 const needOne = "need either 'uri' or 'channels' argument";
-
-/** The stream that cpr-exec handed on in memory, if it did. */
-export function inheritedStream(
-  adopt: (name: string) => Descriptor | undefined,
-): IncomingChannel | undefined {
-  const descriptor = adopt(STREAM_NAME);
-  return descriptor && new IncomingFile(descriptor);
-}

@@ -7,18 +7,18 @@
  *   switchover   the guest stops; pre-switchover waits here
  *   device       the remaining pages, every device's state, the description
  *   handover     with a return path, the destination says that it has the guest
- *   completed    cpr-exec: the successor is executed
+ *   completed    cpr-exec: the successor is executed, a caretaker having the guest (cpr/caretaker.ts)
  *
  * Whatever fails, and whenever somebody cancels, there is one exit: the guest goes on here as it was.
  */
 import { openOutgoing } from "../channel/outgoing.ts";
 import type { ChannelAddress } from "../channel/address.ts";
 import type { OutgoingChannel } from "../channel/channel.ts";
-import { OutgoingFile } from "../channel/file.ts";
 import type { RunState } from "../machine/run_state.ts";
-import { createMemfd } from "../native/file.ts";
 import type { CapabilitySet } from "./capabilities.ts";
-import { executeSuccessor, STREAM_NAME } from "./cpr/exec.ts";
+import { Caretaker } from "./cpr/caretaker.ts";
+import type { KeptDescriptor } from "./cpr/descriptors.ts";
+import { executeSuccessor } from "./cpr/exec.ts";
 import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
 import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
@@ -33,8 +33,12 @@ import type { MigrationSurroundings } from "./surroundings.ts";
 /** What a migration is to do. */
 export interface OutgoingPlan {
   readonly mode: MigrationMode;
-  /** Absent: cpr-exec hands the stream on in memory. */
+  /** Absent: cpr-exec leaves the guest with a caretaker meanwhile. */
   readonly main: ChannelAddress | undefined;
+  /** A channel that is open already, in place of an address. */
+  readonly channel?: OutgoingChannel;
+  /** With such a channel: the word that decides who has the guest. */
+  readonly ownership?: Ownership;
   /** Where cpr-transfer hands over descriptors. */
   readonly cpr: ChannelAddress | undefined;
   readonly capabilities: CapabilitySet;
@@ -59,7 +63,6 @@ export class OutgoingMigration {
   #opening: Promise<OutgoingChannel> | undefined;
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
-  #ownership: Ownership | undefined;
   #session: OutgoingSession | undefined;
   /** What the machine would be doing now if there were no migration; set while that stops it. */
   #resumeState: RunState | undefined;
@@ -96,7 +99,7 @@ export class OutgoingMigration {
     this.#startTime = now();
     this.#setStatus("setup");
     // The destination of a cpr-transfer listens when it has the descriptors.
-    if (this.#plan.mode === "cpr-transfer") return;
+    if (this.#plan.mode === "cpr-transfer" || this.#withCaretaker) return;
     try {
       this.#opening = Promise.resolve(this.#open());
       // Its error is met in run().
@@ -109,22 +112,14 @@ export class OutgoingMigration {
 
   /** Moves the machine. The outcome is told by {@linkcode status}. */
   async run(): Promise<void> {
+    const { mode, main, cpr, channel: given } = this.#plan;
     try {
-      if (this.#plan.mode === "cpr-transfer") await this.#handOverDescriptors();
-      using channel = await (this.#opening ?? this.#open());
-      this.#session = new OutgoingSession(this.#owner(), channel);
-      await this.#session.run();
-      this.#handedOver();
-      this.#complete();
-      if (this.#plan.mode === "cpr-exec") await this.#executeSuccessor(channel);
+      if (given !== undefined) await this.#send(given, this.#plan.ownership);
+      else if (cpr !== undefined) await this.#transfer(cpr);
+      else if (mode === "cpr-exec" && main === undefined) await this.#updateWithCaretaker();
+      else await this.#move();
     } catch (error) {
-      // A destination that has taken the guest has it, whatever happened to the connection.
-      if (this.#ownership?.keep() === false) {
-        this.#handedOver();
-        this.#complete();
-      } else this.#giveUp(error);
-    } finally {
-      this.#ownership?.[Symbol.dispose]();
+      this.#giveUp(error);
     }
   }
 
@@ -185,22 +180,70 @@ export class OutgoingMigration {
     }
   }
 
-  async #handOverDescriptors(): Promise<void> {
-    const { cpr } = this.#plan;
-    if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
-    this.#ownership = Ownership.create();
-    const ownership = { name: OWNERSHIP_NAME, id: 0, fd: this.#ownership.fd };
-    const kept = [...this.#surroundings.leaving.announce(), ownership];
+  /** The guest runs elsewhere while this process executes its successor. */
+  get #withCaretaker(): boolean {
+    return this.#plan.mode === "cpr-exec" && this.#plan.main === undefined;
+  }
+
+  async #move(): Promise<void> {
+    using channel = await (this.#opening ?? this.#open());
+    await this.#send(channel, undefined);
+    if (this.#plan.mode === "cpr-exec") await this.#executeSuccessor([], []);
+  }
+
+  async #transfer(cpr: ChannelAddress): Promise<void> {
+    const { leaving } = this.#surroundings;
+    using ownership = Ownership.create();
+    const kept = [...leaving.announce(), ownership.kept(OWNERSHIP_NAME)];
     await handOverDescriptors(cpr, kept, this.#cancelled.signal);
+    using channel = await this.#open();
+    await this.#send(channel, ownership, () => leaving.suspend(false));
+    // QEMU, which takes nothing by the word, has no use for what survives here.
+    if (ownership.keep()) leaving.stay();
+    else leaving.leave();
+  }
+
+  async #updateWithCaretaker(): Promise<void> {
+    const { leaving, timeline } = this.#surroundings;
+    const kept = [...leaving.forCaretaker(), timeline.kept];
+    using caretaker = await Caretaker.start(kept, this.#cancelled.signal);
+    {
+      using channel = caretaker.takeChannel();
+      await this.#send(channel, caretaker.ownership);
+    }
+    caretaker.hasGuest();
+    try {
+      await this.#executeSuccessor(caretaker.kept, [caretaker.variable]);
+    } catch (error) {
+      await caretaker.giveBack(this.#source);
+      throw error;
+    }
+  }
+
+  /** Sends the machine, which is the destination's then. `handingOver` is for what goes with it. */
+  async #send(
+    channel: OutgoingChannel,
+    ownership: Ownership | undefined,
+    handingOver: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<void> {
+    this.#session = new OutgoingSession(this.#owner(ownership, handingOver), channel);
+    try {
+      await this.#session.run();
+    } catch (error) {
+      // A destination that has taken the guest has it, whatever happened to the connection.
+      if (ownership === undefined || ownership.keep()) throw error;
+    }
+    this.#complete();
   }
 
   /** What the session asks of this. */
-  #owner(): SessionOwner {
+  #owner(ownership: Ownership | undefined, handingOver: () => Promise<void>): SessionOwner {
     return {
       source: this.#source,
       plan: this.#plan,
       signal: this.#cancelled.signal,
-      ownership: this.#ownership,
+      ownership,
+      handingOver,
       connect: () => this.#open(),
       advance: (status) => {
         if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
@@ -213,13 +256,12 @@ export class OutgoingMigration {
       // What is dirty is looked at once more when the guest has stopped; that is no pass.
       passBegan: (pass) => this.#status === "active" && this.#surroundings.passBegan(pass),
       saved: () => this.#surroundings.timeline.mark("saved"),
-      handingOver: () => this.#surroundings.leaving.suspend(false),
     };
   }
 
   #open(): OutgoingChannel | Promise<OutgoingChannel> {
     const { main } = this.#plan;
-    if (main === undefined) return new OutgoingFile(createMemfd(STREAM_NAME));
+    if (main === undefined) throw new MigrationError("the migration has no main channel");
     return openOutgoing(main, this.#surroundings.given, this.#cancelled.signal);
   }
 
@@ -236,14 +278,6 @@ export class OutgoingMigration {
     timeline.mark("stopped");
   }
 
-  /** A destination has the guest, and with it all that survives if it shares the word: not QEMU. */
-  #handedOver(): void {
-    if (this.#ownership === undefined) return;
-    const { leaving } = this.#surroundings;
-    if (this.#ownership.keep()) leaving.stay();
-    else leaving.leave();
-  }
-
   #complete(): void {
     this.#source.machine.setRunState("postmigrate");
     this.#endTime = now();
@@ -251,16 +285,17 @@ export class OutgoingMigration {
     if (this.#plan.mode !== "cpr-exec") this.#ended.resolve();
   }
 
-  async #executeSuccessor(channel: OutgoingChannel): Promise<void> {
+  async #executeSuccessor(
+    more: readonly KeptDescriptor[],
+    variables: readonly string[],
+  ): Promise<void> {
     const { leaving, timeline } = this.#surroundings;
     await leaving.suspend(true);
-    const inMemory = this.#plan.main === undefined;
-    const stream = inMemory ? [{ name: STREAM_NAME, id: 0, fd: channel.fd }] : [];
     timeline.mark("executing");
     executeSuccessor(
       this.#plan.parameters()["cpr-exec-command"],
-      [...leaving.collect(), ...stream],
-      [timeline.toEnvironment()],
+      [...leaving.collect(), timeline.kept, ...more],
+      variables,
     );
   }
 

@@ -36,6 +36,8 @@ export interface MigrationSurroundings {
 
 /** What a live update does with RAM, connections and all else that survives it. */
 export interface Leaving {
+  /** What a caretaker of the guest needs while this process executes its successor. */
+  forCaretaker(): KeptDescriptor[];
   /** cpr-transfer: the descriptors that go ahead. Clients that come from now on wait. */
   announce(): KeptDescriptor[];
   /**

@@ -27,15 +27,8 @@ export const updateInformation = struct({
   "generation": integer(),
   "pid": integer(),
   "version": z.string(),
-  "parts": struct({
-    stop: microseconds,
-    save: microseconds,
-    exec: microseconds,
-    start: microseconds,
-    build: microseconds,
-    load: microseconds,
-    resume: microseconds,
-  }).optional(),
+  "pauses": z.array(microseconds).optional(),
+  "parts": z.record(z.string(), microseconds).optional(),
 });
 
 /** Each event's data; an empty object for those that have none. */

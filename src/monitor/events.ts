@@ -25,10 +25,10 @@ export interface UpdateInformation {
   "generation": number;
   "pid": number;
   "version": string;
-  /** What the last update's pause was made of, in microseconds. */
-  "parts"?:
-    | Record<"stop" | "save" | "exec" | "start" | "build" | "load" | "resume", number>
-    | undefined;
+  /** How long the guest stood still in the last update, each time, in microseconds. */
+  "pauses"?: number[] | undefined;
+  /** What the update was made of, in microseconds. */
+  "parts"?: Record<string, number> | undefined;
 }
 
 interface EventDataByName {
@@ -90,6 +90,11 @@ interface Throttle {
   latest: TimedEvent | undefined;
 }
 
+function isTimedEvent(value: unknown): value is TimedEvent {
+  return typeof value === "object" && value !== null && "timestamp" in value &&
+    "event" in value && typeof value.event === "string";
+}
+
 function timed(event: QmpEvent): TimedEvent {
   const now = realTime() / 1000n;
   const timestamp = { seconds: Number(now / 1_000_000n), microseconds: Number(now % 1_000_000n) };
@@ -144,6 +149,19 @@ export class EventHub implements Disposable {
   /** Tells what was kept back. */
   release(): void {
     this.#held = false;
+    this.#tell();
+  }
+
+  /** Events from now on, for {@linkcode replay} in another process. */
+  record(): readonly TimedEvent[] {
+    const events: TimedEvent[] = [];
+    this.subscribe((event) => events.push(event));
+    return events;
+  }
+
+  /** Tells what another process has recorded. What is no event is left out. */
+  replay(events: readonly unknown[]): void {
+    this.#untold.unshift(...events.filter(isTimedEvent));
     this.#tell();
   }
 

@@ -13,9 +13,6 @@ import { type Fd, setCloseOnExec } from "../../native/descriptor.ts";
 import { closeAllOnExec, environment, execute } from "../../native/process.ts";
 import { CPR_STATE_VARIABLE, type KeptDescriptor, writeExecState } from "./descriptors.ts";
 
-/** The name under which the stream's memfd is handed on when no URI was given. */
-export const STREAM_NAME = "molt.migration-stream";
-
 /** Executes `command` with `kept` open and `variables` (`NAME=value`). Returns only by throwing. */
 export function executeSuccessor(
   command: readonly string[],

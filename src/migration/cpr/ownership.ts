@@ -9,13 +9,16 @@
  * A destination that does not know the word (QEMU) leaves it undecided. It may hand the descriptor on
  * later: the number beside the word, which the source also sends in the stream, tells an old one.
  */
-import type { Descriptor, Fd } from "../../native/descriptor.ts";
+import type { Descriptor } from "../../native/descriptor.ts";
 import { createMemfd } from "../../native/file.ts";
 import { Mapping } from "../../native/mapping.ts";
 import { checkAdoptedSize } from "../../memory/ram_block.ts";
+import type { KeptDescriptor } from "./descriptors.ts";
 
 /** The name of the descriptor in CPR state. */
 export const OWNERSHIP_NAME = "molt.ownership";
+/** The name of the word for the way back from a caretaker, who is its source. */
+export const RETURN_OWNERSHIP_NAME = "molt.ownership.return";
 
 const SIZE = 4096;
 const NUMBER = 0;
@@ -55,8 +58,9 @@ export class Ownership implements Disposable {
     return new Ownership(descriptor);
   }
 
-  get fd(): Fd {
-    return this.#descriptor.fd;
+  /** For a process that is to know the word, under the name where it looks for it. */
+  kept(name: string): KeptDescriptor {
+    return { name, id: 0, fd: this.#descriptor.fd };
   }
 
   /** The u32 by which source and destination know that they mean the same word. */

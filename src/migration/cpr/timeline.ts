@@ -1,26 +1,35 @@
 /**
- * How long the guest stood still in a live update, part by part. The moments before execve travel to
- * the successor in an environment variable, with the count of updates this guest has seen:
+ * How long the guest stood still in a live update, part by part. The moments are kept in a page of
+ * memory that all processes of an update share, as wall-clock microseconds: the one clock that they all
+ * read the same way.
  *
- *   stop begins - stopped - saved - executing | program starts - program loaded - machine built -
- *   state loaded - running
- *
- * Times are wall-clock microseconds: the one clock that both processes read the same way at once.
+ *   without a caretaker   stop begins - stopped - saved - executing | program starts - program loaded -
+ *                         machine built - state loaded - running
+ *   with one              stop begins - stopped - caretaker loaded - caretaker running:
+ *                         the guest runs on; executing | program starts - program loaded - machine built;
+ *                         return begins - return stopped - state loaded - running
  */
-import { getEnvironment, unsetEnvironment } from "../../native/process.ts";
+import type { Descriptor } from "../../native/descriptor.ts";
+import { createMemfd } from "../../native/file.ts";
+import { Mapping } from "../../native/mapping.ts";
 import { programStart } from "../../program_start.ts";
+import type { InheritedDescriptors, KeptDescriptor } from "./descriptors.ts";
 
-/** The environment variable that carries the moments. */
-export const TIMELINE_VARIABLE = "MOLT_UPDATE_TIMELINE";
+const TIMELINE_NAME = "molt.timeline";
+const SIZE = 4096;
 
 const moments = [
   "stop begins",
   "stopped",
   "saved",
+  "caretaker loaded",
+  "caretaker running",
   "executing",
   "program starts",
   "program loaded",
   "machine built",
+  "return begins",
+  "return stopped",
   "state loaded",
   "running",
 ] as const;
@@ -28,38 +37,48 @@ const moments = [
 /** A moment of a live update. */
 export type Moment = typeof moments[number];
 
-/** What the guest's pause was made of, in microseconds. */
-export interface UpdateParts {
-  /** Parking the vCPUs and stopping the clocks. */
-  readonly stop: number;
-  /** Encoding the devices' state and writing the stream. */
-  readonly save: number;
-  /** Telling clients, execve, and the runtime's start to the program's first line. */
-  readonly exec: number;
-  /** Loading and compiling the program. */
-  readonly start: number;
-  /** Creating the machine anew over the same memory. */
-  readonly build: number;
-  /** Decoding the stream and setting the devices' state. */
-  readonly load: number;
-  readonly resume: number;
+/** What a caretaker's own moments are called in the whole. */
+const caretakerMoments: Readonly<Partial<Record<Moment, Moment>>> = {
+  "stop begins": "return begins",
+  "stopped": "return stopped",
+  "state loaded": "caretaker loaded",
+  "running": "caretaker running",
+};
+
+/** How long the guest stood still, and what that and the time between was made of. Microseconds. */
+export interface UpdateAccount {
+  /** Each time that the guest stood still. */
+  readonly pauses: readonly number[];
+  readonly parts: Readonly<Record<string, number>>;
 }
 
 /** The update that this process came from or is going through. */
-export class Timeline {
-  readonly #times = new Map<Moment, number>();
-  #generation = 0;
+export class Timeline implements Disposable {
+  readonly #descriptor: Descriptor;
+  readonly #memory: Mapping;
+  /** The generation, then the moments. */
+  readonly #values: Float64Array<ArrayBuffer>;
+  #role: "monitor" | "caretaker";
+  #generation: number;
 
   /** Takes over what the process before this one left, if it left something. */
-  constructor() {
-    const value = getEnvironment(TIMELINE_VARIABLE);
-    if (value === undefined) return;
-    unsetEnvironment(TIMELINE_VARIABLE);
-    const [generation, ...times] = value.split(",").map(Number);
-    if (generation === undefined || times.length !== 4 || !times.every(Number.isFinite)) return;
-    this.#generation = generation;
-    times.forEach((time, i) => this.#times.set(moments[i] ?? "stop begins", time));
-    this.#times.set("program starts", programStart);
+  constructor(inherited: InheritedDescriptors | undefined, role: "monitor" | "caretaker") {
+    using undo = new DisposableStack();
+    const left = inherited?.take(TIMELINE_NAME);
+    this.#descriptor = undo.use(left ?? createMemfd(TIMELINE_NAME, 0, SIZE));
+    this.#memory = undo.use(
+      new Mapping(
+        { kind: "file", fd: this.#descriptor.fd, offset: 0, shared: true },
+        SIZE,
+        "times",
+      ),
+    );
+    this.#values = new Float64Array(this.#memory.bytes.buffer, 0, 1 + moments.length);
+    this.#role = role;
+    const updated = left !== undefined && role === "monitor";
+    this.#generation = (this.#values[0] ?? 0) + (updated ? 1 : 0);
+    if (updated) this.#set("program starts", programStart);
+    undo.move();
   }
 
   /** Live updates since the guest started. */
@@ -69,34 +88,77 @@ export class Timeline {
 
   /** The guest came by live update from a process that had seen `generation` of them. */
   follow(generation: unknown): void {
-    if (Number.isSafeInteger(generation)) this.#generation = Number(generation) + 1;
+    if (!Number.isSafeInteger(generation)) return;
+    this.#generation = Number(generation) + 1;
+    this.#values[0] = this.#generation;
+  }
+
+  /** A caretaker is the guest's monitor now. */
+  becomeMonitor(): void {
+    this.#role = "monitor";
+  }
+
+  /** What a successor or a caretaker is to have. */
+  get kept(): KeptDescriptor {
+    return { name: TIMELINE_NAME, id: 0, fd: this.#descriptor.fd };
   }
 
   /** Notes that a moment is now. */
   mark(moment: Moment): void {
-    if (moment === "stop begins") this.#times.clear();
-    this.#times.set(moment, performance.timeOrigin * 1000 + performance.now() * 1000);
+    if (this.#role === "monitor" && moment === "stop begins") this.#values.fill(0, 1);
+    if (moment === "running") this.#values[0] = this.#generation;
+    const name = this.#role === "monitor" ? moment : caretakerMoments[moment];
+    if (name) this.#set(name, performance.timeOrigin * 1000 + performance.now() * 1000);
   }
 
-  /** The variable for a successor, as `NAME=value`. */
-  toEnvironment(): string {
-    const times = moments.slice(0, 4).map((moment) => Math.round(this.#times.get(moment) ?? 0));
-    return `${TIMELINE_VARIABLE}=${[this.generation + 1, ...times].join(",")}`;
-  }
-
-  /** The pause's parts; `undefined` unless this process came from a live update. */
-  get parts(): UpdateParts | undefined {
-    if (moments.some((moment) => !this.#times.has(moment))) return undefined;
-    const between = (from: Moment, to: Moment) =>
-      Math.round((this.#times.get(to) ?? 0) - (this.#times.get(from) ?? 0));
-    return {
-      stop: between("stop begins", "stopped"),
-      save: between("stopped", "saved"),
-      exec: between("saved", "program starts"),
+  /** The latest update's account; `undefined` unless this process came from one. */
+  get account(): UpdateAccount | undefined {
+    if (this.#get("program starts") === 0 || this.#get("running") === 0) return undefined;
+    const between = (from: Moment, to: Moment) => Math.round(this.#get(to) - this.#get(from));
+    const caretaker = this.#get("return begins") > 0;
+    const start = {
+      exec: between(caretaker ? "caretaker running" : "saved", "program starts"),
       start: between("program starts", "program loaded"),
       build: between("program loaded", "machine built"),
-      load: between("machine built", "state loaded"),
-      resume: between("state loaded", "running"),
     };
+    const stop = between("stop begins", "stopped");
+    if (!caretaker) {
+      return {
+        pauses: [between("stop begins", "running")],
+        parts: {
+          stop,
+          save: between("stopped", "saved"),
+          ...start,
+          load: between("machine built", "state loaded"),
+          resume: between("state loaded", "running"),
+        },
+      };
+    }
+    return {
+      pauses: [between("stop begins", "caretaker running"), between("return begins", "running")],
+      parts: {
+        stop,
+        // One side saves while the other one loads.
+        "handover": between("stopped", "caretaker loaded"),
+        "resume": between("caretaker loaded", "caretaker running"),
+        ...start,
+        "stop-back": between("return begins", "return stopped"),
+        "handover-back": between("return stopped", "state loaded"),
+        "resume-back": between("state loaded", "running"),
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
+    this.#descriptor[Symbol.dispose]();
+  }
+
+  #get(moment: Moment): number {
+    return this.#values[1 + moments.indexOf(moment)] ?? 0;
+  }
+
+  #set(moment: Moment, time: number): void {
+    this.#values[1 + moments.indexOf(moment)] = time;
   }
 }

@@ -50,7 +50,16 @@ export async function handOverDescriptors(
   signal: AbortSignal,
 ): Promise<void> {
   if (address.kind !== "unix") throw new MigrationError("bad cpr channel address; must be unix");
-  using socket = new ChannelDescriptor(await connect(address));
+  await handOverOn(new ChannelDescriptor(await connect(address)), kept, signal);
+}
+
+/** As handOverDescriptors, on a connection that is there, which is closed at the end. */
+export async function handOverOn(
+  connection: ChannelDescriptor,
+  kept: readonly KeptDescriptor[],
+  signal: AbortSignal,
+): Promise<void> {
+  using socket = connection;
   const cancel = () => socket.cancel();
   signal.addEventListener("abort", cancel, { once: true });
   try {
@@ -150,11 +159,7 @@ export class HandoverListener implements Disposable {
 
   /** The next state that a source hands over. Throws what is wrong with it; the listener goes on. */
   async accept(): Promise<Handover> {
-    using undo = new DisposableStack();
-    const connection = undo.use(new ChannelDescriptor(await this.#next()));
-    const handover = new Handover(connection, await receiveState(connection));
-    undo.move();
-    return handover;
+    return await receiveHandover(await this.#next());
   }
 
   /** Resolves when a source waits to be accepted. */
@@ -194,6 +199,15 @@ function takeDescriptor(name: string, given: GivenDescriptors): Descriptor {
     throw new ChannelError(`File descriptor named '${name}' has not been found`);
   }
   return new Descriptor(asFd(Number(name)));
+}
+
+/** Reads the state that a source sends on `connection`. Takes over the connection. */
+export async function receiveHandover(connection: Descriptor): Promise<Handover> {
+  using undo = new DisposableStack();
+  const socket = undo.use(new ChannelDescriptor(connection));
+  const handover = new Handover(socket, await receiveState(socket));
+  undo.move();
+  return handover;
 }
 
 /** Reads a state to the end of the connection's bytes. */

@@ -1,0 +1,30 @@
+/** The character devices of a caretaker: what the guest writes goes where it went before. */
+import type { ChardevOptions } from "./chardev_options.ts";
+
+/**
+ * What stands in for a device while a caretaker has the guest. `has` says which descriptors came; a
+ * device without any is one to which nobody is connected.
+ */
+export function caretakerChardev(
+  options: ChardevOptions,
+  has: (name: string) => boolean,
+): ChardevOptions {
+  const { logfile: _, ...rest } = options;
+  const standIn = {
+    ...rest,
+    mux: false,
+    // It goes on with what was handed over.
+    cpr: true,
+    // A log goes on only where its descriptor came: opening it anew could empty it.
+    ...(options.logfile !== undefined && has(`chardev/${options.id}/log`)
+      ? { logfile: options.logfile }
+      : {}),
+  };
+  if (has(`chardev/${options.id}/file`)) {
+    return { ...standIn, backend: { kind: "file", path: options.id, append: true } };
+  }
+  if (has(`chardev/${options.id}/input`)) {
+    return { ...standIn, backend: { kind: "fd", fd: -1 } };
+  }
+  return { ...standIn, backend: { kind: "null" } };
+}

@@ -1,0 +1,308 @@
+/**
+ * The caretaker: a second process of the same program that has the guest while the first one executes
+ * its successor. A start takes the runtime a tenth of a second; the guest runs on meanwhile, and stands
+ * still only for two handovers of a millisecond or so.
+ *
+ *   process P (old)                 caretaker                      process P (new)
+ *   starts it, hands over
+ *   descriptors (transfer.ts)   ->  builds the machine
+ *                               <-  closes that connection
+ *   stops the guest, stream     ->  runs the guest
+ *   execve ................................................->      builds the machine
+ *                                                           <-     one byte: ready
+ *                                   stops the guest, stream ->     runs the guest
+ *                                   ends
+ *
+ * Both streams are those of cpr-transfer, each with a word that decides who has the guest (ownership.ts),
+ * so it is in one process at each moment. If execve fails, the old P asks for the guest back in the same
+ * way. If the new P ends without having asked, the caretaker still has the guest and goes on as its
+ * monitor. The events of the guest's time there are left in a file for the successor's clients.
+ */
+import type { StreamChannel as Channel } from "../../channel/stream.ts";
+import { StreamChannel } from "../../channel/stream.ts";
+import { ChannelDescriptor } from "../../native/channel.ts";
+import { Descriptor, type Fd, setCloseOnExec } from "../../native/descriptor.ts";
+import { createMemfd, readAt, readFileUnsized, status, writeAt } from "../../native/file.ts";
+import {
+  childStatus,
+  environment,
+  getEnvironment,
+  kill,
+  spawn,
+  unsetEnvironment,
+} from "../../native/process.ts";
+import { socketPair } from "../../native/socket.ts";
+import { MigrationError } from "../errors.ts";
+import { IncomingSession } from "../incoming_session.ts";
+import { ParameterStore } from "../parameters.ts";
+import { defaultStreamProperties } from "../properties.ts";
+import type { MigratableMachine } from "../source.ts";
+import { InheritedDescriptors, type KeptDescriptor } from "./descriptors.ts";
+import { Ownership, OWNERSHIP_NAME, RETURN_OWNERSHIP_NAME } from "./ownership.ts";
+import { handOverOn } from "./transfer.ts";
+
+/** Numbers of the caretaker's ends: descriptors, stream, way back. */
+const SOCKETS_VARIABLE = "MOLT_CARETAKER_SOCKETS";
+/** The caretaker's process id, for the successor that waits for its end. */
+const PROCESS_VARIABLE = "MOLT_CARETAKER_PROCESS";
+/** The name of the way back among the descriptors handed on. */
+const RETURN_NAME = "molt.caretaker";
+/** The name of the file with the events. */
+const EVENTS_NAME = "molt.caretaker.events";
+/** Most bytes of events that a successor reads. */
+const EVENTS_LIMIT = 16 << 20;
+const READY = 1;
+const SIGKILL = 9;
+
+/** A caretaker as the process that started it sees it. */
+export class Caretaker implements Disposable {
+  /** Who has the guest, of this process and the caretaker. */
+  readonly ownership: Ownership;
+  readonly #process: CaretakerProcess;
+  readonly #resources: DisposableStack;
+  /** Who has it afterwards, of the caretaker and whoever asks for it. */
+  readonly #returnOwnership: Ownership;
+  readonly #main: Descriptor;
+  readonly #back: Descriptor;
+  readonly #events: Descriptor;
+
+  private constructor(parts: CaretakerParts, resources: DisposableStack) {
+    this.#process = parts.process;
+    this.#resources = resources;
+    this.ownership = parts.ownership;
+    this.#returnOwnership = parts.returnOwnership;
+    this.#main = parts.main;
+    this.#back = parts.back;
+    this.#events = parts.events;
+  }
+
+  /** Starts one and waits until it has built its machine from `kept`. */
+  static async start(kept: readonly KeptDescriptor[], signal: AbortSignal): Promise<Caretaker> {
+    using undo = new DisposableStack();
+    const pairs = [socketPair(), socketPair(), socketPair()] as const;
+    for (const ends of pairs) for (const end of ends) undo.use(end);
+    const ownership = undo.use(Ownership.create());
+    const returnOwnership = undo.use(Ownership.create());
+    const events = undo.use(createMemfd(EVENTS_NAME));
+    const theirs = pairs.map(([, end]) => end.fd);
+    const process = undo.use(new CaretakerProcess(theirs));
+    // Its death must be seen as the end of these connections.
+    for (const [, end] of pairs) end[Symbol.dispose]();
+    const [[cpr], [main], [back]] = pairs;
+    const all = [
+      ...kept,
+      ownership.kept(OWNERSHIP_NAME),
+      returnOwnership.kept(RETURN_OWNERSHIP_NAME),
+      { name: EVENTS_NAME, id: 0, fd: events.fd },
+    ];
+    await handOverOn(new ChannelDescriptor(cpr), all, signal);
+    const parts = { process, ownership, returnOwnership, main, back, events };
+    return new Caretaker(parts, undo.move());
+  }
+
+  /** The stream of the machine goes here. The channel is the caller's. */
+  takeChannel(): Channel {
+    return new StreamChannel(this.#main, true);
+  }
+
+  /** The guest runs there now. */
+  hasGuest(): void {
+    this.#process.spared = true;
+  }
+
+  /** What the successor needs to ask for the guest. */
+  get kept(): KeptDescriptor[] {
+    return [
+      { name: RETURN_NAME, id: 0, fd: this.#back.fd },
+      { name: EVENTS_NAME, id: 0, fd: this.#events.fd },
+      this.#returnOwnership.kept(OWNERSHIP_NAME),
+    ];
+  }
+
+  /** `NAME=value` for the successor. */
+  get variable(): string {
+    return `${PROCESS_VARIABLE}=${this.#process.pid}`;
+  }
+
+  /** Takes the guest back into this process's own machine, which is left stopped. */
+  async giveBack(machine: MigratableMachine): Promise<void> {
+    using channel = new StreamChannel(this.#back.duplicate(), true);
+    await askForGuest(channel);
+    const names = new Set(machine.blocks.map(({ name }) => name));
+    const parameters = new ParameterStore().values;
+    await using session = new IncomingSession(
+      {
+        handedOver: () => ({ names, ownership: this.#returnOwnership }),
+        capabilities: () => new Set(),
+        parameters: () => parameters,
+        stream: defaultStreamProperties,
+      },
+      machine,
+      channel,
+      [],
+    );
+    await session.load();
+    await session.takeOver();
+    this.#process.spared = false;
+    await session.end();
+  }
+
+  /** Ends the caretaker, unless it has the guest. */
+  [Symbol.dispose](): void {
+    this.#resources[Symbol.dispose]();
+  }
+}
+
+/** The process itself. It is ended before its connections are, which would tell it to stay. */
+class CaretakerProcess implements Disposable {
+  readonly pid: number;
+  /** It has the guest. */
+  spared = false;
+
+  constructor(descriptors: readonly Fd[]) {
+    this.pid = spawn(ownCommand(), {
+      descriptors: descriptors.map((fd) => [fd, fd] as const),
+      environment: [...environment(), `${SOCKETS_VARIABLE}=${descriptors.join(",")}`],
+    });
+  }
+
+  [Symbol.dispose](): void {
+    if (this.spared) return;
+    if (childStatus(this.pid) !== undefined) return;
+    kill(this.pid, SIGKILL);
+    void reap(this.pid);
+  }
+}
+
+/** What a {@linkcode Caretaker} is made of. */
+interface CaretakerParts {
+  readonly process: CaretakerProcess;
+  readonly ownership: Ownership;
+  readonly returnOwnership: Ownership;
+  readonly main: Descriptor;
+  readonly back: Descriptor;
+  readonly events: Descriptor;
+}
+
+/** This process's program and arguments. The file may have been replaced: the kernel knows the old one. */
+function ownCommand(): string[] {
+  const command = new TextDecoder().decode(readFileUnsized("/proc/self/cmdline")).split("\0");
+  return ["/proc/self/exe", ...command.slice(1, -1)];
+}
+
+/** Waits for the end of a child. */
+async function reap(pid: number): Promise<void> {
+  while (childStatus(pid) === undefined) await new Promise((done) => setTimeout(done, 50));
+}
+
+/** The ends that a caretaker was started with. */
+export interface CaretakerSockets {
+  /** Descriptors come here. */
+  readonly cpr: Descriptor;
+  /** The guest comes here. */
+  readonly main: Descriptor;
+  /** And leaves here. */
+  readonly back: Descriptor;
+}
+
+/** The ends that this process was started with, if it is a caretaker. */
+export function takeCaretakerSockets(): CaretakerSockets | undefined {
+  const value = getEnvironment(SOCKETS_VARIABLE);
+  if (value === undefined) return undefined;
+  unsetEnvironment(SOCKETS_VARIABLE);
+  const [cpr, main, back] = value.split(",").map((number) => new Descriptor(Number(number)));
+  if (!cpr || !main || !back) throw new Error(`${SOCKETS_VARIABLE} is '${value}'`);
+  for (const { fd } of [cpr, main, back]) setCloseOnExec(fd, true);
+  return { cpr, main, back };
+}
+
+/** The caretaker's side of the way back: resolves with whether somebody asks for the guest. */
+export async function guestIsWanted(channel: Channel): Promise<boolean> {
+  const request = new Uint8Array(1);
+  const count = await channel.read(request).catch(() => 0);
+  return count === 1 && request[0] === READY;
+}
+
+async function askForGuest(channel: Channel): Promise<void> {
+  await channel.write(Uint8Array.of(READY));
+}
+
+/** What a caretaker got beside the guest. */
+export interface CaretakerDuties {
+  /** The word that decides when somebody asks for the guest. */
+  readonly ownership: Ownership;
+  /** Takes the events of the guest's time here. */
+  readonly events: Descriptor;
+}
+
+/** Takes over what the process that started this caretaker handed over for it. */
+export function takeDuties(handedOver: InheritedDescriptors): CaretakerDuties {
+  using undo = new DisposableStack();
+  const ownership = handedOver.take(RETURN_OWNERSHIP_NAME);
+  if (ownership === undefined) {
+    throw new MigrationError("a caretaker needs a word for the way back");
+  }
+  const word = undo.use(Ownership.adopt(ownership));
+  const events = handedOver.take(EVENTS_NAME);
+  if (events === undefined) throw new MigrationError("a caretaker needs a file for events");
+  undo.move();
+  return { ownership: word, events };
+}
+
+/** Leaves `events` for the successor's clients. */
+export function leaveEvents(file: Descriptor, events: readonly unknown[]): void {
+  writeAt(file.fd, new TextEncoder().encode(JSON.stringify(events)), 0);
+}
+
+/** The guest waits with a caretaker that the process before this one started. */
+export class WaitingGuest implements Disposable {
+  readonly channel: Channel;
+  readonly #events: Descriptor | undefined;
+
+  constructor(connection: Descriptor, events: Descriptor | undefined) {
+    this.channel = new StreamChannel(connection, true);
+    this.#events = events;
+  }
+
+  /** Says that this process is ready for the guest, which then comes through the channel. */
+  async call(): Promise<void> {
+    await askForGuest(this.channel);
+  }
+
+  /** The events of the guest's time there, when it has come. */
+  events(): unknown[] {
+    if (this.#events === undefined) return [];
+    const { size } = status(this.#events.fd);
+    if (size === 0 || size > EVENTS_LIMIT) return [];
+    const bytes = new Uint8Array(size);
+    if (readAt(this.#events.fd, bytes, 0) !== size) return [];
+    const events: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return Array.isArray(events) ? events : [];
+  }
+
+  [Symbol.dispose](): void {
+    this.channel[Symbol.dispose]();
+    this.#events?.[Symbol.dispose]();
+  }
+}
+
+/** The guest that waits for this process, if a caretaker has it. */
+export function takeWaitingGuest(
+  adopt: (name: string) => Descriptor | undefined,
+): WaitingGuest | undefined {
+  const connection = adopt(RETURN_NAME);
+  const events = adopt(EVENTS_NAME);
+  return connection && new WaitingGuest(connection, events);
+}
+
+/** Waits for the end of the caretaker that the process before this one started, if there is one. */
+export async function reapCaretaker(): Promise<void> {
+  const pid = Number(getEnvironment(PROCESS_VARIABLE));
+  unsetEnvironment(PROCESS_VARIABLE);
+  if (!Number.isInteger(pid) || pid <= 0) return;
+  try {
+    await reap(pid);
+  } catch (cause) {
+    throw new MigrationError(`Could not wait for the caretaker ${pid}`, { cause });
+  }
+}
