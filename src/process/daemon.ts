@@ -6,15 +6,7 @@
  *   child:  starts the machine -> gives up terminal and directory -> writes the byte
  */
 import { Descriptor, setCloseOnExec } from "../native/descriptor.ts";
-import {
-  createPipe,
-  openFile,
-  OpenFlags,
-  read,
-  readFileUnsized,
-  readLink,
-  write,
-} from "../native/file.ts";
+import { createPipe, openFile, OpenFlags, read, write } from "../native/file.ts";
 import {
   changeDirectory,
   environment,
@@ -23,6 +15,7 @@ import {
   spawn,
   unsetEnvironment,
 } from "../native/process.ts";
+import { ownCommand } from "./own_command.ts";
 
 const READY_VARIABLE = "MOLT_DAEMON_READY";
 
@@ -40,13 +33,10 @@ export function takeReadiness(): Descriptor | undefined {
 export function startDaemon(): number {
   const [reader, writer] = createPipe();
   using ready = reader;
-  const command = new TextDecoder().decode(readFileUnsized("/proc/self/cmdline"))
-    .split("\0").slice(0, -1);
-  const program = readLink("/proc/self/exe");
   const READY_FD = 3;
   {
     using childEnd = writer;
-    spawn([program, ...command.slice(1)], {
+    spawn(ownCommand(), {
       descriptors: [[childEnd.fd, READY_FD]],
       environment: [...environment(), `${READY_VARIABLE}=${READY_FD}`],
       session: true,

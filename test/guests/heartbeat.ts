@@ -61,7 +61,7 @@ export class HeartbeatCheck {
       this.beats++;
       this.last = beat;
     } else if (!harmlessLine.test(line)) {
-      this.problems.push(`unexpected output: ${line}`);
+      this.problems.push(`unexpected output: ${JSON.stringify(line)}`);
     }
     return beat;
   }

@@ -32,7 +32,12 @@ async function withGuest(
   ]);
   const loop = new EventLoop();
   const served = loop.run();
-  const vm = await VirtualMachine.create(config, loop, undefined, new Timeline(undefined, "monitor"));
+  const vm = await VirtualMachine.create(
+    config,
+    loop,
+    undefined,
+    new Timeline(undefined, "monitor"),
+  );
   try {
     await test(vm, loop);
   } finally {

@@ -22,8 +22,9 @@ import type { StreamChannel as Channel } from "../../channel/stream.ts";
 import { StreamChannel } from "../../channel/stream.ts";
 import { ChannelDescriptor } from "../../native/channel.ts";
 import { Descriptor, type Fd, setCloseOnExec } from "../../native/descriptor.ts";
-import { createMemfd, readAt, readFileUnsized, status, writeAt } from "../../native/file.ts";
+import { createMemfd, readAt, status, writeAt } from "../../native/file.ts";
 import {
+  awaitChild,
   childStatus,
   environment,
   getEnvironment,
@@ -32,7 +33,8 @@ import {
   unsetEnvironment,
 } from "../../native/process.ts";
 import { socketPair } from "../../native/socket.ts";
-import { MigrationError } from "../errors.ts";
+import { ownCommand } from "../../process/own_command.ts";
+import { messageOf, MigrationError } from "../errors.ts";
 import { IncomingSession } from "../incoming_session.ts";
 import { ParameterStore } from "../parameters.ts";
 import { defaultStreamProperties } from "../properties.ts";
@@ -95,7 +97,18 @@ export class Caretaker implements Disposable {
       returnOwnership.kept(RETURN_OWNERSHIP_NAME),
       { name: EVENTS_NAME, id: 0, fd: events.fd },
     ];
-    await handOverOn(new ChannelDescriptor(cpr), all, signal);
+    try {
+      await handOverOn(new ChannelDescriptor(cpr), all, signal);
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      throw new MigrationError(
+        `The guest cannot be left with a caretaker (${
+          messageOf(cause)
+        }): update by way of a file, ` +
+          "with a 'uri', if it must stand still as long as the successor takes to start",
+        { cause },
+      );
+    }
     const parts = { process, ownership, returnOwnership, main, back, events };
     return new Caretaker(parts, undo.move());
   }
@@ -170,7 +183,8 @@ class CaretakerProcess implements Disposable {
     if (this.spared) return;
     if (childStatus(this.pid) !== undefined) return;
     kill(this.pid, SIGKILL);
-    void reap(this.pid);
+    // The kernel keeps its entry until somebody has asked.
+    awaitChild(this.pid).catch(() => {});
   }
 }
 
@@ -182,17 +196,6 @@ interface CaretakerParts {
   readonly main: Descriptor;
   readonly back: Descriptor;
   readonly events: Descriptor;
-}
-
-/** This process's program and arguments. The file may have been replaced: the kernel knows the old one. */
-function ownCommand(): string[] {
-  const command = new TextDecoder().decode(readFileUnsized("/proc/self/cmdline")).split("\0");
-  return ["/proc/self/exe", ...command.slice(1, -1)];
-}
-
-/** Waits for the end of a child. */
-async function reap(pid: number): Promise<void> {
-  while (childStatus(pid) === undefined) await new Promise((done) => setTimeout(done, 50));
 }
 
 /** The ends that a caretaker was started with. */
@@ -301,7 +304,7 @@ export async function reapCaretaker(): Promise<void> {
   unsetEnvironment(PROCESS_VARIABLE);
   if (!Number.isInteger(pid) || pid <= 0) return;
   try {
-    await reap(pid);
+    await awaitChild(pid);
   } catch (cause) {
     throw new MigrationError(`Could not wait for the caretaker ${pid}`, { cause });
   }

@@ -52,7 +52,7 @@ Deno.test("a beat that is missing, twice or damaged is a problem", () => {
   assertEquals(problems(line(1) + line(1)).includes("beat 1: follows beat 1"), true);
   assertEquals(problems(line(1) + line(2).slice(10)).length, 1);
   assertEquals(problems(line(1) + "MEMORY ERROR cpu=0\n"), [
-    "unexpected output: MEMORY ERROR cpu=0",
+    `unexpected output: "MEMORY ERROR cpu=0"`,
   ]);
 });
 
