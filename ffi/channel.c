@@ -130,6 +130,24 @@ MOLT_EXPORT int32_t molt_channel_wait(struct molt_channel *channel, int32_t even
 	return wait_for(channel, (short)events);
 }
 
+/*
+ * Waits on a listening channel until there is a connection to accept (0) or, if there is none, the
+ * other side of `connection`, which came from there, has closed it (1). -errno otherwise.
+ */
+MOLT_EXPORT int32_t molt_channel_wait_connection(struct molt_channel *channel, int32_t connection)
+{
+	struct pollfd entries[] = { { .fd = channel->cancel, .events = POLLIN },
+				    { .fd = channel->fd, .events = POLLIN },
+				    { .fd = connection, .events = POLLRDHUP } };
+
+	while (poll(entries, 3, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (entries[0].revents)
+		return -ECANCELED;
+	return entries[1].revents ? 0 : 1;
+}
+
 /* Waits until the child `pid` has ended: *status as waitpid gives it. Returns the pid or -errno. */
 MOLT_EXPORT int32_t molt_await_child(int32_t pid, int32_t *status)
 {

@@ -168,9 +168,18 @@ class SocketListener implements MigrationListener {
 
   async accept(multifdChannels: () => number): Promise<IncomingChannels> {
     using undo = new DisposableStack();
-    const channels = [undo.use(await this.#next())];
+    const first = undo.use(await this.#next());
+    const channels = [first];
     const expected = multifdChannels();
-    while (channels.length < 1 + expected) channels.push(undo.use(await this.#next()));
+    while (channels.length < 1 + expected) {
+      const next = await this.#next(first);
+      if (next === undefined) {
+        throw new ChannelError(
+          `the source has gone: ${channels.length} of ${1 + expected} connections were made`,
+        );
+      }
+      channels.push(undo.use(next));
+    }
     const main = expected === 0 ? channels[0] : await findMain(channels);
     if (main === undefined) throw new ChannelError("the main channel is missing");
     const resources = undo.move();
@@ -195,11 +204,18 @@ class SocketListener implements MigrationListener {
 
   #closed = false;
 
-  async #next(): Promise<StreamChannel> {
+  /**
+   * The next connection. `undefined` if none comes any more: the source has closed `first`, and with it
+   * all that it had.
+   */
+  #next(): Promise<StreamChannel>;
+  #next(first: StreamChannel): Promise<StreamChannel | undefined>;
+  async #next(first?: StreamChannel): Promise<StreamChannel | undefined> {
     for (;;) {
       const connection = accept(this.#socket.fd);
       if (connection !== undefined) return new StreamChannel(connection, true);
-      await this.#socket.readable();
+      if (first === undefined) await this.#socket.readable();
+      else if (!await this.#socket.connectable(first.fd)) return undefined;
     }
   }
 }

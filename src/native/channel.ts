@@ -152,6 +152,19 @@ export class ChannelDescriptor implements Disposable {
     );
   }
 
+  /**
+   * Waits, on a listening socket, until there is a connection to accept: true; false if there is none
+   * and the other side of `established`, a connection that came before, has closed it.
+   */
+  async connectable(established: Fd): Promise<boolean> {
+    const outcome = await this.use(
+      (channel) => native.molt_channel_wait_connection(channel, established),
+      undefined,
+      "Unable to wait",
+    );
+    return outcome === 0;
+  }
+
   /** Waits until there is room to write, or the other side has gone. */
   async writable(): Promise<void> {
     await this.use(

@@ -133,6 +133,7 @@ export const symbols = {
   // channel.c
   molt_channel_write: { parameters: [u64, buffer, u64], result: i32, nonblocking: true },
   molt_channel_wait: { parameters: [u64, i32], result: i32, nonblocking: true },
+  molt_channel_wait_connection: { parameters: [u64, i32], result: i32, nonblocking: true },
   molt_await_child: { parameters: [i32, buffer], result: i32, nonblocking: true },
 
   // mapped_ram.c

@@ -33,7 +33,6 @@ export class MainStreamTransport implements PageTransport {
     const { block, first, end, written } = range;
     if (this.#writer.buffer.length > 0) await this.#channel.write(this.#writer.take());
     const name = block === this.#lastBlock ? undefined : block.name;
-    this.#lastBlock = block;
     const pages = {
       memory: block.mapping,
       bitmap: range.dirty,
@@ -47,6 +46,8 @@ export class MainStreamTransport implements PageTransport {
     );
     this.#working = sending.catch(() => {});
     const bytes = await sending;
+    // A range may hold nothing for this stream (multifd): then the block was not named either.
+    if (bytes > 0) this.#lastBlock = block;
     return { bytes, ...this.#records.counts };
   }
 

@@ -356,3 +356,29 @@ Deno.test("a connection attempt is given up when it is aborted", async () => {
     ChannelCancelled,
   );
 });
+
+for (const uri of ["tcp:127.0.0.1:0", "unix:DIR/socket"]) {
+  Deno.test(`${uri}: a source that leaves before it has made all its connections is not waited for`, async () => {
+    const directory = await Deno.makeTempDir();
+    try {
+      using given = new DescriptorStore();
+      const address = parseUri(uri.replace("DIR", directory));
+      using listener = await listenForMigration(address, given);
+      const target = address.kind === "inet" ? parseUri(uriOf(listener)) : address;
+      const accepted = listener.accept(() => 4);
+      {
+        using main = await openOutgoing(target, given);
+        using multifd = await openOutgoing(target, given);
+        await main.write(magic("main"));
+        await multifd.write(magic("multifd"));
+      }
+      await assertRejects(
+        () => accepted,
+        ChannelError,
+        "the source has gone: 2 of 5 connections were made",
+      );
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}

@@ -42,6 +42,9 @@ const nothingWritten = {
   memory: new GuestMemory([]),
 };
 
+/** The first range that is sent, and one more, have no zero pages. */
+const FULL_PAGES = 400;
+
 /** Fills pages with what compresses, what does not, and zeros; leaves some never written. */
 function fill({ mapping: { bytes } }: RamBlock, seed: number): void {
   for (let page = 0; page < PAGES; page++) {
@@ -60,6 +63,7 @@ function fill({ mapping: { bytes } }: RamBlock, seed: number): void {
         content.fill(0);
         break;
     }
+    if (page < FULL_PAGES) content[0] ||= 1;
   }
 }
 
@@ -81,13 +85,14 @@ async function roundTrip(blocks: readonly RamBlock[], form: Form, owner: Disposa
   const writer = new StreamWriter();
   const main = new MainStreamTransport({ writer, channel: outgoing, detectZero: true });
   const { zeroPages } = form;
+  const refused = new AbortController();
   await using transport = new MultifdTransport({
     ...form,
     writer,
     connect,
     uuid: undefined,
     zeroPages: zeroPages === "in main stream" ? { kind: zeroPages, main } : { kind: zeroPages },
-    signal: new AbortController().signal,
+    signal: refused.signal,
   });
   await transport.open();
 
@@ -101,6 +106,10 @@ async function roundTrip(blocks: readonly RamBlock[], form: Form, owner: Disposa
     failed: () => incoming.cancel(),
   });
   const received = receive(incoming, multifd, targets, form.flushAfterEachSection);
+  received.catch((error) => {
+    refused.abort(error);
+    outgoing.cancel();
+  });
 
   using dirty = new DirtyPages(blocks, nothingWritten);
   dirty.start();
