@@ -49,11 +49,11 @@ export type SizeResult =
 
 /**
  * A size in bytes: a decimal number, possibly with a fraction, and a suffix B, k, M, G, T, P or E;
- * or a hexadecimal number. `unit` is the suffix assumed when there is none.
+ * or a hexadecimal number without suffix. `unit` is the suffix assumed when there is none.
  */
 export function parseSize(text: string, unit: "B" | "M" = "B"): SizeResult {
   const match = /^\s*(-?)(0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)([a-zA-Z]?)$/.exec(text);
-  if (match === null) return { kind: "invalid" };
+  if (match === null || /^0[xX]/.test(match[2] ?? "") && match[3]) return { kind: "invalid" };
   const [, sign, digits = "", suffix = ""] = match;
   const scale = sizeSuffixes[(suffix || unit).toUpperCase()];
   if (scale === undefined) return { kind: "invalid" };

@@ -4,7 +4,7 @@
  * Milliseconds: enough for anything on a machine that is busy with other things. TEST_PATIENCE: for
  * slower machines.
  */
-const PATIENCE = Number(Deno.env.get("TEST_PATIENCE") ?? 60_000);
+export const PATIENCE = Number(Deno.env.get("TEST_PATIENCE") ?? 60_000);
 
 /** A signal for whatever must happen before a test gives up. */
 export function patience(milliseconds: number = PATIENCE): AbortSignal {

@@ -35,6 +35,7 @@ Deno.test("a program asks what there is of a machine without a board", async () 
   await machine.event("STOP");
   assertEquals(await machine.qtest("inb 0x3f8"), "OK 0x00ff");
   assertEquals(await machine.qtest("clock_step 5"), "OK 5");
+  await machine.quit();
 });
 
 Deno.test("memory is read and written beside the running guest", async () => {
@@ -51,6 +52,7 @@ Deno.test("memory is read and written beside the running guest", async () => {
   assertEquals(await machine.qtest(`b64read ${FIRST_PAGE} 0x100000`), stopped);
   await machine.execute("cont");
   await awaitChange(machine, FIRST_PAGE);
+  await machine.quit();
 });
 
 Deno.test("ports and registers are accessed as by a guest, and no vCPU is confused by it", async () => {
@@ -62,6 +64,7 @@ Deno.test("ports and registers are accessed as by a guest, and no vCPU is confus
   assertEquals(await machine.qtest("readl 0xfea00000"), "OK 0x0000000000000000");
   assertEquals(await machine.qtest("clock_step 100"), "FAIL Unknown command 'clock_step'");
   await awaitChange(machine, 0x100000);
+  await machine.quit();
 });
 
 Deno.test("the power-off register ends the machine", async () => {
@@ -70,6 +73,7 @@ Deno.test("the power-off register ends the machine", async () => {
   assertEquals(await machine.qtest(`writeb ${SLEEP_CONTROL} 0x34`), "OK");
   const { data } = await machine.event("SHUTDOWN");
   assertEquals(data, { guest: true, reason: "guest-shutdown" });
+  await machine.quit();
 });
 
 Deno.test("with -accel qtest no vCPU runs and the test turns the clock on", async () => {
@@ -90,6 +94,7 @@ Deno.test("with -accel qtest no vCPU runs and the test turns the clock on", asyn
   assertEquals(await clock(), "01:01:01");
   assertEquals(await machine.readNumber("readb", 0x100000), 0n);
   assertEquals((await machine.execute("query-status")).running, true);
+  await machine.quit();
 });
 
 Deno.test("a server serves one client after the other, whatever the last one left", async () => {

@@ -4,7 +4,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { TextLineStream } from "@std/streams";
-import { patience } from "../support/patience.ts";
+import { PATIENCE, patience } from "../support/patience.ts";
 import { commandOf } from "../support/programs.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 
@@ -36,9 +36,18 @@ class LineConnection implements Disposable {
     await this.#writer.write(new TextEncoder().encode(`${line}\n`));
   }
 
-  /** The next line, `undefined` at the end. */
+  /** The next line, `undefined` at the end. Fails when none comes for long. */
   async receive(): Promise<string | undefined> {
-    return (await this.#lines.read()).value;
+    const silence = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => silence.reject(new Error("the program says nothing any more")),
+      PATIENCE,
+    );
+    try {
+      return (await Promise.race([this.#lines.read(), silence.promise])).value;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -199,7 +208,17 @@ export class TestedMachine implements AsyncDisposable {
 
   /** Ends it as the library does, and checks its status. */
   async quit(): Promise<void> {
-    if (this.#ended) return;
+    const status = await this.#end();
+    assertEquals(status.code, this.expectedStatus, this.errorText);
+  }
+
+  /** Ends it. How it ended matters no more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end();
+  }
+
+  async #end(): Promise<Deno.CommandStatus> {
+    if (this.#ended) return await this.#process.status;
     this.#ended = true;
     const signal = patience();
     const kill = () => this.#process.kill("SIGKILL");
@@ -216,11 +235,7 @@ export class TestedMachine implements AsyncDisposable {
     this.#qmp?.[Symbol.dispose]();
     this.#listener.close();
     this.#directory[Symbol.dispose]();
-    assertEquals(status.code, this.expectedStatus, this.errorText);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.quit();
+    return status;
   }
 
   get #monitor(): LineConnection {
