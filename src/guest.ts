@@ -142,6 +142,11 @@ export class Guest implements Disposable {
     return guest;
   }
 
+  /** Disks, network cards and the rest. */
+  get devices(): VirtioDevices {
+    return this.#virtio;
+  }
+
   /** What a live update hands on: RAM that lives in descriptors, and what devices keep open. */
   descriptors(): KeptDescriptor[] {
     const memory = this.#ram.blocks.flatMap(({ name, backing }) =>

@@ -2,10 +2,12 @@
 import { isDeviceDriver } from "./cli/device_models.ts";
 import type { VirtualMachineConfig } from "./cli/config.ts";
 import { readRegisters, translate } from "./cpu_inspection.ts";
+import { inspectDevices, noDevices } from "./device_inspection.ts";
 import type { Vcpu } from "./kvm/vcpu.ts";
 import type { Bus } from "./machine/bus.ts";
 import type { Microvm } from "./machine/microvm.ts";
 import { DEFAULT_RAM_NAME } from "./machine/ram.ts";
+import type { VirtioDevices } from "./machine/virtio_devices.ts";
 import { GuestMemoryError } from "./memory/guest_memory.ts";
 import type {
   AddressSpaceInfo,
@@ -24,13 +26,14 @@ const MICROVM_CPU_LIMIT = 8;
 /** The subjects of a {@linkcode MonitorContext} that only look. */
 export type Inspection = Pick<
   MonitorContext,
-  "capabilities" | "cpus" | "memory" | "block" | "iothreads" | "objects"
+  "capabilities" | "cpus" | "memory" | "block" | "network" | "balloon" | "iothreads" | "objects"
 >;
 
 /** The read-only subjects of a {@linkcode MonitorContext}. */
 export function inspect(
   board: Microvm,
   config: VirtualMachineConfig,
+  devices: VirtioDevices,
   accelerator: "kvm" | "qtest",
 ): Inspection {
   const cpus = cpuControl(board, config);
@@ -39,7 +42,7 @@ export function inspect(
     capabilities: capabilities(accelerator),
     cpus,
     memory: memoryControl(board, backends),
-    block: { devices: () => [], nodes: () => [] },
+    ...inspectDevices(config, devices),
     iothreads: [],
     objects: objectTree(config, cpus, backends),
   };
@@ -68,7 +71,7 @@ export function inspectNothing(
       readPhysical: () => undefined,
       translate: () => undefined,
     },
-    block: { devices: () => [], nodes: () => [] },
+    ...noDevices,
     iothreads: [],
     objects,
   };

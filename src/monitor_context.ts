@@ -43,7 +43,8 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
   const inspection = () => {
     const { guest } = vm;
     if (guest === undefined) return nothing;
-    const known = inspections.get(guest) ?? inspect(guest.board, config, guest.accelerator.kind);
+    const known = inspections.get(guest) ??
+      inspect(guest.board, config, guest.devices, guest.accelerator.kind);
     inspections.set(guest, known);
     return known;
   };
@@ -65,6 +66,12 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     },
     get block() {
       return inspection().block;
+    },
+    get network() {
+      return inspection().network;
+    },
+    get balloon() {
+      return inspection().balloon;
     },
     get iothreads() {
       return inspection().iothreads;

@@ -29,6 +29,7 @@ import type { DiskError, ErrorAction } from "../native/disk.ts";
 import { Errno, errnoMessage } from "../native/errors.ts";
 import type { EventLoop } from "../native/event_loop.ts";
 import type { DeviceEvent } from "./device_events.ts";
+import { devicePath } from "./device_names.ts";
 import { MacAddresses } from "./mac_addresses.ts";
 import type { RunState } from "./run_state.ts";
 import { assignPorts, type NumberedPort, type SerialConfig } from "./serial_ports.ts";
@@ -65,6 +66,8 @@ export interface Disk {
   readonly drive: DriveConfig | undefined;
   readonly image: BlockImage;
   readonly device: VirtioBlk;
+  /** Why requests wait for the machine to go on; `ok`: none do. */
+  ioStatus: "ok" | "failed" | "nospace";
 }
 
 /** A network card and what it is connected to. */
@@ -140,11 +143,17 @@ export class VirtioDevices implements Disposable {
 
   /** The machine enters a run state: the images are locked for use here, or left to others. */
   runStateEntered(state: RunState): void {
+    if (state === "running") this.disks.forEach((disk) => disk.ioStatus = "ok");
     const foreign = foreignStates.has(state);
     for (const image of this.#images) {
       if (foreign) image.inactivate();
       else image.activate();
     }
+  }
+
+  /** The host's sides of all networks. */
+  get networks(): readonly NetworkBackend[] {
+    return [...this.#networks.values()];
   }
 
   /** What a live update hands on: opened images, interfaces, connections. */
@@ -177,9 +186,18 @@ export class VirtioDevices implements Disposable {
       blkProperties(config, drive, image),
       board.deviceMemory,
       this.#environment.loop,
-      { failed: (error) => reportDiskError(error, config, drive, node, board) },
+      {
+        failed: (error) => {
+          if (error.action === "stop") {
+            disk.ioStatus = error.errno === Errno.ENOSPC ? "nospace" : "failed";
+          }
+          const path = devicePath(config, this.#config.devices);
+          reportDiskError(error, path, drive, node, board);
+        },
+      },
     );
-    this.disks.push({ config, drive, image, device });
+    const disk: Disk = { config, drive, image, device, ioStatus: "ok" };
+    this.disks.push(disk);
     return device;
   }
 
@@ -332,7 +350,7 @@ function blkProperties(
 
 function reportDiskError(
   { operation, action, errno }: DiskError,
-  { id }: ConfigOf<"virtio-blk-device">,
+  path: string,
   drive: DriveConfig | undefined,
   node: BlockNode,
   { emit, stop }: VirtioBoard,
@@ -340,9 +358,7 @@ function reportDiskError(
   emit({
     name: "BLOCK_IO_ERROR",
     data: {
-      "qom-path": id === undefined
-        ? "/machine/peripheral-anon/virtio-blk-device"
-        : `/machine/peripheral/${id}/virtio-backend`,
+      "qom-path": path,
       device: drive?.id ?? "",
       ...(node.nodeName === undefined ? {} : { "node-name": node.nodeName }),
       operation: operation === "read" ? "read" : "write",

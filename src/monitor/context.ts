@@ -180,6 +180,17 @@ export interface BlockNodeInfo {
   readonly children: readonly { readonly name: string; readonly nodeName: string }[];
 }
 
+/** What a disk did of one kind. */
+export interface OperationTotals {
+  readonly bytes: number;
+  readonly operations: number;
+  readonly failed: number;
+  /** Requests that made no sense. */
+  readonly invalid: number;
+  /** ns. */
+  readonly time: number;
+}
+
 /** A drive and the device that shows it to the guest. */
 export interface BlockDeviceInfo {
   /** -drive id=, or empty. */
@@ -189,12 +200,64 @@ export interface BlockDeviceInfo {
   /** The node-name of what is in it. */
   readonly inserted: string | undefined;
   readonly ioStatus: "ok" | "failed" | "nospace";
+  readonly statistics: Readonly<Record<"read" | "write" | "flush" | "unmap", OperationTotals>>;
 }
 
 /** Disks. */
 export interface BlockControl {
   devices(): readonly BlockDeviceInfo[];
   nodes(): readonly BlockNodeInfo[];
+}
+
+/** Which of a card's kinds of frames the guest wants. */
+export type FrameChoice = "normal" | "none" | "all";
+
+/** What the guest has a card let through. Addresses as `52:54:00:12:34:56`. */
+export interface FrameFilterInfo {
+  readonly address: string;
+  readonly promiscuous: boolean;
+  readonly multicast: FrameChoice;
+  readonly unicast: FrameChoice;
+  readonly vlan: FrameChoice;
+  readonly broadcast: boolean;
+  readonly multicastOverflow: boolean;
+  readonly unicastOverflow: boolean;
+  readonly vlans: readonly number[];
+  readonly unicastTable: readonly string[];
+  readonly multicastTable: readonly string[];
+}
+
+/** The host's side of a network (-netdev). */
+export interface NetworkBackendInfo {
+  readonly id: string;
+  /** As `info network` shows it, such as `type=tap,ifname=tap0`. */
+  readonly description: string;
+}
+
+/** A network card. */
+export interface CardInfo {
+  /** The device's id, or its driver's name and a number. */
+  readonly name: string;
+  readonly driver: string;
+  readonly backend: NetworkBackendInfo | undefined;
+  readonly filter: FrameFilterInfo;
+}
+
+/** Networks. */
+export interface NetworkControl {
+  cards(): readonly CardInfo[];
+  /** Backends that no card uses. */
+  unused(): readonly NetworkBackendInfo[];
+  /** Plugs or pulls the cable of a card, named by itself or by its backend. False: there is none. */
+  setLink(name: string, up: boolean): boolean;
+}
+
+/** The memory balloon. */
+export interface BalloonControl {
+  /** Bytes of RAM that the guest has. */
+  readonly actual: number;
+  /** Asks the guest to get along with so many bytes. */
+  setTarget(bytes: number): void;
 }
 
 /** An I/O thread (-object iothread). */
@@ -263,6 +326,9 @@ export interface MonitorContext {
   readonly cpus: CpuControl;
   readonly memory: MemoryControl;
   readonly block: BlockControl;
+  readonly network: NetworkControl;
+  /** Absent: the machine has none. */
+  readonly balloon: BalloonControl | undefined;
   readonly iothreads: readonly IothreadInfo[];
   readonly chardevs: ChardevControl;
   readonly descriptors: DescriptorStore;

@@ -3,6 +3,7 @@
  * goes through QmpClient.executeUntyped. Results may have members that are not listed here.
  */
 import { z } from "zod";
+import { deviceCommands } from "./device_commands.ts";
 import { migrationCommands } from "./migration_commands.ts";
 
 const nothing = z.strictObject({});
@@ -106,6 +107,7 @@ export const qmpCommands = {
       parts: z.record(z.string(), z.number()).optional(),
     }),
   },
+  ...deviceCommands,
   ...migrationCommands,
 } as const;
 

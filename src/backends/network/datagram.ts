@@ -17,7 +17,7 @@ export class DatagramBackend implements NetworkBackend {
   readonly abilities = noAbilities;
   readonly pairs = 1;
   readonly adopted: boolean;
-  readonly description = "type=dgram";
+  readonly description: string;
   readonly #socket: Descriptor;
   readonly #peer: Uint8Array<ArrayBuffer> | undefined;
 
@@ -26,8 +26,10 @@ export class DatagramBackend implements NetworkBackend {
     socket: Descriptor,
     peer: Uint8Array<ArrayBuffer> | undefined,
     adopted: boolean,
+    places: string,
   ) {
     this.id = id;
+    this.description = `type=dgram,${places}`;
     this.adopted = adopted;
     this.#socket = socket;
     this.#peer = peer;
@@ -46,14 +48,15 @@ export class DatagramBackend implements NetworkBackend {
       }
       const socket = kept ?? new Descriptor(asFd(Number(local.name)));
       setNonBlocking(socket.fd, true);
-      return new DatagramBackend(id, socket, undefined, kept !== undefined);
+      return new DatagramBackend(id, socket, undefined, kept !== undefined, `fd=${socket.fd}`);
     }
     if (remote === undefined || remote.kind === "fd") {
       throw new Error(`-netdev dgram,id=${id}: there is no address to send to`);
     }
     const kept = adopt(keptName(id), 0);
     const opened = await openDatagram(kept ? undefined : local, remote, kept);
-    return new DatagramBackend(id, opened.socket, opened.peer, kept !== undefined);
+    const places = describePlaces(local, remote);
+    return new DatagramBackend(id, opened.socket, opened.peer, kept !== undefined, places);
   }
 
   port(): NetworkPort {
@@ -75,4 +78,16 @@ export class DatagramBackend implements NetworkBackend {
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
   }
+}
+
+/** Where datagrams come from and go to, as `info network` shows it. */
+function describePlaces(
+  local: NetworkAddress | undefined,
+  remote: Exclude<NetworkAddress, { kind: "fd" }>,
+): string {
+  const place = (address: Exclude<NetworkAddress, { kind: "fd" }>) =>
+    address.kind === "inet" ? `${address.host}:${address.port}` : address.path;
+  if (local === undefined || local.kind === "fd") return `udp=:${place(remote)}`;
+  const separator = remote.kind === "inet" ? "/" : ":";
+  return `udp=${place(local)}${separator}${place(remote)}`;
 }

@@ -15,7 +15,7 @@ import {
 } from "../../native/event_loop.ts";
 import type { NetworkPort } from "../../native/network.ts";
 import { setNonBlocking } from "../../native/file.ts";
-import { accept, connect, listen, type SocketAddress } from "../../native/socket.ts";
+import { accept, connect, listen, peerAddress, type SocketAddress } from "../../native/socket.ts";
 import type { NetworkAddress } from "../../cli/config.ts";
 import { keptName, type NetworkBackend, noAbilities } from "./backend.ts";
 
@@ -82,8 +82,21 @@ export class StreamBackend implements NetworkBackend {
   }
 
   get description(): string {
-    return `type=stream,${this.#config.server ? "server" : "client"},` +
-      (this.#connection ? "connected" : "disconnected");
+    return `type=stream,${this.#state()}`;
+  }
+
+  /** Whom it is connected to, or what it waits for. */
+  #state(): string {
+    const { address, server, reconnectMs } = this.#config;
+    if (this.#connection === undefined) {
+      return server ? "listening" : reconnectMs > 0 ? "connecting" : "";
+    }
+    if (address.kind === "fd") return `fd=${this.#connection.fd}`;
+    if (address.kind === "unix") return `unix:${address.path}`;
+    const peer = peerAddress(this.#connection.fd);
+    return peer.kind === "inet"
+      ? `tcp:${peer.v6 ? `[${peer.host}]` : peer.host}:${peer.port}`
+      : `unix:${peer.path}`;
   }
 
   port(): NetworkPort {

@@ -35,7 +35,7 @@ export class TapBackend implements NetworkBackend {
   readonly adopted: boolean;
   readonly abilities: NetworkAbilities;
   readonly #queues: readonly TapQueue[];
-  readonly #downScript: string | undefined;
+  readonly #config: TapConfig;
   readonly #tell: (message: string) => void;
   readonly #wanted: TapSettings = { headerSize: HEADER_SIZE, offload: 0, pairs: 1 };
   #inUse = false;
@@ -50,7 +50,7 @@ export class TapBackend implements NetworkBackend {
     queues: readonly TapQueue[],
     abilities: NetworkAbilities,
     adopted: boolean,
-    downScript: string | undefined,
+    config: TapConfig,
     tell: (message: string) => void,
   ) {
     this.id = id;
@@ -58,7 +58,7 @@ export class TapBackend implements NetworkBackend {
     this.adopted = adopted;
     this.#alone = !adopted;
     this.#queues = queues;
-    this.#downScript = downScript;
+    this.#config = config;
     this.#tell = tell;
   }
 
@@ -70,14 +70,13 @@ export class TapBackend implements NetworkBackend {
   ): Promise<TapBackend> {
     using undo = new DisposableStack();
     const { source } = config;
-    const downScript = source.kind === "interface" ? source.downscript : undefined;
     for (const uso of [false, true]) {
       const kept = adoptAll(tapName(id, uso), adopt)
         .map((descriptor) => undo.use(new TapQueue(descriptor)));
       if (kept.length === 0) continue;
       const header = kept.every(({ hasHeader }) => hasHeader);
       undo.move();
-      return new TapBackend(id, kept, { header, ufo: header, uso }, true, downScript, tell);
+      return new TapBackend(id, kept, { header, ufo: header, uso }, true, config, tell);
     }
     const queues = source.kind === "descriptors"
       ? source.names.map((name) => undo.use(givenQueue(name, id)))
@@ -88,7 +87,7 @@ export class TapBackend implements NetworkBackend {
     }
     const abilities = probe(queues);
     undo.move();
-    return new TapBackend(id, queues, abilities, false, downScript, tell);
+    return new TapBackend(id, queues, abilities, false, config, tell);
   }
 
   get pairs(): number {
@@ -97,7 +96,10 @@ export class TapBackend implements NetworkBackend {
 
   get description(): string {
     const [first] = this.#queues;
-    return `type=tap,ifname=${first?.name}`;
+    const { source } = this.#config;
+    if (source.kind === "descriptors") return `type=tap,fd=${first?.fd}`;
+    const { script = "no", downscript = "no" } = source;
+    return `type=tap,ifname=${first?.name},script=${script},downscript=${downscript}`;
   }
 
   port(pair: number): NetworkPort {
@@ -146,7 +148,9 @@ export class TapBackend implements NetworkBackend {
   [Symbol.dispose](): void {
     const name = this.#queues[0]?.name ?? "";
     for (const queue of this.#queues) queue[Symbol.dispose]();
-    if (this.#alone && this.#downScript !== undefined) spawn([this.#downScript, name]);
+    const { source } = this.#config;
+    const script = source.kind === "interface" ? source.downscript : undefined;
+    if (this.#alone && script !== undefined) spawn([script, name]);
   }
 
   #apply(): void {

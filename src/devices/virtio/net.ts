@@ -10,7 +10,7 @@ import type { NetworkBackend } from "../../backends/network/backend.ts";
 import { type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createEvent, read } from "../../native/file.ts";
-import { ADDRESS_LENGTH, NativeNetwork } from "../../native/network.ts";
+import { ADDRESS_LENGTH, type FrameFilter, NativeNetwork } from "../../native/network.ts";
 import { TapOffload } from "../../native/tap.ts";
 import { VirtqueueError } from "../../native/virtqueue.ts";
 import type { StateDescription } from "../../vmstate/vmstate.ts";
@@ -163,6 +163,16 @@ export class VirtioNet extends VirtioDevice<OwnState> {
 
   get link(): boolean {
     return this.#linkUp;
+  }
+
+  /** Which frames the driver wants. */
+  get receiveMode(): {
+    readonly filter: FrameFilter;
+    readonly state: ControlState;
+    readonly filtersVlans: boolean;
+  } {
+    const state = this.#state;
+    return { filter: state.filter, state, filtersVlans: this.has(NetFeature.controlVlan) };
   }
 
   /** The card's address as the driver has set it. */

@@ -1,5 +1,6 @@
 /** Every command. Loading this loads zod: import it when the guest runs, or when a client asks. */
 import { type CommandTable, commandTable } from "../command.ts";
+import { balloonCommands } from "./balloon.ts";
 import { blockCommands } from "./block.ts";
 import { chardevCommands } from "./chardev.ts";
 import { descriptorCommands } from "./descriptors.ts";
@@ -8,6 +9,7 @@ import { introspectionCommands } from "./introspection.ts";
 import { machineCommands } from "./machine.ts";
 import { memoryCommands } from "./memory.ts";
 import { migrationCommands } from "./migration.ts";
+import { networkCommands } from "./network.ts";
 import { objectCommands } from "./objects.ts";
 import { sessionCommands } from "./session.ts";
 import { statusCommands } from "./status.ts";
@@ -23,6 +25,8 @@ export const commands: CommandTable = commandTable([
   ...chardevCommands,
   ...descriptorCommands,
   ...blockCommands,
+  ...networkCommands,
+  ...balloonCommands,
   ...objectCommands,
   ...humanCommands,
   ...migrationCommands,

@@ -175,6 +175,15 @@ export const optionalText: Parameter<string | undefined> = {
   usage: (name) => `[${name}]`,
 };
 
+/** `on` or `off`. */
+export const onOff: Parameter<boolean> = {
+  read: (input) => {
+    const word = input.word();
+    return word === "on" || word === "off" ? word === "on" : input.fail("Expected 'on' or 'off'");
+  },
+  usage: (name) => name,
+};
+
 /** All that follows, which must be something. */
 export const rest: Parameter<string> = {
   read: (input) => input.rest() ?? input.fail("string expected"),

@@ -227,7 +227,18 @@ export class MonitorBench extends Bench {
         },
       },
       block: {
-        devices: () => [{ id: "d0", qdev: "disk0", inserted: "node0", ioStatus: "ok" }],
+        devices: () => [{
+          id: "d0",
+          qdev: "disk0",
+          inserted: "node0",
+          ioStatus: "ok",
+          statistics: {
+            read: { bytes: 8192, operations: 2, failed: 0, invalid: 0, time: 5000 },
+            write: { bytes: 512, operations: 1, failed: 1, invalid: 0, time: 700 },
+            flush: { bytes: 0, operations: 3, failed: 0, invalid: 0, time: 90 },
+            unmap: { bytes: 0, operations: 0, failed: 0, invalid: 0, time: 0 },
+          },
+        }],
         nodes: () => [{
           nodeName: "node0",
           driver: "raw",
@@ -240,6 +251,36 @@ export class MonitorBench extends Bench {
           actualSize: 4096,
           children: [],
         }],
+      },
+      network: {
+        cards: () => [{
+          name: "net0",
+          driver: "virtio-net-device",
+          backend: { id: "n0", description: "type=tap,ifname=tap0" },
+          filter: {
+            address: "52:54:00:12:34:56",
+            promiscuous: false,
+            multicast: "normal",
+            unicast: "normal",
+            vlan: "all",
+            broadcast: true,
+            multicastOverflow: false,
+            unicastOverflow: false,
+            vlans: [],
+            unicastTable: [],
+            multicastTable: ["33:33:00:00:00:01"],
+          },
+        }],
+        unused: () => [{ id: "n1", description: "type=dgram" }],
+        setLink: (name, up) => {
+          if (name !== "net0") return false;
+          this.calls.push(`link ${up}`);
+          return true;
+        },
+      },
+      balloon: {
+        actual: 64 << 20,
+        setTarget: (bytes) => void this.calls.push(`balloon ${bytes}`),
       },
       iothreads: [{ id: "io0", threadId: 200, pollMaxNs: 32768 }],
       chardevs: this.chardevs,

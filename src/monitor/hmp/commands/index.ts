@@ -1,6 +1,7 @@
 /** Every human monitor command. */
 import type { HumanCommand } from "../command.ts";
 import { chardevCommands } from "./chardev.ts";
+import { deviceCommands, deviceInfo } from "./devices.ts";
 import { helpCommands } from "./help.ts";
 import { infoCommand } from "./info.ts";
 import { memoryCommands } from "./memory.ts";
@@ -9,7 +10,8 @@ import { runCommands } from "./run.ts";
 
 export const humanCommands: readonly HumanCommand[] = [
   ...helpCommands,
-  infoCommand([]),
+  infoCommand(deviceInfo),
+  ...deviceCommands,
   ...runCommands,
   ...memoryCommands,
   ...chardevCommands,

@@ -1,20 +1,14 @@
 /** `info`: looking at the machine. */
-import type { BlockNodeInfo, MemoryRegionInfo } from "../../context.ts";
+import type { MemoryRegionInfo } from "../../context.ts";
 import { describeRamBlocks, hex } from "../../human_readable.ts";
 import { qemuVersionText } from "../../version.ts";
 import { defineHumanCommand, describeCommand, type HumanCommand } from "../command.ts";
-import { flag, optionalInteger, optionalText } from "../parameters.ts";
+import { flag, optionalInteger } from "../parameters.ts";
 import { describePageTables } from "../page_tables.ts";
 import { describeRegisters } from "../registers.ts";
 
 function describeRegion({ name, kind, start, length }: MemoryRegionInfo): string {
   return `  ${hex(start)}-${hex(start + length - 1)} (prio 0, ${kind}): ${name}\n`;
-}
-
-function describeCache({ cache }: BlockNodeInfo): string {
-  const mode = cache.writeback ? "writeback" : "writethrough";
-  return [mode, ...cache.direct ? ["direct"] : [], ...cache.noFlush ? ["ignore flushes"] : []]
-    .join(", ");
 }
 
 const subcommands: readonly HumanCommand[] = [
@@ -25,27 +19,6 @@ const subcommands: readonly HumanCommand[] = [
     run: ({ context: { capabilities: { accelerators } }, print }) => {
       const { enabled, present } = accelerators;
       print(`${present.map((name) => name === enabled ? `[${name}]` : name).join(" ")}\n`);
-    },
-  }),
-  defineHumanCommand({
-    names: "block",
-    help: "show info of one block device or all block devices",
-    parameters: { device: optionalText },
-    run: ({ context: { block }, print }, { device }) => {
-      const nodes = new Map(block.nodes().map((node) => [node.nodeName, node]));
-      for (const { id, qdev, inserted } of block.devices()) {
-        if (device !== undefined && device !== id) continue;
-        const node = nodes.get(inserted ?? "");
-        const name = [id, ...node === undefined ? [] : [`(${node.nodeName})`]].join(" ");
-        const readOnly = node?.readOnly ? ", read-only" : "";
-        const medium = node === undefined
-          ? "[not inserted]"
-          : `${node.filename} (${node.driver}${readOnly})`;
-        print(`${name}: ${medium}\n`);
-        if (qdev !== undefined) print(`    Attached to:      ${qdev}\n`);
-        if (node !== undefined) print(`    Cache mode:       ${describeCache(node)}\n`);
-        print("\n");
-      }
     },
   }),
   defineHumanCommand({
