@@ -40,6 +40,8 @@
 #define HEADER_MERGED sizeof(struct virtio_net_hdr_mrg_rxbuf)
 /* ms that the other side of a stream may take for the rest of a frame. */
 #define SETTLE_TIME 1000
+/* ms until a datagram is tried again that found no room. */
+#define FULL_TIME 1
 
 enum backend_kind {
 	BACKEND_NONE = 0,
@@ -476,15 +478,21 @@ static void wait_for_work(struct pair *pair)
 {
 	bool look_again = false;
 	short backend = 0;
+	int timeout = -1;
 
 	if (pair->transmitting && !pair->blocked)
 		look_again |= molt_queue_enable_notifications(pair->transmit);
 	if (pair->receiving && pair->starved)
-		look_again |= molt_queue_enable_notifications(pair->receive);
+		look_again |= molt_queue_await_more(pair->receive);
 	if (pair->receiving && !pair->starved && !pair->lost)
 		backend |= POLLIN;
-	if (pair->transmitting && pair->blocked)
-		backend |= POLLOUT;
+	if (pair->transmitting && pair->blocked) {
+		/* It is the other side's socket that is full, of which ours says nothing. */
+		if (pair->kind == BACKEND_DATAGRAM)
+			timeout = FULL_TIME;
+		else
+			backend |= POLLOUT;
+	}
 	if (look_again)
 		return;
 
@@ -498,7 +506,7 @@ static void wait_for_work(struct pair *pair)
 	};
 
 	pthread_mutex_unlock(&pair->lock);
-	poll(places, sizeof places / sizeof places[0], -1);
+	poll(places, sizeof places / sizeof places[0], timeout);
 	for (int i = 0; i < 3; i++) {
 		if (places[i].revents & POLLIN)
 			drain(places[i].fd);

@@ -236,15 +236,26 @@ static void set_flags(struct molt_queue *queue, uint16_t flags)
 	molt_memory_mark(queue->memory, queue->setup.used, 2);
 }
 
-bool molt_queue_enable_notifications(struct molt_queue *queue)
+/* Asks for a notification of what comes after the first `seen` requests. True: it is there already. */
+static bool await_after(struct molt_queue *queue, uint16_t seen)
 {
 	if (queue->setup.features & MOLT_QUEUE_EVENT_INDEX)
-		set_available_event(queue, queue->last_available);
+		set_available_event(queue, seen);
 	else
 		set_flags(queue, 0);
 	/* The driver adds a request before it looks whether to notify; we the other way round. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return __atomic_load_n(&queue->available->idx, __ATOMIC_RELAXED) != queue->last_available;
+	return __atomic_load_n(&queue->available->idx, __ATOMIC_RELAXED) != seen;
+}
+
+bool molt_queue_enable_notifications(struct molt_queue *queue)
+{
+	return await_after(queue, queue->last_available);
+}
+
+bool molt_queue_await_more(struct molt_queue *queue)
+{
+	return await_after(queue, queue->available_index);
 }
 
 void molt_queue_disable_notifications(struct molt_queue *queue)

@@ -119,6 +119,8 @@ void molt_queue_interrupt(struct molt_queue *queue);
 
 /* Asks the driver for notifications. True: there are requests already. */
 bool molt_queue_enable_notifications(struct molt_queue *queue);
+/* The same when the requests that pop has seen, and that were left in the queue, are not enough. */
+bool molt_queue_await_more(struct molt_queue *queue);
 void molt_queue_disable_notifications(struct molt_queue *queue);
 
 /* Marks the first `written` bytes of the buffers to be written for a live migration. */

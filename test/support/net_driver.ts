@@ -83,7 +83,7 @@ export class NetDriver {
     await driver.ready();
     for (const { receive } of queues) {
       for (let i = 0; i < buffers; i++) await receive.add([{ in: bufferSize }]);
-      await receive.notify();
+      await receive.notifyIfWanted();
     }
     return net;
   }
@@ -112,7 +112,7 @@ export class NetDriver {
   async refill(pair = 0): Promise<void> {
     const queue = this.#receive(pair);
     await queue.add([{ in: this.#bufferSize }]);
-    await queue.notify();
+    await queue.notifyIfWanted();
   }
 
   /** The next frame. Its buffers are given back. */

@@ -117,6 +117,7 @@ export class DriverQueue {
   added = 0;
   seen = 0;
   #nextDescriptor = 0;
+  #notified = 0;
   readonly #pending = new Map<number, readonly { address: number; length: number }[]>();
 
   constructor(
@@ -187,6 +188,23 @@ export class DriverQueue {
 
   async notify(): Promise<void> {
     await this.driver.set(Register.queueNotify, this.index);
+  }
+
+  /** Tells the device, if it wants to know of what was added since it was looked at last. */
+  async notifyIfWanted(): Promise<boolean> {
+    const added = this.added & 0xffff;
+    const before = this.#notified;
+    this.#notified = added;
+    const { bus, features } = this.driver;
+    const events = (features & EVENT_INDEX) !== 0n;
+    const place = events ? this.rings.used + 4 + 8 * this.size : this.rings.used;
+    const bytes = await bus.readMemory(place, 2);
+    const word = bytes[0]! | bytes[1]! << 8;
+    const wanted = events
+      ? ((added - word - 1) & 0xffff) < ((added - before) & 0xffff)
+      : (word & 1) === 0;
+    if (wanted) await this.notify();
+    return wanted;
   }
 
   /** How many requests the device has returned so far. */

@@ -1,5 +1,5 @@
 /** virtio-net over stream and datagram sockets: frames, filters, control queue, moves. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertLess, assertRejects, assertThrows } from "@std/assert";
 import type { NetdevConfig } from "../../../../src/cli/config.ts";
 import { Register } from "../../../../src/devices/virtio/mmio.ts";
 import { Descriptor } from "../../../../src/native/descriptor.ts";
@@ -7,7 +7,7 @@ import { receive, send, socketPair } from "../../../../src/native/socket.ts";
 import { content, frameTo, join, type NetDriver } from "../../../support/net_driver.ts";
 import { patience } from "../../../support/patience.ts";
 import { TemporaryDirectory } from "../../../support/temporary_directory.ts";
-import { allFeatures, VERSION_1 } from "../../../support/virtio_driver.ts";
+import { allFeatures, EVENT_INDEX, VERSION_1 } from "../../../support/virtio_driver.ts";
 import { BROADCAST, CARD, NetBench, type NetBenchOptions } from "./net_bench.ts";
 
 const OTHER = [0x52, 0x54, 0, 0x12, 0x34, 0x57];
@@ -167,6 +167,37 @@ Deno.test("stream: frames may arrive in pieces of any size, and more than there 
   await sending;
 });
 
+/** Fails if a thread named `name` has work to do most of the times that it is looked at. */
+async function assertAsleep(name: string): Promise<void> {
+  let awake = 0;
+  for (let look = 0; look < 40; look++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    for (const { name: thread } of Deno.readDirSync("/proc/self/task")) {
+      const stat = Deno.readTextFileSync(`/proc/self/task/${thread}/stat`);
+      if (stat.includes(`(${name}) R`)) awake++;
+    }
+  }
+  assertLess(awake, 20);
+}
+
+for (const events of [true, false]) {
+  const kind = events ? "event index" : "flags";
+  Deno.test(`a frame that needs more buffers than there are waits for them, asleep (${kind})`, async () => {
+    const { card, peer } = await connectedCard();
+    await using _ = card;
+    using __ = peer;
+    const features = allFeatures(events ? 0n : EVENT_INDEX);
+    const driver = await card.setUp({ features, buffers: 3 });
+    const frame = frameTo(CARD, content(9000, 1));
+    await peer.send(frame);
+    await assertAsleep("virtio-net");
+    assertEquals(await driver.pending(), false);
+    for (let i = 0; i < 2; i++) await driver.refill();
+    const { frame: arrived, buffers } = await driver.received();
+    assertEquals([arrived, buffers], [frame, 5]);
+  });
+}
+
 Deno.test("stream: an impossible length ends the connection, not the card", async () => {
   const { card, peer } = await connectedCard();
   await using _ = card;
@@ -320,6 +351,28 @@ Deno.test("datagrams: a frame each, between two cards", async () => {
   }
   const [here, there] = [directory.file("left"), directory.file("right")];
   assertEquals(left.backend.description, `type=dgram,udp=${here}:${there}`);
+});
+
+Deno.test("datagrams: where the other side takes no more, frames wait, asleep", async () => {
+  using directory = new TemporaryDirectory();
+  const place = (name: string) =>
+    ({ kind: "unix", path: directory.file(name), abstract: false }) as const;
+  const open = (here: string, there: string) =>
+    NetBench.open({
+      netdev: { id: "n0", type: "dgram", local: place(here), remote: place(there) },
+    });
+  await using left = await open("left", "right");
+  await using right = await open("right", "left");
+  const one = await left.setUp();
+  const frames = Array.from({ length: 40 }, (_, i) => frameTo(CARD, content(100, i)));
+  const sending = (async () => {
+    for (const frame of frames) await one.send(frame);
+  })();
+  // Nobody reads at the other side: the socket takes a few frames.
+  await assertAsleep("virtio-net");
+  const other = await right.setUp();
+  for (const frame of frames) assertEquals((await other.received()).frame, frame);
+  await sending;
 });
 
 Deno.test("the filter: addresses, groups, VLANs, as the driver says", async () => {
