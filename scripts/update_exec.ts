@@ -102,8 +102,8 @@ async function stateFile(script: ExecScript, machine: QmpClient): Promise<string
 /** How long the guest stood still, in milliseconds, if the successor knows. */
 async function pauseOf(client: QmpClient): Promise<number | undefined> {
   if (!isMolt(client)) return undefined;
-  const { parts } = await client.execute("x-query-update");
-  return parts && Object.values(parts).reduce((sum, part) => sum + part, 0) / 1000;
+  const { pauses } = await client.execute("x-query-update");
+  return pauses && pauses.reduce((sum, pause) => sum + pause, 0) / 1000;
 }
 
 /** The guest in its new program. */

@@ -132,6 +132,7 @@ export class LiveUpdate implements Leaving, Disposable {
     const { chardevs, monitors } = this.#surroundings;
     if (this.#wholly) chardevs.takeTerminal();
     this.#wholly = false;
+    this.#survivors.stay();
     chardevs.resume();
     monitors.resume();
   }

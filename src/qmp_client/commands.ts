@@ -104,6 +104,10 @@ export const qmpCommands = {
     arguments: nothing,
     returns: z.looseObject({
       generation: z.number(),
+      pid: z.number(),
+      version: z.string(),
+      // Each time that it stood still.
+      pauses: z.array(z.number()).optional(),
       parts: z.record(z.string(), z.number()).optional(),
     }),
   },

@@ -16,3 +16,39 @@ export function mappedMemory(pid: number): string[] {
   }
   return [...mapped].toSorted();
 }
+
+/** What a process holds. */
+export interface ProcessResources {
+  /** What its descriptors refer to, sorted; numbers that differ from one to the next left out. */
+  readonly descriptors: readonly string[];
+  readonly residentBytes: number;
+  /** Process ids of its children, ended ones that nobody has asked for among them. */
+  readonly children: readonly number[];
+}
+
+/** What the process `pid` holds now. */
+export function resources(pid: number): ProcessResources {
+  const descriptors = [...Deno.readDirSync(`/proc/${pid}/fd`)].map(({ name }) =>
+    Deno.readLinkSync(`/proc/${pid}/fd/${name}`).replace(/\[\d+\]/, "")
+  );
+  const [, resident] = Deno.readTextFileSync(`/proc/${pid}/statm`).split(" ").map(Number);
+  return {
+    descriptors: descriptors.toSorted(),
+    residentBytes: (resident ?? 0) * 4096,
+    children: childrenOf(pid),
+  };
+}
+
+function childrenOf(pid: number): number[] {
+  const processes = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name))
+    .filter(Number.isInteger);
+  return processes.filter((process) => {
+    try {
+      // PID (NAME) STATE PARENT ... (proc_pid_stat(5)); a name may contain anything.
+      const stat = Deno.readTextFileSync(`/proc/${process}/stat`);
+      return Number(stat.slice(stat.lastIndexOf(")")).split(" ")[2]) === pid;
+    } catch {
+      return false;
+    }
+  });
+}

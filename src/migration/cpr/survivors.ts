@@ -130,6 +130,13 @@ export class Survivors implements Disposable {
     this.#writeData(true);
   }
 
+  /** There is no successor: what was told it is forgotten. */
+  stay(): void {
+    this.#data?.[Symbol.dispose]();
+    this.#data = undefined;
+    this.#announced = new Set();
+  }
+
   /** Closes what nobody has adopted. */
   discard(): void {
     this.#received?.[Symbol.dispose]();
@@ -142,7 +149,7 @@ export class Survivors implements Disposable {
 
   [Symbol.dispose](): void {
     this.discard();
-    this.#data?.[Symbol.dispose]();
+    this.stay();
   }
 
   #list(complete: boolean): KeptDescriptor[] {

@@ -1,0 +1,199 @@
+/** molt replaces itself under a guest by cpr-exec, as often as asked, and keeps it when that fails. */
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { awaitMigration, QmpClient } from "../../src/qmp_client/mod.ts";
+import { DetachedProcess } from "../support/detached.ts";
+import { HeartbeatLog } from "../support/heartbeat_log.ts";
+import { heartbeatMachine } from "../support/heartbeat_machine.ts";
+import { patience } from "../support/patience.ts";
+import { mappedMemory, resources } from "../support/processes.ts";
+import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { VirtualMachine } from "../support/virtual_machine.ts";
+
+const UPDATES = 100;
+/** The runtime keeps some memory for itself as it warms up. */
+const GROWTH_LIMIT = 1.25;
+
+/** A machine with a guest under load that can be updated. */
+class UpdatedMachine implements AsyncDisposable {
+  readonly directory: TemporaryDirectory;
+  readonly log: HeartbeatLog;
+  readonly vm: VirtualMachine;
+
+  private constructor(directory: TemporaryDirectory, log: HeartbeatLog, vm: VirtualMachine) {
+    this.directory = directory;
+    this.log = log;
+    this.vm = vm;
+  }
+
+  static async start(): Promise<UpdatedMachine> {
+    const directory = new TemporaryDirectory();
+    const log = new HeartbeatLog(directory.file("serial"));
+    const vm = await VirtualMachine.start("molt", heartbeatMachine(log, { shared: "memfd" }), {
+      directory,
+    });
+    await log.beats(2);
+    return new UpdatedMachine(directory, log, vm);
+  }
+
+  /** Has the process execute `command`, which ends this connection to its monitor. */
+  async execute(command: readonly string[], uri?: string): Promise<void> {
+    const { qmp } = this.vm;
+    await qmp.execute("migrate-set-parameters", {
+      "mode": "cpr-exec",
+      "cpr-exec-command": [...command],
+    });
+    await qmp.execute("migrate", uri === undefined ? {} : { uri });
+  }
+
+  /** An update that must succeed. Returns which one since the guest started it was. */
+  async update(command = this.vm.command, uri?: string): Promise<number> {
+    await this.execute(command, uri);
+    await this.vm.qmp.closed;
+    await this.vm.connect();
+    await this.checkRunning();
+    const { generation, pid } = await this.vm.qmp.execute("x-query-update");
+    assertEquals(pid, this.vm.pid, "the process is the same");
+    return generation;
+  }
+
+  /** An update that must fail here. Returns the reason that is given. */
+  async failedUpdate(command: readonly string[]): Promise<string> {
+    await this.execute(command);
+    const error = await awaitMigration(this.vm.qmp, { signal: patience() }).then(
+      () => undefined,
+      (error) => error,
+    );
+    assert(error instanceof Error, "the migration failed");
+    await this.checkRunning();
+    return error.message;
+  }
+
+  async checkRunning(): Promise<void> {
+    while ((await this.vm.qmp.execute("query-status")).status === "inmigrate") {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    assertEquals((await this.vm.qmp.execute("query-status")).status, "running");
+    await this.log.beats(1);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.vm[Symbol.asyncDispose]();
+    this.log[Symbol.dispose]();
+    this.directory[Symbol.dispose]();
+  }
+}
+
+/** The caretaker of a guest whose monitor is gone: it answers on the same socket. */
+class Caretaker implements AsyncDisposable {
+  readonly #process: DetachedProcess;
+
+  private constructor(readonly machine: UpdatedMachine, readonly qmp: QmpClient, pid: number) {
+    this.#process = new DetachedProcess(pid);
+  }
+
+  static async of(machine: UpdatedMachine): Promise<Caretaker> {
+    await machine.vm.exited;
+    const { socket } = machine.vm;
+    const qmp = await QmpClient.connect(socket, { wait: true, signal: patience() });
+    const { pid } = await qmp.execute("x-query-update");
+    assertNotEquals(pid, machine.vm.pid);
+    return new Caretaker(machine, qmp, pid);
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  async checkRunning(): Promise<void> {
+    assertEquals((await this.qmp.execute("query-status")).status, "running");
+    await this.machine.log.beats(2);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.qmp[Symbol.dispose]();
+    await this.#process[Symbol.asyncDispose]();
+  }
+}
+
+Deno.test(`${UPDATES} updates in a row: same process and memory, no output lost, nothing leaks`, async () => {
+  await using machine = await UpdatedMachine.start();
+  const memory = mappedMemory(machine.vm.pid);
+  // The first ones bring the process into its steady state.
+  for (let i = 1; i <= 3; i++) assertEquals(await machine.update(), i);
+  const before = resources(machine.vm.pid);
+  for (let i = 4; i <= UPDATES; i++) assertEquals(await machine.update(), i);
+  assertEquals(mappedMemory(machine.vm.pid), memory);
+  const after = resources(machine.vm.pid);
+  assertEquals(after.descriptors, before.descriptors, "the same descriptors are open");
+  assertEquals(after.children, [], "no process is left behind");
+  assert(
+    after.residentBytes < before.residentBytes * GROWTH_LIMIT,
+    `resident memory went from ${before.residentBytes} to ${after.residentBytes} bytes`,
+  );
+});
+
+Deno.test("an update by way of a file works the same, and so does one with a script as its command", async () => {
+  await using machine = await UpdatedMachine.start();
+  const file = machine.directory.file("state");
+  const incoming = ["-incoming", `file:${file}`];
+  for (let i = 1; i <= 5; i++) {
+    assertEquals(await machine.update([...machine.vm.command, ...incoming], `file:${file}`), i);
+  }
+  const script = machine.directory.file("successor");
+  const words = machine.vm.command.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  await Deno.writeTextFile(script, `#!/bin/sh\nexec ${words.join(" ")}\n`, { mode: 0o755 });
+  assertEquals(await machine.update([script]), 6);
+});
+
+Deno.test("a command that cannot be executed leaves the guest where it was; a correct update works then", async () => {
+  await using machine = await UpdatedMachine.start();
+  const plain = machine.directory.file("plain");
+  await Deno.writeTextFile(plain, "no program");
+  const before = resources(machine.vm.pid);
+  assertMatch(
+    await machine.failedUpdate(["/nonexistent/molt"]),
+    /Could not execute '\/nonexistent\/molt': No such file or directory/,
+  );
+  assertMatch(
+    await machine.failedUpdate([plain]),
+    /Could not execute '.*plain': Permission denied/,
+  );
+  assertMatch(
+    await machine.failedUpdate([machine.directory.file("")]),
+    /Could not execute '.*': Permission denied/,
+  );
+  const after = resources(machine.vm.pid);
+  assertEquals(after.descriptors, before.descriptors, "failed updates leave no descriptor open");
+  assertEquals(after.children, [], "and no process");
+  assertEquals(await machine.update(), 1);
+});
+
+Deno.test("a successor that ends at once leaves the guest with its caretaker, which can be updated", async () => {
+  for (const command of [["/bin/true"], ["/bin/sh", "-c", "kill -9 $$"]]) {
+    await using machine = await UpdatedMachine.start();
+    await machine.execute(command);
+    await using caretaker = await Caretaker.of(machine);
+    await caretaker.checkRunning();
+    assertMatch(machine.vm.errorText, /the successor ended without taking the guest over/);
+
+    await caretaker.qmp.execute("migrate-set-parameters", {
+      "mode": "cpr-exec",
+      "cpr-exec-command": [...machine.vm.command],
+    });
+    await caretaker.qmp.execute("migrate", {});
+    await caretaker.qmp.closed;
+    const { socket } = machine.vm;
+    using qmp = await QmpClient.connect(socket, { wait: true, signal: patience() });
+    await machine.log.beats(2);
+    assertEquals((await qmp.execute("x-query-update")).pid, caretaker.pid);
+    assertEquals((await qmp.execute("query-status")).status, "running");
+  }
+});
+
+Deno.test("a successor that refuses its command line leaves the guest with its caretaker", async () => {
+  await using machine = await UpdatedMachine.start();
+  await machine.execute([...machine.vm.command, "-bogus"]);
+  await using caretaker = await Caretaker.of(machine);
+  await caretaker.checkRunning();
+  assertMatch(machine.vm.errorText, /-bogus: invalid option/);
+});
