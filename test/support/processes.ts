@@ -22,8 +22,6 @@ export interface ProcessResources {
   /** What its descriptors refer to, sorted; numbers that differ from one to the next left out. */
   readonly descriptors: readonly string[];
   readonly residentBytes: number;
-  /** Process ids of its children, ended ones that nobody has asked for among them. */
-  readonly children: readonly number[];
 }
 
 /** What the process `pid` holds now. */
@@ -35,11 +33,11 @@ export function resources(pid: number): ProcessResources {
   return {
     descriptors: descriptors.toSorted(),
     residentBytes: (resident ?? 0) * 4096,
-    children: childrenOf(pid),
   };
 }
 
-function childrenOf(pid: number): number[] {
+/** Process ids of the children of `pid`, ended ones that it has not asked for among them. */
+export function childrenOf(pid: number): number[] {
   const processes = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name))
     .filter(Number.isInteger);
   return processes.filter((process) => {
