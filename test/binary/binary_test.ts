@@ -63,7 +63,7 @@ Deno.test("the compiled program names its version and build", () => {
   }
 });
 
-Deno.test("alone in an empty read-only root it runs a guest and replaces itself by another build", async () => {
+Deno.test("alone in an empty read-only root it runs a guest and replaces itself by another build, also under its own name", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "molt-binary-" });
   const emptyRoot = makeEmptyRoot(compile(folder));
   // A second build at another path: what an update replaces the first one by.
@@ -94,7 +94,11 @@ Deno.test("alone in an empty read-only root it runs a guest and replaces itself 
     const connect = () =>
       QmpClient.connect("127.0.0.1:47811", { wait: true, signal: AbortSignal.timeout(20_000) });
     await beats(5);
-    for (const [update, program] of ["/molt-new", "/molt"].entries()) {
+    for (const [update, program] of ["/molt-new", "/molt", "/molt"].entries()) {
+      if (update === 2) {
+        // As people deploy one file: the running program's own is replaced.
+        Deno.renameSync(`${emptyRoot}/molt-new`, `${emptyRoot}/molt`);
+      }
       {
         await using qmp = await connect();
         await qmp.execute("migrate-set-parameters", {
