@@ -5,6 +5,7 @@ import { modulesInOrder } from "./kernel.ts";
 import type { Packages } from "./packages.ts";
 
 const sources = new URL("./", import.meta.url).pathname;
+const root = new URL("../../", import.meta.url).pathname;
 
 /** Drivers of a stock guest. */
 const guestModules = [
@@ -49,6 +50,27 @@ class Tree {
       await this.folders(library.slice(1, library.lastIndexOf("/")));
       await this.file(library, library.slice(1), 0o755);
     }
+  }
+
+  /** QEMU with what it needs, from the folder of scripts/peer_qemu.sh and for the same script. */
+  async peerQemu(from: string, to: string): Promise<void> {
+    const loader = `${from}/lib64/ld-linux-x86-64.so.2`;
+    const program = `${from}/usr/bin/qemu-system-x86_64`;
+    const libraries = "usr/lib/x86_64-linux-gnu";
+    const list = await runForText([
+      ...[loader, "--library-path", `${from}/${libraries}`, "--list", program],
+    ]);
+    const copies = [[loader, "lib64"], [program, "usr/bin"]];
+    for (const [, path = ""] of list.matchAll(/ => (\S+)/g)) copies.push([path, libraries]);
+    for (const name of ["qemu/qboot.rom", "qemu/linuxboot_dma.bin", "seabios/bios-microvm.bin"]) {
+      copies.push([`${from}/usr/share/${name}`, `usr/share/${name.replace(/\/.*/, "")}`]);
+    }
+    for (const [path = "", folder = ""] of copies) {
+      await this.folders(`${to}/${folder}`);
+      await this.file(path, `${to}/${folder}/${path.slice(path.lastIndexOf("/") + 1)}`, 0o755);
+    }
+    await this.folders("scripts");
+    await this.file(`${root}scripts/peer_qemu.sh`, "scripts/peer_qemu.sh", 0o755);
   }
 
   /** Makes an ext4 file system of it. */
@@ -121,12 +143,14 @@ export async function buildGuest(
 /** The initial file system and the disk of the machine in which molt runs. */
 export async function buildHost(
   packages: Packages,
-  { folder, programs, files, initramfs, disk }: {
+  { folder, programs, files, peerQemu, initramfs, disk }: {
     readonly folder: string;
     /** Programs of this host to be found in /bin, by name. */
     readonly programs: Readonly<Record<string, string>>;
     /** Files to be found in /rig, by name. */
     readonly files: Readonly<Record<string, string>>;
+    /** The folder of scripts/peer_qemu.sh. */
+    readonly peerQemu: string;
     readonly initramfs: string;
     readonly disk: string;
   },
@@ -135,6 +159,7 @@ export async function buildHost(
   const tree = new Tree(folder);
   await tree.busybox(packages.busybox);
   await tree.folders("rig");
+  await tree.peerQemu(peerQemu, "root/.cache/peer-qemu");
   for (const [name, path] of Object.entries(programs)) await tree.program(path, `bin/${name}`);
   for (const [name, path] of Object.entries(files)) await tree.file(path, `rig/${name}`);
   await tree.file(`${sources}inside/init`, "rig/init", 0o755);

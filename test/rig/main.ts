@@ -4,7 +4,7 @@
  *   Debian packages -> images -> QEMU with a software CPU -> Debian's kernel, kvm-amd
  *   -> molt -> Debian's kernel -> results over a serial port -> a table
  */
-import { cacheFolder, fetchPackages } from "./packages.ts";
+import { cacheFolder, fetchPackages, peerQemuFolder } from "./packages.ts";
 import { run, runForText } from "./commands.ts";
 import { buildGuest, buildHost, buildWorker } from "./images.ts";
 import { extractVmlinux } from "./kernel.ts";
@@ -57,6 +57,7 @@ async function prepare(folder: string): Promise<Level1Options> {
       "vmlinuz": packages.kernel,
       ...(script === undefined ? {} : { script }),
     },
+    peerQemu: peerQemuFolder(),
     initramfs: file("host.initramfs"),
     disk: file("host.ext4"),
   });
@@ -67,15 +68,17 @@ async function prepare(folder: string): Promise<Level1Options> {
     disk: file("host.ext4"),
     folder,
     words: level1Words(),
-    silence: 300,
+    // A script says nothing there.
+    silence: option("script") === undefined ? 300 : 3600,
   };
 }
 
 /** What the driver is told by the options of this program. */
 function level1Words(): string[] {
-  const only = option("only");
+  const [only, count] = [option("only"), option("count")];
   return [
     ...(Deno.args.includes("--full") ? ["rig.full"] : []),
+    ...(count === undefined ? [] : [`rig.count=${count}`]),
     ...(only === undefined ? [] : [`rig.only=${encodeURIComponent(only)}`]),
   ];
 }

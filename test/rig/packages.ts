@@ -24,8 +24,16 @@ export interface Packages {
 
 /** The user's cache folder for the rig. */
 export function cacheFolder(): string {
-  const home = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME") ?? "/root"}/.cache`;
-  return `${home}/molt/rig`;
+  return `${userCache()}/molt/rig`;
+}
+
+/** Where scripts/peer_qemu.sh installs QEMU. */
+export function peerQemuFolder(): string {
+  return Deno.env.get("PEER_QEMU_DIR") ?? `${userCache()}/peer-qemu`;
+}
+
+function userCache(): string {
+  return Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME") ?? "/root"}/.cache`;
 }
 
 /**

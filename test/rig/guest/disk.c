@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096, MOST_BLOCKS = 16, PROCESSES = 3 };
+enum { BLOCK = 4096, MOST_BLOCKS = 16, PROCESSES = 3, REST_MICROSECONDS = 5000 };
 
 struct block {
   uint64_t number;
@@ -88,6 +88,7 @@ static void work(struct worker *worker, int fd, uint64_t first, uint64_t count) 
       worker_error(worker, "flushing: %s", strerror(errno));
     }
     __atomic_fetch_add(&worker->progress, length, __ATOMIC_RELAXED);
+    usleep(REST_MICROSECONDS);
   }
 }
 

@@ -13,7 +13,7 @@ import { Guest, type GuestOptions } from "./guest.ts";
 import type { Test, TestContext } from "./test.ts";
 import type { Update } from "./updates.ts";
 
-const MEMORY_MEGABYTES = 48;
+const MEMORY_MEGABYTES = 32;
 const NANOSECONDS = 1e-9;
 
 /** A guest that is started when it is first needed, and again when it is lost. */
@@ -30,7 +30,8 @@ export class BusyGuest implements AsyncDisposable {
     if (this.#guest) return this.#guest;
     const guest = await Guest.boot(this.#options);
     this.#guest = guest;
-    await shell(guest, "dmesg -n 8");
+    // The console is for the tests: what the kernel says is looked at with dmesg.
+    await shell(guest, "dmesg -n 1");
     await shell(guest, `rig disk ${await dataDisk(guest)}`);
     await shell(guest, `rig memory ${MEMORY_MEGABYTES}`);
     await shell(guest, "rig clocks");

@@ -9,9 +9,13 @@ import { updates } from "./updates.ts";
 /** The words on this machine's kernel's command line. */
 const words = Deno.readTextFileSync("/proc/cmdline").trim().split(" ");
 const full = words.includes("rig.full");
-const only = decodeURIComponent(
-  words.find((word) => word.startsWith("rig.only="))?.slice("rig.only=".length) ?? "",
-);
+const only = decodeURIComponent(valueOf("rig.only") ?? "");
+/** How many updates of each kind. */
+const count = Number(valueOf("rig.count") ?? (full ? 10 : 3));
+
+function valueOf(name: string): string | undefined {
+  return words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
+}
 
 function boot(options: GuestOptions, ending: Ending): Test {
   return {
@@ -21,19 +25,22 @@ function boot(options: GuestOptions, ending: Ending): Test {
   };
 }
 
-const endings: readonly Ending[] = ["poweroff", "power button"];
 const boots = full
   ? (["bzImage", "PVH"] as const).flatMap((kernel, i) =>
-    [1, 2, 4].map((cpus, j) => boot({ kernel, cpus }, endings[(i + j) % 2] ?? "poweroff"))
+    [1, 2, 4].map((cpus, j) => boot({ kernel, cpus }, (i + j) % 2 ? "power button" : "poweroff"))
   )
-  : [boot({ kernel: "bzImage", cpus: 2 }, "power button")];
+  : [
+    boot({ kernel: "bzImage", cpus: 2 }, "power button"),
+    boot({ kernel: "PVH", cpus: 1 }, "poweroff"),
+    boot({ kernel: "bzImage", cpus: 4 }, "poweroff"),
+  ];
 
 await using busy = new BusyGuest({ kernel: "PVH", cpus: 2 });
 const tests: readonly Test[] = [
   versionTest,
   heartbeatTest,
   ...boots,
-  ...updates.map((update) => updateTest(busy, update, full ? 10 : 1)),
+  ...updates.map((update) => updateTest(busy, update, count)),
   aftermathTest(busy),
 ];
 

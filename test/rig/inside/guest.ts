@@ -1,6 +1,7 @@
 /** A stock Linux guest in molt: started, driven through its console, moved from process to process. */
 import { TemporaryDirectory } from "../../support/temporary_directory.ts";
 import type { QmpClient } from "../../../src/qmp_client/mod.ts";
+import type { Vmm } from "../../support/programs.ts";
 import { type StartOptions, VirtualMachine } from "../../support/virtual_machine.ts";
 import { GuestConsole } from "./console.ts";
 
@@ -8,6 +9,8 @@ import { GuestConsole } from "./console.ts";
 const BOOT_PATIENCE = 240;
 const PASST_PATIENCE = 30;
 const MEGABYTES = 256;
+/** Characters of the console that are shown after a failure. */
+const CONSOLE_SHOWN = 8000;
 
 /** The kernel in either form in which it can be given to -kernel. */
 export type KernelForm = "bzImage" | "PVH";
@@ -69,6 +72,7 @@ export class Guest implements AsyncDisposable {
       await guest.awaitShell();
       return guest;
     } catch (cause) {
+      await guest.examine();
       const error = new Error(`the guest did not start\n${guest.describe()}`, { cause });
       await guest[Symbol.asyncDispose]();
       throw error;
@@ -98,10 +102,10 @@ export class Guest implements AsyncDisposable {
   }
 
   /** Starts a process for this guest, the first one or one that can take it over. */
-  async start(options: ProcessOptions, connect = true): Promise<VirtualMachine> {
+  async start(options: ProcessOptions, vmm: Vmm = "molt"): Promise<VirtualMachine> {
     const number = this.#processCount++;
-    const start: StartOptions = { directory: this.directory, name: `molt${number}`, connect };
-    return await VirtualMachine.start("molt", this.#arguments(number, options), start);
+    const start: StartOptions = { directory: this.directory, name: `${vmm}${number}` };
+    return await VirtualMachine.start(vmm, this.#arguments(number, options), start);
   }
 
   /** From now on `process` runs the guest. */
@@ -128,13 +132,23 @@ export class Guest implements AsyncDisposable {
   /** What to know when something has failed. */
   describe(): string {
     const processes = this.#processes.map((process) => process.describe());
-    return [...processes, ...this.#notes, "the guest's console:", this.console.text].join("\n");
+    return [
+      ...processes,
+      ...this.#notes,
+      "the guest's console:",
+      this.console.text.slice(-CONSOLE_SHOWN),
+    ].join("\n");
   }
 
   /** Notes what the guest's processors and their threads are doing. */
   async examine(): Promise<void> {
+    for (const command of ["dmesg | tail -n 40", "cat /proc/net/tcp", "cat /proc/interrupts"]) {
+      const result = await this.console.run(command, 10).catch(String);
+      this.note(`guest: ${command}: ${typeof result === "string" ? result : result.text}`);
+    }
+    this.note(`/proc/net/tcp: ${await Deno.readTextFile("/proc/net/tcp")}`);
     for (const process of this.#processes.filter(({ alive }) => alive)) {
-      for (const command of ["info status", "info registers -a", "info migrate"]) {
+      for (const command of ["info status", "info registers -a"]) {
         this.note(`${process.pid}: ${command}: ${await ask(process.qmp, command)}`);
       }
       const folder = `/proc/${process.pid}/task`;
@@ -154,6 +168,8 @@ export class Guest implements AsyncDisposable {
     for (const process of this.#processes) await process[Symbol.asyncDispose]();
     this.#passt?.kill("SIGKILL");
     await this.#passt?.status;
+    const { ram } = this.#resources;
+    if (ram !== "memfd") await Deno.remove(ram.file);
     this.directory[Symbol.dispose]();
   }
 

@@ -7,6 +7,7 @@ import {
   type QmpClient,
   QmpDisconnectedError,
 } from "../../../src/qmp_client/mod.ts";
+import type { Vmm } from "../../support/programs.ts";
 import type { VirtualMachine } from "../../support/virtual_machine.ts";
 import type { Guest, RamPlace, Resources } from "./guest.ts";
 
@@ -22,18 +23,21 @@ interface Settings {
   readonly parameters?: MigrationParameters;
 }
 
+const usedCapabilities = ["mapped-ram", "multifd", "x-ignore-shared"] as const;
 const POLL_MILLISECONDS = 100;
-const SHARED_FILE = "/dev/shm/guest-ram";
+const SHARED_FILES = ["/dev/shm/guest-ram-a", "/dev/shm/guest-ram-b"] as const;
 
 async function configure(
   { qmp }: VirtualMachine,
   { capabilities = [], parameters }: Settings,
 ): Promise<void> {
-  if (capabilities.length > 0) {
-    await qmp.execute("migrate-set-capabilities", {
-      capabilities: capabilities.map((capability) => ({ capability, state: true })),
-    });
-  }
+  // The guest's last move may have left others on.
+  await qmp.execute("migrate-set-capabilities", {
+    capabilities: usedCapabilities.map((capability) => ({
+      capability,
+      state: capabilities.includes(capability),
+    })),
+  });
   if (parameters) await qmp.execute("migrate-set-parameters", parameters);
 }
 
@@ -52,8 +56,9 @@ async function handOver(
   resources: Resources,
   incoming: readonly string[],
   action: (successor: VirtualMachine) => Promise<void>,
+  vmm: Vmm = "molt",
 ): Promise<void> {
-  const successor = await guest.start({ ...resources, incoming });
+  const successor = await guest.start({ ...resources, incoming }, vmm);
   try {
     await action(successor);
   } catch (cause) {
@@ -144,31 +149,57 @@ const cprReboot: Update = {
     }, signal),
 };
 
-/** The guest's RAM moves, too: to where the next update wants it. */
-function live(ram: RamPlace): Update {
-  return {
-    name: "live",
-    async run(guest, signal) {
-      const uri = `unix:${guest.directory.file("live")}`;
-      const tap = guest.resources.tap === "tap0" ? "tap1" : "tap0";
-      await handOver(guest, { ram, tap }, ["defer"], async (successor) => {
-        const { qmp } = guest.process;
-        await successor.qmp.execute("migrate-incoming", { uri });
-        await configure(guest.process, { parameters: { mode: "normal", "max-bandwidth": 0 } });
-        await qmp.execute("migrate", { uri });
-        await awaitMigration(qmp, { signal, interval: POLL_MILLISECONDS });
-        await awaitRunning(successor.qmp, signal);
-      });
-    },
-  };
+/** Live migration, of RAM as well: to where the next update wants it. */
+async function migrate(
+  guest: Guest,
+  ram: RamPlace,
+  signal: AbortSignal,
+  vmm: Vmm = "molt",
+): Promise<void> {
+  const uri = `unix:${guest.directory.file("live")}`;
+  const before = guest.resources;
+  const tap = before.tap === "tap0" ? "tap1" : "tap0";
+  await handOver(guest, { ram, tap }, ["defer"], async (successor) => {
+    const { qmp } = guest.process;
+    await successor.qmp.execute("migrate-incoming", { uri });
+    await configure(guest.process, { parameters: { mode: "normal", "max-bandwidth": 0 } });
+    await qmp.execute("migrate", { uri });
+    await awaitMigration(qmp, { signal, interval: POLL_MILLISECONDS });
+    await awaitRunning(successor.qmp, signal);
+  }, vmm);
+  if (before.ram !== "memfd") await Deno.remove(before.ram.file);
 }
+
+const live: Update = {
+  name: "live",
+  run: (guest, signal) => migrate(guest, "memfd", signal),
+};
+
+const liveToFile: Update = {
+  name: "live, RAM to a file",
+  async run(guest, signal) {
+    const before = guest.resources.ram;
+    const [first, second] = SHARED_FILES;
+    const file = before !== "memfd" && before.file === first ? second : first;
+    await migrate(guest, { file }, signal);
+  },
+};
+
+const throughQemu: Update = {
+  name: "live, QEMU and back",
+  async run(guest, signal) {
+    await migrate(guest, "memfd", signal, "qemu");
+    await migrate(guest, "memfd", signal);
+  },
+};
 
 /** All ways, in an order in which one guest can take them: the last one wants its RAM in a file. */
 export const updates: readonly Update[] = [
   cprExec,
   cprTransfer,
   snapshot,
-  live("memfd"),
-  { ...live({ file: SHARED_FILE }), name: "live, RAM to a file" },
+  live,
+  throughQemu,
+  liveToFile,
   cprReboot,
 ];
