@@ -106,6 +106,7 @@ async function main(): Promise<number> {
     console.log(`prepared in ${((performance.now() - started) / 1000).toFixed(0)} s`);
     for await (const line of runLevel1(level1)) {
       if (line.kind === "begin") console.log(`${line.group}: ${line.name} ...`);
+      if (line.kind === "step") console.log(`    ${line.text}`);
       if (line.kind === "log") console.log(`--- ${line.title}\n${line.text}\n---`);
       if (line.kind === "result") {
         const { group, name, seconds, error } = line.result;

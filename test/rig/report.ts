@@ -15,6 +15,8 @@ export interface Result {
 /** A line. */
 export type Line =
   | { readonly kind: "begin"; readonly group: string; readonly name: string }
+  /** The test that has begun has done a part of its work. */
+  | { readonly kind: "step"; readonly text: string }
   | { readonly kind: "result"; readonly result: Result }
   /** What machines said, for whoever looks into a failure. */
   | { readonly kind: "log"; readonly title: string; readonly text: string }

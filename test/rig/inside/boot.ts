@@ -21,6 +21,16 @@ export async function bootTest(
   ending: Ending,
 ): Promise<void> {
   await using guest = test.use(await Guest.boot(options));
+  try {
+    await useGuest(test, guest, ending);
+  } catch (error) {
+    await guest.examine();
+    throw error;
+  }
+}
+
+async function useGuest(test: TestContext, guest: Guest, ending: Ending): Promise<void> {
+  const { options } = guest;
   await expect(guest, "uname -r", /cloud-amd64$/);
   await expect(guest, "nproc", new RegExp(`^${options.cpus}$`));
   test.value("vCPUs", String(options.cpus));
@@ -54,8 +64,7 @@ export async function bootTest(
   if (shutdown.data.reason !== "guest-shutdown") {
     throw new Error(`shut down by ${shutdown.data.reason}`);
   }
-  const { code } = await guest.process.exited;
-  if (code !== 0) throw new Error(`the process ended with status ${code}`);
+  await guest.awaitEnd(test.patience(180));
   await checkUnmounted(guest.directory.file("root.ext4"));
   test.value("end", ending);
 }

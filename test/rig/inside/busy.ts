@@ -73,6 +73,7 @@ export function updateTest(busy: BusyGuest, update: Update, count: number): Test
       busy.keepIf(async (guest) => {
         test.use(guest);
         const before = await awaitProgress(guest, await workers(guest));
+        test.step("the guest is at work");
         let last = before;
         let seconds = 0;
         for (let i = 1; i <= count; i++) {
@@ -80,9 +81,11 @@ export function updateTest(busy: BusyGuest, update: Update, count: number): Test
           guest.note(`${update.name} ${i}`);
           await update.run(guest, test.patience(300));
           guest.note("done");
-          seconds += (performance.now() - started) / 1000;
-          test.value("in a row", String(i));
+          const took = (performance.now() - started) / 1000;
+          seconds += took;
           last = await awaitProgress(guest, last);
+          test.value("in a row", String(i));
+          test.step(`${i} of ${count}: ${took.toFixed(1)} s`);
         }
         test.value("each", `${(seconds / count).toFixed(1)} s`);
         tellProgress(test, before, last);
@@ -102,8 +105,7 @@ export function aftermathTest(busy: BusyGuest): Test {
         test.use(guest);
         checkWorkers(await workers(guest));
         await shell(guest, "poweroff");
-        const { code } = await guest.process.exited;
-        if (code !== 0) throw new Error(`the process ended with status ${code}`);
+        await guest.awaitEnd(test.patience(300));
         await checkUnmounted(guest.directory.file("root.ext4"));
         const command = new Deno.Command("rig", {
           args: ["check", guest.directory.file("data.raw")],

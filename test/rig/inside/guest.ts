@@ -114,6 +114,14 @@ export class Guest implements AsyncDisposable {
     this.#resources = resources;
   }
 
+  /** Waits until the guest has ended, and its process without an error. */
+  async awaitEnd(signal: AbortSignal): Promise<void> {
+    const late = Promise.withResolvers<never>();
+    signal.addEventListener("abort", () => late.reject(new Error("the process does not end")));
+    const { code } = await Promise.race([this.process.exited, late.promise]);
+    if (code !== 0) throw new Error(`the process ended with status ${code}`);
+  }
+
   /** Ends the processes that have given the guest away. */
   async endOthers(): Promise<void> {
     const current = this.#processes.pop();

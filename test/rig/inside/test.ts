@@ -3,6 +3,8 @@ import { formatLine, type Line } from "../report.ts";
 
 /** What a test may use. */
 export interface TestContext {
+  /** Tells that a part of the work is done. */
+  step(text: string): void;
   /** Sets a cell of the test's row. */
   value(column: string, text: string): void;
   /** Whoever is asked what it knows if the test fails. Returns it. */
@@ -31,6 +33,7 @@ export async function runTest(
   let failure: unknown;
   try {
     await run({
+      step: (text) => tell({ kind: "step", text }),
       value: (column, text) => void (values[column] = text),
       use(witness) {
         witnesses.push(witness);
