@@ -5,7 +5,7 @@ import {
   decodeCprState,
 } from "../migration/cpr/state_description.ts";
 import { VmStateError } from "../vmstate/vmstate.ts";
-import type { Source } from "./examine.ts";
+import type { Source } from "./source.ts";
 import type { CprReport, DescriptorReport } from "./report.ts";
 
 /** More than any state has. */

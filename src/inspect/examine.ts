@@ -5,21 +5,12 @@ import type { Fd } from "../native/descriptor.ts";
 import { examineCprState } from "./cpr.ts";
 import type { OpenReport } from "./report.ts";
 import { examineStream } from "./stream.ts";
+import type { Source } from "./source.ts";
 
 /** First u32 of CPR state, `QCPR`. */
 const CPR_MAGIC = 0x51435052;
 /** First u32 of a multifd connection's recording. */
 const MULTIFD_MAGIC = 0x11223344;
-
-/** Reads from an open file, as far as it goes. */
-export interface Source {
-  readonly name: string;
-  readonly size: number;
-  /** Reads some bytes at `offset`: the count, 0 at the end. */
-  read(buffer: Uint8Array<ArrayBuffer>, offset: number): number;
-  /** Fills `buffer`. Throws if the file ends before. */
-  readFully(buffer: Uint8Array<ArrayBuffer>, offset: number): void;
-}
 
 /** Where the stream or state begins, and what is wanted of it. */
 export interface ExamineOptions {

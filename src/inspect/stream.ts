@@ -8,7 +8,7 @@ import { type StreamItem, StreamReader } from "../migration/stream/stream_reader
 import { applyXbzrle } from "../migration/stream/xbzrle.ts";
 import { VmStateError } from "../vmstate/vmstate.ts";
 import { BlockPages } from "./block_pages.ts";
-import type { Source } from "./examine.ts";
+import type { Source } from "./source.ts";
 import type {
   BlockReport,
   DeviceReport,

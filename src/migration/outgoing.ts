@@ -15,7 +15,6 @@ import { openOutgoing } from "../channel/outgoing.ts";
 import type { ChannelAddress } from "../channel/address.ts";
 import type { OutgoingChannel } from "../channel/channel.ts";
 import type { RunState } from "../machine/run_state.ts";
-import type { CapabilitySet } from "./capabilities.ts";
 import { Caretaker } from "./cpr/caretaker.ts";
 import type { KeptDescriptor } from "./cpr/descriptors.ts";
 import { executeSuccessor } from "./cpr/exec.ts";
@@ -23,29 +22,12 @@ import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
 import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
+import type { OutgoingPlan } from "./outgoing_plan.ts";
 import { OutgoingSession, type SessionOwner } from "./outgoing_session.ts";
-import type { MigrationMode, MigrationParameters } from "./parameters.ts";
-import type { StreamProperties } from "./properties.ts";
+import type { MigrationMode } from "./parameters.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
 import type { MigratableMachine } from "./source.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
-
-/** What a migration is to do. */
-export interface OutgoingPlan {
-  readonly mode: MigrationMode;
-  /** Absent: cpr-exec leaves the guest with a caretaker meanwhile. */
-  readonly main: ChannelAddress | undefined;
-  /** A channel that is open already, in place of an address. */
-  readonly channel?: OutgoingChannel;
-  /** With such a channel: the word that decides who has the guest. */
-  readonly ownership?: Ownership;
-  /** Where cpr-transfer hands over descriptors. */
-  readonly cpr: ChannelAddress | undefined;
-  readonly capabilities: CapabilitySet;
-  readonly stream: StreamProperties;
-  /** The parameters now: some may change while the migration runs. */
-  readonly parameters: () => MigrationParameters;
-}
 
 /** Milliseconds on a clock that does not jump. */
 function now(): number {

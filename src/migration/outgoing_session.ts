@@ -18,7 +18,7 @@ import { inPlaceModes } from "./blockers.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { saveDevices } from "./device_state.ts";
 import { MigrationCancelled, MigrationError } from "./errors.ts";
-import type { OutgoingPlan } from "./outgoing.ts";
+import type { OutgoingPlan } from "./outgoing_plan.ts";
 import { createRamSender } from "./ram_sender.ts";
 import type { RamSender, RamStatistics } from "./ram/sender.ts";
 import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
