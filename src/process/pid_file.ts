@@ -10,7 +10,7 @@ export function createPidFile(path: string): Disposable {
       throw new Error(`cannot create PID file: Cannot lock pid file '${path}'`);
     }
     truncate(descriptor.fd, 0);
-    writeAt(descriptor.fd, new TextEncoder().encode(`${processId()}\n`), 0);
+    writeAt(descriptor.fd, new Uint8Array(new TextEncoder().encode(`${processId()}\n`)), 0);
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;

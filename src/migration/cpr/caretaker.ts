@@ -254,7 +254,7 @@ export function takeDuties(handedOver: InheritedDescriptors): CaretakerDuties {
 
 /** Leaves `events` for the successor's clients. */
 export function leaveEvents(file: Descriptor, events: readonly unknown[]): void {
-  writeAt(file.fd, new TextEncoder().encode(JSON.stringify(events)), 0);
+  writeAt(file.fd, new Uint8Array(new TextEncoder().encode(JSON.stringify(events))), 0);
 }
 
 /** The guest waits with a caretaker that the process before this one started. */
