@@ -316,10 +316,12 @@ export class VirtualMachine implements Disposable {
     }
     const gone = handover.sourceGone().then(() => undefined, () => undefined);
     const incoming = await Promise.race([this.migration.listening(), gone]);
-    handover[Symbol.dispose]();
+    handover.taken();
     if (incoming === undefined) return false;
     // A source that tries again connects here first.
-    listener.pending().then(() => incoming.abandon(), () => {});
+    listener.pending().then(() => incoming.abandon("the source tries again"), () => {});
+    const died = "the source's process has ended before it sent the guest's state";
+    handover.process?.readable().then(() => incoming.abandon(died), () => {});
     if (!await incoming.finished) return false;
     undo.move();
     return true;

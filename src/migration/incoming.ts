@@ -41,6 +41,7 @@ export class IncomingMigration {
   #listener: MigrationListener | undefined;
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
+  #abandoned: string | undefined;
 
   /** `target` is asked for the machine when a source is there. */
   constructor(
@@ -89,7 +90,7 @@ export class IncomingMigration {
       using channels = await this.#accept();
       await this.#receive(channels.main, channels.multifd);
     } catch (error) {
-      throw this.#fail(error);
+      throw this.#fail(this.#abandoned ?? error);
     }
   }
 
@@ -104,8 +105,10 @@ export class IncomingMigration {
   }
 
   /** Ends the waiting for a source that has not come. */
-  abandon(): void {
-    if (this.#status === "setup") this.#listener?.cancel();
+  abandon(reason: string): void {
+    if (this.#status !== "setup") return;
+    this.#abandoned = reason;
+    this.#listener?.cancel();
   }
 
   async #accept(): Promise<IncomingChannels> {

@@ -6,6 +6,7 @@ import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
 import { StreamChannel } from "../channel/stream.ts";
 import { isBrokenChannel } from "../native/channel.ts";
+import { SystemError } from "../native/errors.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { ReceivedDevices } from "./device_state.ts";
@@ -139,7 +140,7 @@ export class IncomingSession implements AsyncDisposable {
       }
     } catch (error) {
       await this.#returnPath?.shut(false).catch(() => {});
-      throw this.#multifd?.failure ?? error;
+      throw this.#multifd?.failure ?? this.#placed(error);
     }
   }
 
@@ -155,7 +156,14 @@ export class IncomingSession implements AsyncDisposable {
     }
     if (!this.#returnPath?.sourceCommits) return;
     this.#reader.expectEpilogue();
-    await this.#confirm();
+    const gone = "the source went away before it gave the guest up: " +
+      "let it go on here only if it does not run there";
+    try {
+      await this.#confirm();
+    } catch (error) {
+      if (!isBrokenChannel(error)) throw error;
+      return gone;
+    }
     for (;;) {
       const item = this.#reader.next();
       switch (item?.kind) {
@@ -166,8 +174,7 @@ export class IncomingSession implements AsyncDisposable {
           if (item.command.name === "COMMIT") return;
           throw takenBack();
         case "end":
-          return "the source went away before it gave the guest up: " +
-            "let it go on here only if it does not run there";
+          return gone;
       }
     }
   }
@@ -191,6 +198,13 @@ export class IncomingSession implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#multifd?.[Symbol.asyncDispose]();
     this.#ram[Symbol.dispose]();
+  }
+
+  /** Says where in the stream the system refused something. */
+  #placed(error: unknown): unknown {
+    if (!(error instanceof SystemError)) return error;
+    const reason = isBrokenChannel(error) ? `the source has gone: ${error.message}` : error.message;
+    return new StreamError(reason, this.#reader.offset, { errno: error.errno, cause: error });
   }
 
   async #confirm(): Promise<void> {

@@ -11,6 +11,7 @@ import {
 import type { IncomingChannel, OutgoingChannel } from "../channel/channel.ts";
 import type { ListeningAddress } from "../channel/incoming.ts";
 import type { MigrationAddress } from "../cli/config.ts";
+import { inPlaceModes } from "./blockers.ts";
 import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { MigrationError } from "./errors.ts";
@@ -203,7 +204,12 @@ export class Migration {
   /** True while `stop` and `cont` are not for the machine but for the migration. */
   get ownsRunState(): boolean {
     const runState = this.#surroundings.source?.machine.runState ?? "inmigrate";
-    return runState === "inmigrate" || runState === "finish-migrate";
+    return runState === "inmigrate" || runState === "finish-migrate" || this.#memoryGivenAway;
+  }
+
+  /** Another process uses the memory that is still mapped here: the guest must never run here again. */
+  get #memoryGivenAway(): boolean {
+    return this.#outgoing?.status === "completed" && inPlaceModes.includes(this.#outgoing.mode);
   }
 
   /**
@@ -211,6 +217,10 @@ export class Migration {
    * happens after it; at the source, `stop` decides what the guest does wherever it goes on.
    */
   userWants(running: boolean): void {
+    if (this.#memoryGivenAway) {
+      if (!running) return;
+      throw new MigrationError("The guest and its memory have been handed over to another process");
+    }
     if (this.#surroundings.source?.machine.runState !== "finish-migrate") {
       this.#startAfterLoad = running;
     } else if (running) {

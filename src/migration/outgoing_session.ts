@@ -17,7 +17,7 @@ import { send } from "../native/socket.ts";
 import { inPlaceModes } from "./blockers.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { saveDevices } from "./device_state.ts";
-import { MigrationCancelled, MigrationError } from "./errors.ts";
+import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import type { OutgoingPlan } from "./outgoing_plan.ts";
 import { createRamSender } from "./ram_sender.ts";
 import type { RamSender, RamStatistics } from "./ram/sender.ts";
@@ -106,10 +106,14 @@ export class OutgoingSession {
     if (!isBrokenChannel(error)) return error;
     try {
       this.#returnPath?.check();
-      return error;
     } catch (reason) {
       return reason;
     }
+    const offset = `0x${this.#channel.position.toString(16)}`;
+    return new MigrationError(
+      `the destination has gone, at offset ${offset} of the stream: ${messageOf(error)}`,
+      { cause: error },
+    );
   }
 
   async #begin(ram: RamSender): Promise<void> {

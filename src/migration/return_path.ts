@@ -83,7 +83,7 @@ export class ReturnPathReader {
     try {
       for (;;) {
         const count = await channel.read(buffer.subarray(filled));
-        if (count === 0) throw new MigrationError("Channel error: Input/output error");
+        if (count === 0) throw gone("Input/output error");
         filled += count;
         let start = 0;
         for (;;) {
@@ -100,7 +100,7 @@ export class ReturnPathReader {
     } catch (error) {
       const failure = error instanceof MigrationError
         ? error
-        : new MigrationError(`Channel error: ${messageOf(error)}`, { cause: error });
+        : gone(messageOf(error), { cause: error });
       this.#over = { error: failure };
       this.#shut.reject(failure);
       this.#switchover.reject(failure);
@@ -128,6 +128,11 @@ export class ReturnPathReader {
     }
     throw invalidMessage(view, start);
   }
+}
+
+function gone(reason: string, options?: ErrorOptions): MigrationError {
+  const text = `the destination has gone before it had the guest: Channel error: ${reason}`;
+  return new MigrationError(text, options);
 }
 
 function invalidMessage(view: DataView, start: number): MigrationError {

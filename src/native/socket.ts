@@ -1,12 +1,13 @@
 /** Stream sockets: unix and inet, with descriptors as passengers. */
 import { cString, native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
-import { Descriptor, type Fd } from "./descriptor.ts";
+import { asFd, Descriptor, type Fd } from "./descriptor.ts";
 import { AddressFamily, resolveInet } from "./resolve.ts";
 
 const SOCK_STREAM = 1;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_PEERPIDFD = 77;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
@@ -167,6 +168,15 @@ export function socketPair(): [Descriptor, Descriptor] {
 /** True if `fd` is a socket that listens. */
 export function isListening(fd: Fd): boolean {
   return native.molt_get_socket_option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1;
+}
+
+/**
+ * The process that made a unix socket's connection: a pidfd, readable when it has ended (unix(7)).
+ * `undefined` before Linux 6.5.
+ */
+export function peerProcess(fd: Fd): Descriptor | undefined {
+  const pidfd = native.molt_get_socket_option(fd, SOL_SOCKET, SO_PEERPIDFD);
+  return pidfd < 0 ? undefined : new Descriptor(asFd(pidfd));
 }
 
 /** The socket's own address. */

@@ -28,6 +28,7 @@ import {
   endSending,
   isListening,
   listen,
+  peerProcess,
   receive,
   send,
 } from "../../native/socket.ts";
@@ -107,9 +108,13 @@ async function awaitClose(socket: ChannelDescriptor): Promise<void> {
 /** A handed-over state. Disposing it tells the source to go on; what nobody took is closed. */
 export class Handover implements Disposable {
   readonly descriptors: InheritedDescriptors;
+  /** The source's process, readable when it has ended; `undefined` if the system does not say. */
+  readonly process: ChannelDescriptor | undefined;
   readonly #connection: ChannelDescriptor;
 
   constructor(connection: ChannelDescriptor, descriptors: InheritedDescriptors) {
+    const process = peerProcess(connection.fd);
+    this.process = process && new ChannelDescriptor(process);
     this.#connection = connection;
     this.descriptors = descriptors;
   }
@@ -119,9 +124,15 @@ export class Handover implements Disposable {
     await this.#connection.hungUp();
   }
 
-  [Symbol.dispose](): void {
+  /** Tells the source to go on, and closes what nobody took. */
+  taken(): void {
     this.descriptors[Symbol.dispose]();
     this.#connection[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.taken();
+    this.process?.[Symbol.dispose]();
   }
 }
 
