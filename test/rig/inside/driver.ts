@@ -11,7 +11,7 @@ const words = Deno.readTextFileSync("/proc/cmdline").trim().split(" ");
 const full = words.includes("rig.full");
 const only = decodeURIComponent(valueOf("rig.only") ?? "");
 /** How many updates of each kind. */
-const count = Number(valueOf("rig.count") ?? (full ? 10 : 3));
+const count = Number(valueOf("rig.count") ?? (full ? 10 : 2));
 
 function valueOf(name: string): string | undefined {
   return words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
