@@ -33,7 +33,7 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, sam
     await vm.qmp.closed;
     await vm.connect();
 
-    await log.beats(3);
+    await log.passes();
     const successor = vm.qmp.greeting.version.package;
     assertEquals(successor.startsWith("molt"), vmm === "molt", successor);
     assertEquals((await vm.qmp.execute("query-status")).status, "running");

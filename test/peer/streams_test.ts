@@ -3,35 +3,30 @@ import { assertGreater } from "@std/assert";
 import { HeartbeatLog } from "../support/heartbeat_log.ts";
 import { heartbeatMachine } from "../support/heartbeat_machine.ts";
 import { move, routes } from "../support/moves.ts";
-import type { Vmm } from "../support/programs.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
 
-/** There and back so often. */
-const ROUNDS = 10;
-
 for (const route of routes) {
-  Deno.test(`a guest lives through ${2 * ROUNDS} moves between QEMU and molt: ${route.name}`, async () => {
+  const moves = 2 * route.rounds;
+  Deno.test(`a guest lives through ${moves} moves between QEMU and molt: ${route.name}`, async () => {
     using directory = new TemporaryDirectory();
+    using shm = new TemporaryDirectory("/dev/shm");
     using log = new HeartbeatLog(directory.file("serial"));
-    const options = heartbeatMachine(log);
-    let number = 0;
-    const start = (vmm: Vmm, incoming: string[]) =>
-      VirtualMachine.start(vmm, [...options, ...incoming], { directory, name: `${number++}` });
-
-    let current = await start("qemu", []);
+    const options = heartbeatMachine(log, route.machine?.(shm));
+    const { launcher = [], options: more = [] } = route.launch?.({ directory, move: 0 }) ?? {};
+    const first = { directory, name: "0", launcher };
+    let current = await VirtualMachine.start("qemu", [...options, ...more], first);
     try {
       await log.beats(5);
-      for (let round = 0; round < 2 * ROUNDS; round++) {
-        const next = await start(round % 2 === 0 ? "molt" : "qemu", ["-incoming", "defer"]);
+      for (let number = 1; number <= moves; number++) {
         await using before = current;
-        current = next;
-        await move(before, next, route, directory);
-        await log.beats(2);
+        const vmm = number % 2 === 1 ? "molt" : "qemu";
+        current = await move(before, vmm, options, route, { directory, move: number });
+        await log.passes();
       }
     } finally {
       await current[Symbol.asyncDispose]();
     }
-    assertGreater(log.verify(), 4 * ROUNDS);
+    assertGreater(log.verify(), 2 * moves);
   });
 }

@@ -51,11 +51,23 @@ export class HeartbeatLog implements Disposable {
   /** Waits until the guest has printed `count` more beats, all in order. */
   async beats(count: number, signal: AbortSignal = patience()): Promise<void> {
     const goal = this.verify() + count;
-    while (this.verify() < goal) {
+    await this.#until(() => this.check.beats >= goal, `to beat ${goal}`, signal);
+  }
+
+  /** Waits until each of the guest's CPUs has verified and rewritten all of its memory once more. */
+  async passes(signal: AbortSignal = patience()): Promise<void> {
+    await this.beats(1, signal);
+    const goal = this.check.last?.passes.map((count) => count + 1) ?? [];
+    const reached = () => this.check.last?.passes.every((count, cpu) => count >= (goal[cpu] ?? 0));
+    await this.#until(() => reached() ?? false, `to passes ${goal}`, signal);
+  }
+
+  async #until(reached: () => boolean, goal: string, signal: AbortSignal): Promise<void> {
+    for (this.verify(); !reached(); this.verify()) {
       if (signal.aborted) {
-        throw new Error(`the guest came to beat ${this.check.beats} of ${goal}: ${this.path}`, {
-          cause: signal.reason,
-        });
+        const { beats, last } = this.check;
+        const text = `the guest came to beat ${beats}, passes ${last?.passes}, and not ${goal}`;
+        throw new Error(`${text}: ${this.path}`, { cause: signal.reason });
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
     }

@@ -12,6 +12,8 @@ export interface StartOptions {
   readonly name?: string;
   /** Whether to connect to its monitor; otherwise `connect` does. */
   readonly connect?: boolean;
+  /** What starts the program, such as a shell that gives it descriptors; it becomes the program. */
+  readonly launcher?: readonly string[];
   readonly env?: Record<string, string>;
 }
 
@@ -58,11 +60,11 @@ export class VirtualMachine implements AsyncDisposable {
   static async start(
     vmm: Vmm,
     args: readonly string[],
-    { directory, name = vmm, connect = true, env = {} }: StartOptions,
+    { directory, name = vmm, connect = true, launcher = [], env = {} }: StartOptions,
   ): Promise<VirtualMachine> {
     const socket = directory.file(`${name}.qmp`);
     const qmp = ["-qmp", `unix:${socket},server=on,wait=off`];
-    const vm = new VirtualMachine([...commandOf(vmm), ...args, ...qmp], socket, env);
+    const vm = new VirtualMachine([...launcher, ...commandOf(vmm), ...args, ...qmp], socket, env);
     try {
       if (connect) await vm.connect();
       return vm;
