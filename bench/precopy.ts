@@ -38,12 +38,9 @@ async function measure(vmm: Vmm, route: Route): Promise<Times> {
   const options = heartbeatMachine(log, { memory, append });
   await using source = await VirtualMachine.start(vmm, options, { directory, name: "source" });
   await log.beats(30);
-  await using target = await VirtualMachine.start(vmm, [...options, "-incoming", "defer"], {
-    directory,
-    name: "target",
-  });
   await source.qmp.execute("migrate-set-parameters", { "max-bandwidth": 0 });
-  await move(source, target, route, directory, patience(LONGEST));
+  const place = { directory, move: 1 };
+  await using _ = await move(source, vmm, options, route, place, patience(LONGEST));
   await log.beats(3);
   const migration = await source.qmp.execute("query-migrate");
   return { total: migration["total-time"] ?? NaN, downtime: migration.downtime ?? NaN };

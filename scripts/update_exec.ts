@@ -13,8 +13,15 @@ import { appending, receiving } from "./lib/command_line.ts";
 import { absolutePath, removeIfThere } from "./lib/files.ts";
 import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
 import { address, count, value } from "./lib/options.ts";
-import { isMolt, nameOf, ProcessGoneError, processOf, whileAlive } from "./lib/processes.ts";
-import { ExitStatus, runScript, type Script, ScriptError } from "./lib/script.ts";
+import {
+  isAlive,
+  isMolt,
+  nameOf,
+  ProcessGoneError,
+  processOf,
+  whileAlive,
+} from "./lib/processes.ts";
+import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
 
 const options = {
   "qmp": address("the running machine's monitor: a unix socket's path, or HOST:PORT"),
@@ -73,8 +80,7 @@ line of the running process: whatever its path leads to by now is executed.`,
     } catch (cause) {
       if (!(cause instanceof ProcessGoneError)) throw cause;
       undo.move();
-      const hint = state === undefined ? "" : `; its devices' state is in ${state}`;
-      throw new ScriptError(ExitStatus.lost, `${cause.message}${hint}`, { cause });
+      throw await lookAround(script, machine, pid, cause, state);
     }
   });
   if (state !== undefined) await script.act(`remove ${state}`, () => Deno.remove(state));
@@ -99,7 +105,40 @@ async function stateFile(script: ExecScript, machine: QmpClient): Promise<string
   return script.dryRun ? `/tmp/${prefix}...` : await Deno.makeTempFile({ prefix });
 }
 
-/** How long the guest stood still, in milliseconds, if the successor knows. */
+/** Tells where the guest is when its process has ended, or does not answer. */
+async function lookAround(
+  script: ExecScript,
+  machine: QmpClient,
+  pid: number,
+  cause: ProcessGoneError,
+  state: string | undefined,
+): Promise<ScriptError> {
+  if (state !== undefined) {
+    const text = `${cause.message}; its devices' state is in ${state}`;
+    return new ScriptError(ExitStatus.lost, text, { cause });
+  }
+  // molt leaves the guest with a second process while the first one executes the successor.
+  if (isAlive(pid)) {
+    const text = `${cause.message}; if it never will, end it: molt's other process has the guest`;
+    return new ScriptError(ExitStatus.lost, text, { cause });
+  }
+  try {
+    const limit = script.options.timeout * 1000;
+    const signal = AbortSignal.timeout(limit);
+    await using keeper = await QmpClient.connect(machine.address, { wait: true, signal });
+    const { status } = await keeper.execute("query-status", {}, { signal });
+    const found = await processOf(keeper);
+    script.report({ pid: found.pid, program: nameOf(keeper), status });
+    const text = `${cause.message}; the guest is ${status} in process ${found.pid}, ` +
+      "with the old program";
+    return new ScriptError(ExitStatus.failed, text, { cause });
+  } catch (error) {
+    const text = `${cause.message}, and no other has the guest: ${messageOf(error)}`;
+    return new ScriptError(ExitStatus.lost, text, { cause });
+  }
+}
+
+/** How long the guest stood still in all, in milliseconds, if the successor knows. */
 async function pauseOf(client: QmpClient): Promise<number | undefined> {
   if (!isMolt(client)) return undefined;
   const { pauses } = await client.execute("x-query-update");

@@ -21,6 +21,8 @@ for (const route of routes) {
       for (let number = 1; number <= moves; number++) {
         await using before = current;
         const vmm = number % 2 === 1 ? "molt" : "qemu";
+        log.place = `${vmm} after move ${number}`;
+        if (vmm === "molt") log.leavesQemu();
         current = await move(before, vmm, options, route, { directory, move: number });
         await log.passes();
       }

@@ -5,7 +5,6 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { EchoPeer } from "../support/echo_peer.ts";
 import { move, type Route, routes } from "../support/moves.ts";
-import type { Vmm } from "../support/programs.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { FIRST_GSI, GuestLog, virtioMachine } from "../support/virtio_machine.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
@@ -35,17 +34,13 @@ async function travel(
   route: Route,
   directory: TemporaryDirectory,
 ): Promise<void> {
-  let number = 0;
-  const start = (vmm: Vmm, incoming: string[]) =>
-    VirtualMachine.start(vmm, [...options, ...incoming], { directory, name: `${number++}` });
-  let current = await start("qemu", []);
+  let current = await VirtualMachine.start("qemu", options, { directory, name: "0" });
   try {
     await log.progress(counter, 100);
-    for (let round = 0; round < 2 * ROUNDS; round++) {
-      const next = await start(round % 2 === 0 ? "molt" : "qemu", ["-incoming", "defer"]);
+    for (let number = 1; number <= 2 * ROUNDS; number++) {
       await using before = current;
-      current = next;
-      await move(before, next, route, directory);
+      const vmm = number % 2 === 1 ? "molt" : "qemu";
+      current = await move(before, vmm, options, route, { directory, move: number });
       await log.progress(counter, 100);
     }
   } finally {

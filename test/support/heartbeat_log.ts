@@ -8,6 +8,8 @@ const POLL_INTERVAL = 10;
 /** Follows the output of the guest heartbeat over whatever happens to its machine. */
 export class HeartbeatLog implements Disposable {
   readonly check = new HeartbeatCheck();
+  /** Where the guest is, for whoever reads that it noticed something there. */
+  place = "its first process";
   readonly path: string;
   readonly #file: Deno.FsFile;
   readonly #buffer = new Uint8Array(1 << 16);
@@ -44,7 +46,11 @@ export class HeartbeatLog implements Disposable {
       const text = this.#decoder.decode(this.#buffer.subarray(0, count), { stream: true });
       this.check.feed(this.#inside ? this.#fromNextLine(text) : text);
     }
-    assertEquals(this.check.problems, [], `${this.path}, after ${this.check.beats} beats`);
+    assertEquals(
+      this.check.problems,
+      [],
+      `${this.path}, after ${this.check.beats} beats, in ${this.place}`,
+    );
     return this.check.beats;
   }
 
@@ -54,12 +60,21 @@ export class HeartbeatLog implements Disposable {
     await this.#until(() => this.check.beats >= goal, `to beat ${goal}`, signal);
   }
 
+  /**
+   * The guest leaves a process of QEMU. QEMU 11.1 stopped under a guest that writes drops a byte now and
+   * then, on a busy host; this is the one byte that may be missing before the guest is seen elsewhere.
+   */
+  leavesQemu(): void {
+    this.check.mayLackByte = true;
+  }
+
   /** Waits until each of the guest's CPUs has verified and rewritten all of its memory once more. */
   async passes(signal: AbortSignal = patience()): Promise<void> {
     await this.beats(1, signal);
     const goal = this.check.last?.passes.map((count) => count + 1) ?? [];
     const reached = () => this.check.last?.passes.every((count, cpu) => count >= (goal[cpu] ?? 0));
     await this.#until(() => reached() ?? false, `to passes ${goal}`, signal);
+    this.check.mayLackByte = false;
   }
 
   async #until(reached: () => boolean, goal: string, signal: AbortSignal): Promise<void> {
@@ -67,7 +82,7 @@ export class HeartbeatLog implements Disposable {
       if (signal.aborted) {
         const { beats, last } = this.check;
         const text = `the guest came to beat ${beats}, passes ${last?.passes}, and not ${goal}`;
-        throw new Error(`${text}: ${this.path}`, { cause: signal.reason });
+        throw new Error(`${text}, in ${this.place}: ${this.path}`, { cause: signal.reason });
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
     }
