@@ -2,7 +2,7 @@
  * Live updates under a guest that drives its disk or its network card: it compares all that it reads with
  * what it wrote, and its connection is the same one afterwards.
  */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { awaitMigration, type MigrationChannel } from "../../src/qmp_client/mod.ts";
 import { EchoPeer } from "../support/echo_peer.ts";
 import { patience } from "../support/patience.ts";
@@ -51,18 +51,25 @@ async function updateByExec(
   }
 }
 
-/** Another process takes over. */
-async function updateByTransfer({ directory, log, options, counter }: Guest): Promise<void> {
-  const channels = (["main", "cpr"] as const).map((type): MigrationChannel => ({
+function transferChannels(directory: TemporaryDirectory): MigrationChannel[] {
+  return (["main", "cpr"] as const).map((type) => ({
     "channel-type": type,
     "addr": { transport: "socket", type: "unix", path: directory.file(type) },
   }));
-  const incoming = channels.flatMap((channel) => ["-incoming", JSON.stringify(channel)]);
+}
+
+function incoming(channels: readonly MigrationChannel[]): string[] {
+  return channels.flatMap((channel) => ["-incoming", JSON.stringify(channel)]);
+}
+
+/** Another process takes over. */
+async function updateByTransfer({ directory, log, options, counter }: Guest): Promise<void> {
+  const channels = transferChannels(directory);
   let current = await VirtualMachine.start("molt", options, { directory, name: "0" });
   try {
     await log.progress(counter, 100);
     for (let update = 1; update <= UPDATES; update++) {
-      const next = await VirtualMachine.start("molt", [...options, ...incoming], {
+      const next = await VirtualMachine.start("molt", [...options, ...incoming(channels)], {
         directory,
         name: `${update}`,
       });
@@ -101,11 +108,41 @@ async function failToUpdate({ directory, log, options, counter }: Guest): Promis
   }
 }
 
+/** A successor with other registers takes descriptors over, and then cannot take the device's state. */
+async function failToTransfer({ directory, log, options, counter }: Guest): Promise<void> {
+  const channels = transferChannels(directory);
+  const other = options.map((option) =>
+    option.startsWith("virtio-mmio.force-legacy=")
+      ? option.endsWith("=on") ? option.replace("=on", "=off") : option.replace("=off", "=on")
+      : option
+  );
+  await using source = await VirtualMachine.start("molt", options, { directory, name: "0" });
+  await log.progress(counter, 100);
+  for (let attempt = 1; attempt <= 2; attempt++) {
+    await using target = await VirtualMachine.start("molt", [...other, ...incoming(channels)], {
+      directory,
+      name: `${attempt}`,
+    });
+    await source.qmp.execute("migrate-set-parameters", { mode: "cpr-transfer" });
+    await source.qmp.execute("migrate", { channels });
+    const signal = patience();
+    while ((await source.qmp.execute("query-migrate")).status !== "failed") signal.throwIfAborted();
+    await log.progress(counter, 100);
+    assertEquals((await source.qmp.execute("query-status")).status, "running");
+    // The successor says why, and would try again.
+    const { "error-desc": reason } = await target.qmp.execute("query-migrate");
+    assertStringIncludes(reason ?? "", "force-legacy");
+    await target.kill();
+    for (const type of ["main", "cpr"]) await Deno.remove(directory.file(type)).catch(() => {});
+  }
+}
+
 const ways = {
   "cpr-exec": (guest: Guest) => updateByExec(guest, false),
   "cpr-exec with a caretaker": (guest: Guest) => updateByExec(guest, true),
   "cpr-transfer": updateByTransfer,
   "an update that fails": failToUpdate,
+  "a transfer that fails": failToTransfer,
 };
 
 for (const [way, update] of Object.entries(ways)) {

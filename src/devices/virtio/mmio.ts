@@ -273,6 +273,12 @@ export class VirtioMmio<Own>
 
   #check(state: SavedVirtioState<Own>, features: bigint): void {
     const hex = (value: bigint) => `0x${value.toString(16)}`;
+    if (!this.legacy !== (state.mmio !== undefined)) {
+      throw new DeviceStateError(
+        `the registers are ${this.legacy ? "legacy" : "modern"} ones here, other than at the ` +
+          "source: virtio-mmio.force-legacy must be the same",
+      );
+    }
     if ((features & ~this.#offered) !== 0n) {
       throw new DeviceStateError(
         `Features ${hex(features)} unsupported. Allowed features: ${hex(this.#offered)}`,
@@ -282,12 +288,6 @@ export class VirtioMmio<Own>
       throw new DeviceStateError(
         `Features ${hex((state.guestFeaturesEx ?? 0n) << 64n)} unsupported. ` +
           `Allowed features: ${hex(this.#offered)}`,
-      );
-    }
-    if (!this.legacy !== (state.mmio !== undefined)) {
-      throw new DeviceStateError(
-        `the registers are ${this.legacy ? "legacy" : "modern"} ones here, other than at the ` +
-          "source: virtio-mmio.force-legacy must be the same",
       );
     }
     const sizes = this.device.queueSizes(features);
