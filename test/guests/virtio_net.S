@@ -9,7 +9,8 @@
 #   gsi=N         the device's interrupt, for irq=1
 #
 #   verify=1      each of `depth` workers sends a frame, waits for its echo, compares, and sends its next.
-#                 A frame that does not come back for 100 ms is sent again. Prints every 100 ms
+#                 A frame that does not come back for `patience` ms (default 100) is sent again.
+#                 Prints every 100 ms
 #                   net 000001 replies=N lost=N errors=N
 #                 and for errors  FRAME ERROR sequence=N expected=HEX found=HEX
 #   otherwise     on each byte received on the serial line, does what was asked for and prints
@@ -277,7 +278,7 @@ verify_main:
 6:  call wait_for_device
     jmp 3b
 
-# Frames whose echo did not come for 100 ms. Changes ebp.
+# Sends frames again whose echo did not come for `patience` ms. Changes ebp.
 send_again:
     call read_tsc
     movq %rax, %r14
@@ -291,7 +292,8 @@ send_again:
     movq %r14, %rax
     subq WORKER_SENT(%r15), %rax
     jb 2f
-    imulq $100, tsc_khz, %rcx
+    movq tsc_khz, %rcx
+    imulq patience, %rcx
     cmpq %rcx, %rax
     jb 2f
     incq lost
@@ -653,7 +655,7 @@ read_command_line:
     movq START_INFO_COMMAND_LINE(%rax), %rbp
     testq %rbp, %rbp
     jz 1f
-.irp option, size, depth, events, indirect, irq, gsi, verify, op, requests
+.irp option, size, depth, events, indirect, irq, gsi, verify, patience, op, requests
     movl \option, %eax
     movq %rbp, %rdx
     movl $option_\option, %esi
@@ -675,7 +677,7 @@ text_lost: .asciz " lost="
 text_frame_error: .asciz "FRAME ERROR sequence="
 text_expected: .asciz " expected="
 text_found: .asciz " found="
-.irp option, size, depth, events, indirect, irq, gsi, verify, op, requests
+.irp option, size, depth, events, indirect, irq, gsi, verify, patience, op, requests
 option_\option: .asciz "\option="
 .endr
 .balign 8
@@ -686,6 +688,7 @@ indirect: .quad 0
 irq: .quad 0
 gsi: .quad 0
 verify: .quad 0
+patience: .quad 100
 op: .quad 0
 requests: .quad 1000
 registers: .long 0

@@ -177,7 +177,8 @@ for (const [way, update] of Object.entries(ways)) {
         guest: "virtio_net",
         legacy,
         shared: true,
-        append: `verify=1 depth=4 size=1024 ${append}`,
+        // So patient that only a frame that is lost is sent again.
+        append: `verify=1 depth=4 size=1024 patience=20000 ${append}`,
         devices: [
           ...["-netdev", peer.netdev],
           ...["-device", "virtio-net-device,netdev=n0,id=net0"],

@@ -84,7 +84,7 @@ for (const route of routes.filter(({ name }) => ["unix", "mapped-ram"].includes(
       const options = virtioMachine(log, {
         guest: "virtio_net",
         legacy,
-        append: `verify=1 depth=4 size=1024 ${append}`,
+        append: `verify=1 depth=4 size=1024 patience=1000 ${append}`,
         devices: [
           ...["-netdev", peer.netdev],
           ...["-device", "virtio-net-device,netdev=n0,id=net0"],
