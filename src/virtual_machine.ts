@@ -247,6 +247,8 @@ export class VirtualMachine implements Disposable {
       this.#waiting = waiting;
       const { rehearseArrival } = await import("./migration/rehearsal.ts");
       await rehearseArrival(guest.source);
+      // Whatever takes this thread's time is done while the guest runs there.
+      await this.monitors.preload();
       await guestElsewhere.call();
       await this.migration.receive(guestElsewhere.channel);
       this.#waiting = undefined;
@@ -383,8 +385,8 @@ export class VirtualMachine implements Disposable {
       this.events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
     }
     this.events.release();
-    // Loading takes long: whatever was to happen at once comes first.
-    setTimeout(() => void this.monitors.preload());
+    // Loading takes long: whatever was to happen at once comes first. Who stands in has no monitors.
+    if (!this.#standsIn) setTimeout(() => void this.monitors.preload());
   }
 
   [Symbol.dispose](): void {
