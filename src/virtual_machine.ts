@@ -385,6 +385,7 @@ export class VirtualMachine implements Disposable {
       this.events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
     }
     this.events.release();
+    this.monitors.serve();
     // Loading takes long: whatever was to happen at once comes first. Who stands in has no monitors.
     if (!this.#standsIn) setTimeout(() => void this.monitors.preload());
   }

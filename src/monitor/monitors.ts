@@ -79,7 +79,7 @@ export class Monitors implements Disposable {
   readonly #context: MonitorContext;
   readonly #events: EventHub;
   readonly #places: Place[] = [];
-  #loadHeld: PromiseWithResolvers<void> | undefined;
+  #held: PromiseWithResolvers<void> | undefined;
   #commands: Promise<CommandTable> | undefined;
   #runner: Promise<typeof import("./hmp/runner.ts")> | undefined;
 
@@ -174,17 +174,22 @@ export class Monitors implements Disposable {
   }
 
   /**
-   * Lets requests wait until {@linkcode preload}: loading the commands takes some 30 ms, and a client
-   * that is quick to connect must not have the guest stand still for that.
+   * Lets requests wait until {@linkcode serve}: the guest is not here yet, and a client that is quick to
+   * connect must not have it stand still.
    */
   hold(): void {
-    this.#loadHeld ??= Promise.withResolvers<void>();
+    this.#held ??= Promise.withResolvers<void>();
   }
 
-  /** Loads the commands; otherwise the first request does. Call it when the guest runs. */
+  /** Answers requests from now on. */
+  serve(): void {
+    this.#held?.resolve();
+    this.#held = undefined;
+  }
+
+  /** Loads the commands, which takes some 30 ms; otherwise the first request does. */
   async preload(): Promise<void> {
-    this.#loadHeld?.resolve();
-    await Promise.all([this.#loadCommands(), this.#loadRunner()]);
+    await Promise.all([this.#importCommands(), this.#importRunner()]);
   }
 
   /** Resolves when every client has been sent everything, or is gone. */
@@ -193,15 +198,21 @@ export class Monitors implements Disposable {
   }
 
   async #loadCommands(): Promise<CommandTable> {
-    await this.#loadHeld?.promise;
-    this.#commands ??= import("./commands/index.ts").then(({ commands }) => commands);
-    return await this.#commands;
+    await this.#held?.promise;
+    return await this.#importCommands();
   }
 
   async #loadRunner(): Promise<typeof import("./hmp/runner.ts")> {
-    await this.#loadHeld?.promise;
-    this.#runner ??= import("./hmp/runner.ts");
-    return await this.#runner;
+    await this.#held?.promise;
+    return await this.#importRunner();
+  }
+
+  #importCommands(): Promise<CommandTable> {
+    return this.#commands ??= import("./commands/index.ts").then(({ commands }) => commands);
+  }
+
+  #importRunner(): Promise<typeof import("./hmp/runner.ts")> {
+    return this.#runner ??= import("./hmp/runner.ts");
   }
 
   #survives({ port }: Place): boolean {

@@ -317,6 +317,6 @@ Deno.test("requests can be held until the guest runs", async () => {
   await new Promise((resolve) => setTimeout(resolve, 20));
   client.read();
   assertEquals(client.text, "");
-  await bench.monitors.preload();
+  bench.monitors.serve();
   assertEquals(await client.line(), '{"return": {}, "id": 2}');
 });
