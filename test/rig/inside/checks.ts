@@ -54,8 +54,20 @@ export async function workers(guest: Guest): Promise<Map<string, WorkerStatus>> 
 /** Starts a TCP stream through each of the guest's networks: see `init` for who answers. */
 export async function startStreams(guest: Guest): Promise<void> {
   await shell(guest, "rig stream tap 10.0.2.1 5001");
-  // What passt forwards to this machine's loopback interface.
+  await startPasstStream(guest);
+}
+
+/** Starts the one through passt, which forwards it to this machine's loopback interface. */
+export async function startPasstStream(guest: Guest): Promise<void> {
   await shell(guest, "rig stream passt 10.0.3.1 5001");
+}
+
+/**
+ * Ends the stream through passt: passt is a TCP endpoint that soon gives up a guest from which it hears
+ * nothing, so connections do not outlive a longer absence.
+ */
+export async function endPasstStream(guest: Guest): Promise<void> {
+  await shell(guest, "pkill -f 'rig stream passt' && rm /run/rig-passt");
 }
 
 /** Throws if a worker has found something wrong. */

@@ -3,6 +3,7 @@ import {
   awaitMigration,
   type MigrationCapability,
   type MigrationChannel,
+  type MigrationInformation,
   type MigrationParameters,
   type QmpClient,
   QmpDisconnectedError,
@@ -11,10 +12,15 @@ import type { Vmm } from "../../support/programs.ts";
 import type { VirtualMachine } from "../../support/virtual_machine.ts";
 import type { Guest, RamPlace, Resources } from "./guest.ts";
 
-/** A way. When `run` returns, the guest runs in `guest.process`, and no other process is left. */
+/**
+ * A way. When `run` returns, the guest runs in `guest.process`, and no other process is left. Returns
+ * what is to be said of it.
+ */
 export interface Update {
   readonly name: string;
-  readonly run: (guest: Guest, signal: AbortSignal) => Promise<void>;
+  /** Whether the guest's connection to passt goes with it. */
+  readonly keepsPasst: boolean;
+  readonly run: (guest: Guest, signal: AbortSignal) => Promise<string>;
 }
 
 /** What both sides of a migration are told. */
@@ -39,6 +45,13 @@ async function configure(
     })),
   });
   if (parameters) await qmp.execute("migrate-set-parameters", parameters);
+}
+
+/** What moved, and how long the guest stood still. */
+function describe({ ram, downtime = 0 }: MigrationInformation): string {
+  if (ram === undefined) return "";
+  const megabytes = (ram.transferred / (1 << 20)).toFixed(1);
+  return `${megabytes} MiB in ${ram["dirty-sync-count"]} rounds, ${downtime} ms`;
 }
 
 /** Waits until the guest runs. */
@@ -72,6 +85,7 @@ async function handOver(
 
 const cprExec: Update = {
   name: "cpr-exec",
+  keepsPasst: true,
   async run(guest, signal) {
     const { process } = guest;
     await configure(process, {
@@ -88,24 +102,28 @@ const cprExec: Update = {
     await process.connect();
     await awaitRunning(process.qmp, signal);
     await guest.console.attach(guest.consolePath);
+    return "";
   },
 };
 
 const cprTransfer: Update = {
   name: "cpr-transfer",
+  keepsPasst: true,
   async run(guest, signal) {
     const channels = (["main", "cpr"] as const).map((type): MigrationChannel => ({
       "channel-type": type,
       "addr": { transport: "socket", type: "unix", path: guest.directory.file(type) },
     }));
     const incoming = channels.map((channel) => JSON.stringify(channel));
+    let said = "";
     await handOver(guest, guest.resources, incoming, async (successor) => {
       const { qmp } = guest.process;
       await configure(guest.process, { parameters: { mode: "cpr-transfer" } });
       await qmp.execute("migrate", { channels });
-      await awaitMigration(qmp, { signal, interval: POLL_MILLISECONDS });
+      said = describe(await awaitMigration(qmp, { signal, interval: POLL_MILLISECONDS }));
       await awaitRunning(successor.qmp, signal);
     });
+    return said;
   },
 };
 
@@ -114,13 +132,15 @@ async function throughFile(
   guest: Guest,
   settings: Settings,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string> {
   const path = guest.directory.file("state");
   const uri = `file:${path}`;
   const { process } = guest;
   await configure(process, settings);
   await process.qmp.execute("migrate", { uri });
-  await awaitMigration(process.qmp, { signal, interval: POLL_MILLISECONDS });
+  const said = describe(
+    await awaitMigration(process.qmp, { signal, interval: POLL_MILLISECONDS }),
+  );
   await process.quit();
   await handOver(guest, guest.resources, ["defer"], async (successor) => {
     await configure(successor, settings);
@@ -129,23 +149,16 @@ async function throughFile(
     await awaitRunning(successor.qmp, signal);
   });
   await Deno.remove(path);
+  return said;
 }
 
 const snapshot: Update = {
   name: "mapped-ram",
+  keepsPasst: false,
   run: (guest, signal) =>
     throughFile(guest, {
       capabilities: ["mapped-ram", "multifd"],
       parameters: { mode: "normal", "multifd-channels": 2, "max-bandwidth": 0 },
-    }, signal),
-};
-
-const cprReboot: Update = {
-  name: "cpr-reboot",
-  run: (guest, signal) =>
-    throughFile(guest, {
-      capabilities: ["x-ignore-shared"],
-      parameters: { mode: "cpr-reboot" },
     }, signal),
 };
 
@@ -155,45 +168,63 @@ async function migrate(
   ram: RamPlace,
   signal: AbortSignal,
   vmm: Vmm = "molt",
-): Promise<void> {
+): Promise<string> {
   const uri = `unix:${guest.directory.file("live")}`;
   const before = guest.resources;
   const tap = before.tap === "tap0" ? "tap1" : "tap0";
+  let said = "";
   await handOver(guest, { ram, tap }, ["defer"], async (successor) => {
     const { qmp } = guest.process;
     await successor.qmp.execute("migrate-incoming", { uri });
     await configure(guest.process, { parameters: { mode: "normal", "max-bandwidth": 0 } });
     await qmp.execute("migrate", { uri });
-    await awaitMigration(qmp, { signal, interval: POLL_MILLISECONDS });
+    said = describe(await awaitMigration(qmp, { signal, interval: POLL_MILLISECONDS }));
     await awaitRunning(successor.qmp, signal);
   }, vmm);
   if (before.ram !== "memfd") await Deno.remove(before.ram.file);
+  return said;
 }
 
 const live: Update = {
   name: "live",
+  keepsPasst: false,
   run: (guest, signal) => migrate(guest, "memfd", signal),
 };
 
 const liveToFile: Update = {
   name: "live, RAM to a file",
+  keepsPasst: false,
   async run(guest, signal) {
     const before = guest.resources.ram;
     const [first, second] = SHARED_FILES;
     const file = before !== "memfd" && before.file === first ? second : first;
-    await migrate(guest, { file }, signal);
+    return await migrate(guest, { file }, signal);
   },
 };
 
 const throughQemu: Update = {
   name: "live, QEMU and back",
+  keepsPasst: false,
   async run(guest, signal) {
-    await migrate(guest, "memfd", signal, "qemu");
-    await migrate(guest, "memfd", signal);
+    const there = await migrate(guest, "memfd", signal, "qemu");
+    return `${there}; ${await migrate(guest, "memfd", signal)}`;
   },
 };
 
-/** All ways, in an order in which one guest can take them: the last one wants its RAM in a file. */
+const cprReboot: Update = {
+  name: "cpr-reboot",
+  keepsPasst: false,
+  async run(guest, signal) {
+    // RAM has to be where a successor finds it.
+    if (guest.resources.ram === "memfd") await liveToFile.run(guest, signal);
+    return await throughFile(guest, {
+      capabilities: ["x-ignore-shared"],
+      parameters: { mode: "cpr-reboot" },
+    }, signal);
+  },
+};
+
+/** All ways, in an order in which one guest takes them. */
 export const updates: readonly Update[] = [
   cprExec,
   cprTransfer,
