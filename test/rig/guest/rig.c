@@ -7,6 +7,7 @@
  *   rig stream NAME HOST PORT  sends, and compares what comes back, in the background
  *   rig memory MEGABYTES       writes and compares memory, in the background
  *   rig clocks                 reads the clocks on all CPUs, in the background
+ *   rig stop NAME              ends what is in the background
  *   rig status                 a line for each of those in the background:
  *                              NAME PROGRESS ERRORS DETAIL FIRST-ERROR
  */
@@ -45,7 +46,8 @@ int main(int argc, char **argv) {
   if (strcmp(command, "stream") == 0 && argc == 3) return run_stream(argc, argv);
   if (strcmp(command, "memory") == 0 && argc == 1) return run_memory(argc, argv);
   if (strcmp(command, "clocks") == 0 && argc == 0) return run_clocks(argc, argv);
+  if (strcmp(command, "stop") == 0 && argc == 1) return worker_stop(argv[0]);
   if (strcmp(command, "status") == 0 && argc == 0) return print_status();
-  fputs("usage: rig disk|check|serve|stream|memory|clocks|status ...\n", stderr);
+  fputs("usage: rig disk|check|serve|stream|memory|clocks|stop|status ...\n", stderr);
   return 2;
 }

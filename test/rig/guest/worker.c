@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,18 +22,39 @@ void fail(const char *format, ...) {
   exit(1);
 }
 
-struct worker *worker_start(const char *name) {
-  char path[64];
-  snprintf(path, sizeof path, "/run/rig-%s", name);
-  int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
-  if (fd < 0 || ftruncate(fd, sizeof(struct worker)) < 0) fail("cannot make %s", path);
+static void path_of(char path[64], const char *name) {
+  snprintf(path, 64, "/run/rig-%s", name);
+}
+
+/* Maps the file at `path`, whose descriptor is closed. */
+static struct worker *map(int fd, const char *path) {
   struct worker *worker =
       mmap(NULL, sizeof *worker, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (worker == MAP_FAILED) fail("cannot map %s", path);
   close(fd);
+  return worker;
+}
+
+struct worker *worker_start(const char *name) {
+  char path[64];
+  path_of(path, name);
+  int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
+  if (fd < 0 || ftruncate(fd, sizeof(struct worker)) < 0) fail("cannot make %s", path);
+  struct worker *worker = map(fd, path);
   snprintf(worker->name, sizeof worker->name, "%s", name);
   if (daemon(1, 1) < 0) fail("cannot go into the background");
+  worker->process = getpid();
   return worker;
+}
+
+int worker_stop(const char *name) {
+  char path[64];
+  path_of(path, name);
+  int fd = open(path, O_RDWR);
+  if (fd < 0) fail("cannot open %s", path);
+  struct worker *worker = map(fd, path);
+  if (worker->process == 0 || kill(worker->process, SIGKILL) < 0) fail("cannot end %s", name);
+  return unlink(path) < 0;
 }
 
 void worker_error(struct worker *worker, const char *format, ...) {

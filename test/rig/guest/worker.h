@@ -13,11 +13,16 @@ struct worker {
   uint64_t errors;
   /* A number worth printing: see each worker. */
   uint64_t detail;
+  /* The first of its processes. */
+  int32_t process;
   char first_error[200];
 };
 
 /* Makes the file of the worker `name` and leaves the calling process in the background. */
 struct worker *worker_start(const char *name);
+
+/* Ends the worker `name`, which has one process, and removes what it told. Returns an exit status. */
+int worker_stop(const char *name);
 
 /* Counts an error and keeps the text of the first. */
 void worker_error(struct worker *worker, const char *format, ...)

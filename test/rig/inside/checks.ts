@@ -67,7 +67,7 @@ export async function startPasstStream(guest: Guest): Promise<void> {
  * nothing, so connections do not outlive a longer absence.
  */
 export async function endPasstStream(guest: Guest): Promise<void> {
-  await shell(guest, "pkill -f 'rig stream passt' && rm /run/rig-passt");
+  await shell(guest, "rig stop passt");
 }
 
 /** Throws if a worker has found something wrong. */
