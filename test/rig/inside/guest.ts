@@ -7,7 +7,8 @@ import { GuestConsole } from "./console.ts";
 
 /** How long a guest may take to start, in seconds; usually it takes ten. */
 const BOOT_PATIENCE = 240;
-const PASST_PATIENCE = 30;
+/** The same of passt. */
+const PASST_PATIENCE = 60;
 const MEGABYTES = 256;
 /** Characters of the console that are shown after a failure. */
 const CONSOLE_SHOWN = 8000;
@@ -148,8 +149,16 @@ export class Guest implements AsyncDisposable {
     ].join("\n");
   }
 
-  /** Notes what the guest's processors and their threads are doing. */
+  /** Notes what the guest and its processes are doing, as far as they can be asked. */
   async examine(): Promise<void> {
+    try {
+      await this.#examine();
+    } catch (error) {
+      this.note(`no more can be said: ${error}`);
+    }
+  }
+
+  async #examine(): Promise<void> {
     for (const command of ["dmesg | tail -n 40", "cat /proc/net/tcp", "cat /proc/interrupts"]) {
       const result = await this.console.run(command, 10).catch(String);
       this.note(`guest: ${command}: ${typeof result === "string" ? result : result.text}`);
@@ -174,8 +183,7 @@ export class Guest implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.console[Symbol.dispose]();
     for (const process of this.#processes) await process[Symbol.asyncDispose]();
-    this.#passt?.kill("SIGKILL");
-    await this.#passt?.status;
+    await this.#endPasst();
     const { ram } = this.#resources;
     if (ram !== "memfd") await Deno.remove(ram.file);
     this.directory[Symbol.dispose]();
@@ -198,6 +206,16 @@ export class Guest implements AsyncDisposable {
       if (Date.now() > deadline) throw new Error("passt has made no socket");
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+  }
+
+  async #endPasst(): Promise<void> {
+    try {
+      this.#passt?.kill("SIGKILL");
+    } catch (error) {
+      // It has ended by itself.
+      if (!(error instanceof TypeError)) throw error;
+    }
+    await this.#passt?.status;
   }
 
   #arguments(number: number, { ram, tap, incoming = [] }: ProcessOptions): string[] {
