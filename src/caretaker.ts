@@ -29,7 +29,9 @@ export async function takeCareOfGuest(
   const duties = takeDuties(handover.descriptors);
   using ownership = duties.ownership;
   using eventsFile = duties.events;
-  const vm = undo.use(await VirtualMachine.standIn({ ...config, actions }, loop, handover));
+  // What -S asked for has happened before.
+  const duty = { ...config, actions, startPaused: false };
+  const vm = undo.use(await VirtualMachine.standIn(duty, loop, handover));
   handover[Symbol.dispose]();
   const events = vm.events.record();
   {

@@ -252,8 +252,9 @@ export class VirtualMachine implements Disposable {
       await guestElsewhere.call();
       await this.migration.receive(guestElsewhere.channel);
       this.#waiting = undefined;
-      if (machine.runState === "shutdown" && this.config.actions.shutdown === "poweroff") {
-        machine.requestShutdown("guest-shutdown");
+      // Clients have been told.
+      if (waiting.has("SHUTDOWN") && this.config.actions.shutdown === "poweroff") {
+        this.#ended.resolve("guest-shutdown");
       }
     } else if (incoming === undefined) {
       machine.resetDevices();

@@ -184,8 +184,10 @@ export class SocketChardev extends Chardev {
 
   override begin(): void {
     if (this.begun) return;
+    // Output that waits goes out when the device begins: the connection has to be there by then.
+    const connected = this.#useWaiting();
     super.begin();
-    if (this.#useWaiting()) return;
+    if (connected) return;
     if (this.#role.kind === "server" || this.#role.reconnectMs > 0) this.#awaitPeer(0);
     else if (!this.#continues) void this.#reconnect();
   }

@@ -48,6 +48,7 @@ export class HeartbeatCheck {
   /** The next line that is not as it should be may lack one byte. */
   mayLackByte = false;
   #partial = "";
+  #restarts = false;
 
   /** Takes the next piece of output, which may end anywhere, and returns the beats completed. */
   feed(output: string): Beat[] {
@@ -56,7 +57,16 @@ export class HeartbeatCheck {
     return lines.map((line) => this.#line(line)).filter((beat) => beat !== undefined);
   }
 
+  /** The guest is about to be reset: when it says that it has started, its life begins anew. */
+  expectRestart(): void {
+    this.#restarts = true;
+  }
+
   #line(line: string): Beat | undefined {
+    if (this.#restarts && line.startsWith("heartbeat cpus=")) {
+      this.#restarts = false;
+      this.last = undefined;
+    }
     // The byte between two lines.
     const second = line.indexOf("beat ", 1);
     if (second > 0 && this.mayLackByte) {

@@ -1,6 +1,10 @@
 /** The machine that tests run the guest heartbeat on: one that molt and QEMU make alike. */
-import type { HeartbeatLog } from "./heartbeat_log.ts";
 import { guestImage } from "./programs.ts";
+
+/** Where a guest's output goes: the options that say so. */
+export interface SerialPort {
+  readonly options: readonly string[];
+}
 
 /** What differs from test to test. */
 export interface HeartbeatMachineOptions {
@@ -15,9 +19,9 @@ export interface HeartbeatMachineOptions {
   readonly shared?: "memfd" | { readonly file: string };
 }
 
-/** Options of either program. The guest's output goes to `log`. */
+/** Options of either program. The guest's output goes to `serial`, such as a HeartbeatLog. */
 export function heartbeatMachine(
-  log: HeartbeatLog,
+  serial: SerialPort,
   {
     machine = "microvm,acpi=off",
     memory = 64,
@@ -38,6 +42,6 @@ export function heartbeatMachine(
     ...["-accel", "kvm", "-cpu", "host", "-smp", String(cpus), "-m", `${memory}M`],
     ...["-kernel", guestImage("heartbeat.elf"), "-append", append],
     ...["-nodefaults", "-display", "none"],
-    ...log.options,
+    ...serial.options,
   ];
 }

@@ -1,6 +1,7 @@
 /** Machines in processes of their own, driven over QMP as a user would. */
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { patience } from "./patience.ts";
+import { childrenOf } from "./processes.ts";
 import { commandOf, type Vmm } from "./programs.ts";
 import type { TemporaryDirectory } from "./temporary_directory.ts";
 
@@ -128,6 +129,8 @@ export class VirtualMachine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client?.[Symbol.asyncDispose]();
+    // A caretaker would have its guest live on.
+    for (const child of this.#ended ? [] : childrenOf(this.pid)) Deno.kill(child, "SIGKILL");
     await this.kill();
   }
 

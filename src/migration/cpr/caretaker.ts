@@ -283,6 +283,13 @@ export class WaitingGuest implements Disposable {
     return Array.isArray(events) ? events : [];
   }
 
+  /** Whether an event of this name is among them. */
+  has(name: string): boolean {
+    return this.events().some((event) =>
+      typeof event === "object" && event !== null && "event" in event && event.event === name
+    );
+  }
+
   [Symbol.dispose](): void {
     this.channel[Symbol.dispose]();
     this.#events?.[Symbol.dispose]();
