@@ -172,9 +172,7 @@ export class Migration {
     if (mode === "cpr-exec" && this.parameters["cpr-exec-command"].length === 0) {
       throw new MigrationError("cpr-exec mode requires setting cpr-exec-command");
     }
-    if (mode === "cpr-transfer" && cpr === undefined) {
-      throw new MigrationError("missing 'cpr' migration channel");
-    }
+    if (mode === "cpr-transfer") checkHandover(main, cpr);
     const outgoing = new OutgoingMigration(this.#surroundings, source, {
       mode,
       main,
@@ -361,6 +359,16 @@ export class Migration {
     const [main, cpr] = [find("main"), find("cpr")];
     if (main === undefined) throw new MigrationError("Channel list has no main entry");
     return { main, ...(cpr === undefined ? {} : { cpr }) };
+  }
+}
+
+/** Throws if cpr-transfer cannot use these channels. */
+function checkHandover(main: ChannelAddress | undefined, cpr: ChannelAddress | undefined): void {
+  if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
+  if (cpr.kind !== "unix") throw new MigrationError("bad cpr channel address; must be unix");
+  // The destination listens after the source was told where.
+  if (main?.kind === "inet" && Number(main.port) === 0) {
+    throw new MigrationError("cpr-transfer needs a main channel whose port is known: not port 0");
   }
 }
 

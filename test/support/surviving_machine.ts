@@ -68,7 +68,8 @@ export class SurvivingMachine implements AsyncDisposable {
     const options = [
       ...heartbeatMachine(
         { options: [...chardev, "-serial", "chardev:serial0"] },
-        { shared: "memfd", ...machine },
+        // Not all that the processors can do: what is tested starts programs all the time.
+        { shared: "memfd", append: "memory=16 rate=100", ...machine },
       ),
       ...survivingSocket("monitor", monitor),
       ...["-mon", "chardev=monitor,mode=control"],
