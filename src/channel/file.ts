@@ -125,15 +125,24 @@ export class OutgoingFile implements OutgoingChannel {
     try {
       writeAt(this.fd, bytes, this.position);
     } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      const attempt = `Could not write to '${this.name}' at offset 0x${this.position.toString(16)}`;
-      throw new SystemError(attempt, error.errno, { cause: error });
+      throw this.#placed(error);
     }
     this.seek(this.position + bytes.length);
   }
 
-  writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
-    return this.#io.use(operation, undefined, `Could not write to '${this.name}'`);
+  async writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
+    try {
+      return await this.#io.use(operation, undefined, "Unable to write");
+    } catch (error) {
+      throw this.#placed(error);
+    }
+  }
+
+  /** Says where in the file the system refused a write. */
+  #placed(error: unknown): unknown {
+    if (!(error instanceof SystemError)) return error;
+    const attempt = `Could not write to '${this.name}' at offset 0x${this.position.toString(16)}`;
+    return new SystemError(attempt, error.errno, { cause: error });
   }
 
   seek(position: number): void {

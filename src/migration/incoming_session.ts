@@ -10,7 +10,7 @@ import { SystemError } from "../native/errors.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { ReceivedDevices } from "./device_state.ts";
-import { MigrationError } from "./errors.ts";
+import { messageOf, MigrationError } from "./errors.ts";
 import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
 import { MultifdReceiver } from "./multifd/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
@@ -22,7 +22,7 @@ import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./s
 import type { Command } from "./stream/commands.ts";
 import { checkConfiguration } from "./stream/configuration.ts";
 import { StreamErrno, StreamError } from "./stream/errors.ts";
-import type { RamBlockEntry } from "./stream/ram_records.ts";
+import type { RamBlockEntry, RamRecord } from "./stream/ram_records.ts";
 import { StreamReader } from "./stream/stream_reader.ts";
 
 /** What a process before this one handed over. */
@@ -127,7 +127,7 @@ export class IncomingSession implements AsyncDisposable {
             await this.#command(item.command, item.offset);
             break;
           case "ram":
-            await this.#ram.apply(item.record, this.#reader.bytes);
+            await this.#applyRam(item.record, item.offset);
             if (item.record.kind === "blocks") await this.#blocksListed(item.record.blocks);
             break;
           case "device":
@@ -210,6 +210,16 @@ export class IncomingSession implements AsyncDisposable {
   async #confirm(): Promise<void> {
     this.#confirmed = true;
     await this.#returnPath?.shut(true);
+  }
+
+  async #applyRam(record: RamRecord, offset: number): Promise<void> {
+    try {
+      await this.#ram.apply(record, this.#reader.bytes);
+    } catch (cause) {
+      if (record.kind !== "blocks") throw cause;
+      const where = `section 'ram/0', list of blocks: at offset 0x${offset.toString(16)}`;
+      throw new MigrationError(`${where}: ${messageOf(cause)}`, { cause });
+    }
   }
 
   /** The list of blocks fits the machine: what else follows from it. */

@@ -1,0 +1,150 @@
+/** Saved guests that were damaged, cut off, or meant for another machine: what is wrong is told, and where. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Loader } from "../support/loader.ts";
+import { guestImage } from "../support/programs.ts";
+import { newSeed, Random } from "../support/random.ts";
+import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { thorough } from "../support/thorough.ts";
+import { patience } from "../support/patience.ts";
+import { VirtualMachine } from "../support/virtual_machine.ts";
+import { itemsOf, readerOf } from "../golden/rewrite.ts";
+
+const FLIPS = { "stream": thorough ? 3000 : 300, "mapped-ram": thorough ? 1000 : 100 };
+const CUTS = thorough ? 600 : 60;
+
+/** A machine with so little in its memory that its state is small. */
+function machine({ memory = "16M", cpus = 1, more = [] as readonly string[] } = {}): string[] {
+  return [
+    ...["-machine", "microvm", "-accel", "kvm", "-m", memory, "-smp", String(cpus)],
+    ...["-nodefaults", "-display", "none", "-S", "-kernel", guestImage("idle.elf"), ...more],
+  ];
+}
+
+type Format = "stream" | "mapped-ram";
+
+/** Saves a machine's state. */
+async function save(directory: TemporaryDirectory, format: Format): Promise<string> {
+  const path = directory.file(format);
+  const name = `saving-${format}`;
+  await using source = await VirtualMachine.start("molt", machine(), { directory, name });
+  await source.qmp.execute("migrate-set-capabilities", {
+    capabilities: [{ capability: "mapped-ram", state: format === "mapped-ram" }],
+  });
+  await source.qmp.execute("migrate", { uri: `file:${path}` });
+  const signal = patience();
+  while ((await source.qmp.execute("query-migrate")).status !== "completed") {
+    signal.throwIfAborted();
+  }
+  return path;
+}
+
+/** A reason says what could not be read, and where; nothing of how the program is made. */
+function checkReason(reason: string, what: string): void {
+  assertMatch(
+    reason,
+    /^load of migration failed: .*(offset 0x[0-9a-f]|section|block|device|'[^']+')/i,
+    what,
+  );
+  assert(
+    !/undefined|NaN|\[object|Cannot read|Cannot convert|not a function|Invalid (typed array|array|BigInt)|out of bounds|errno \d/i
+      .test(reason),
+    `${what}: ${reason}`,
+  );
+}
+
+/** Where items of a stream begin and end, and what they are. */
+function itemsIn(bytes: Uint8Array<ArrayBuffer>) {
+  return [...itemsOf(readerOf(bytes))].map((item) => ({
+    offset: item.offset,
+    name: item.kind === "device"
+      ? `${item.section.idstr}/${item.section.instanceId}`
+      : item.kind === "ram"
+      ? "ram/0"
+      : undefined,
+  }));
+}
+
+for (const format of ["stream", "mapped-ram"] as const) {
+  Deno.test(`${format}: bits flipped in a saved guest`, async () => {
+    using directory = new TemporaryDirectory();
+    const path = await save(directory, format);
+    const bytes = await Deno.readFile(path);
+    const seed = newSeed();
+    const random = new Random(seed);
+    const capabilities = format === "mapped-ram" ? [format] as const : [];
+    await using loader = new Loader(machine(), ...capabilities);
+    assertEquals(await loader.load(path), undefined, "the file as it was saved");
+    // Devices come last, the description of what was sent behind them.
+    const devices = itemsIn(bytes).findLast(({ name }) => name !== undefined)?.offset ?? 0;
+    using file = await Deno.open(path, { write: true });
+    const put = async (offset: number, byte: number) => {
+      await file.seek(offset, Deno.SeekMode.Start);
+      await file.write(Uint8Array.of(byte));
+    };
+    let refused = 0;
+    for (let flip = 0; flip < FLIPS[format]; flip++) {
+      const offset = random.pick([
+        random.below(4096),
+        devices - random.below(Math.min(4096, devices)),
+        random.below(bytes.length),
+      ]);
+      const bit = random.below(8);
+      const byte = bytes[offset] ?? 0;
+      await put(offset, byte ^ (1 << bit));
+      const what = `MOLT_SEED=${seed}, bit ${bit} of byte 0x${offset.toString(16)}`;
+      const reason = await loader.load(path).catch((cause) => {
+        throw new Error(what, { cause });
+      });
+      if (reason !== undefined) {
+        checkReason(reason, what);
+        refused++;
+      }
+      await put(offset, byte);
+    }
+    // What changes a page, or a register to another value, is not noticed.
+    assert(refused > 3, `${refused} were refused`);
+    assertEquals(await loader.load(path), undefined, "the file as it was again");
+  });
+}
+
+Deno.test("a saved guest cut off at each boundary and anywhere between", async () => {
+  using directory = new TemporaryDirectory();
+  const bytes = await Deno.readFile(await save(directory, "stream"));
+  const items = itemsIn(bytes);
+  const end = items.findLast(({ name }) => name !== undefined)?.offset ?? 0;
+  const seed = newSeed();
+  const random = new Random(seed);
+  const devices = items.filter(({ name }) => name !== undefined && name !== "ram/0");
+  assert(devices.length > 10);
+  const cuts = [
+    ...devices.flatMap(({ offset }) => [offset - 1, offset, offset + 1]),
+    ...Array.from({ length: CUTS }, () => random.below(end)),
+    0,
+  ];
+  const path = directory.file("cut");
+  await using loader = new Loader(machine());
+  for (const length of cuts) {
+    await Deno.writeFile(path, bytes.subarray(0, length));
+    const what = `MOLT_SEED=${seed}, the first ${length} bytes`;
+    const reason = await loader.load(path) ?? "";
+    checkReason(reason, what);
+    assertMatch(reason, /at offset 0x[0-9a-f]+: .*\(data ends \d+ bytes? too early\)/, what);
+  }
+});
+
+Deno.test("a saved guest is refused by machines that are not like its own", async () => {
+  using directory = new TemporaryDirectory();
+  const path = await save(directory, "stream");
+  const other: readonly (readonly [string[], RegExp])[] = [
+    [machine({ memory: "32M" }), /block|length|size/i],
+    [machine({ memory: "8M" }), /block|length|size/i],
+    [machine({ cpus: 2 }), /'(cpu|apic|cpu_common)' 1|section/],
+    [machine({ more: ["-machine", "pit=off"] }), /i8254|pit/],
+  ];
+  for (const [options, text] of other) {
+    await using loader = new Loader(options);
+    const reason = await loader.load(path) ?? "";
+    checkReason(reason, options.join(" "));
+    assertMatch(reason, text);
+  }
+});
