@@ -21,9 +21,9 @@ export interface HumanInvocation {
   takeDescriptor(): Descriptor | undefined;
   /**
    * Waits as long as it takes. A live update does not wait for it: the successor shows the prompt.
-   * Absent where the monitor cannot be kept waiting.
+   * `interrupted` is called when the user types Ctrl-C. Absent where the monitor cannot be kept waiting.
    */
-  suspend?(until: Promise<void>): Promise<void>;
+  suspend?(until: Promise<void>, interrupted: () => void): Promise<void>;
 }
 
 /** A command as monitors run it. */

@@ -25,6 +25,11 @@ const PROMPT = "(qemu) ";
 /** Bytes read at a time. */
 const READ_LIMIT = 4096;
 
+/** Characters that are kept for after a command. */
+const TYPED_LIMIT = 65536;
+/** Ctrl-C. */
+const INTERRUPT = "\x03";
+
 /** What a session needs of its surroundings. */
 export interface HumanEnvironment {
   readonly context: MonitorContext;
@@ -53,6 +58,8 @@ export class HumanSession implements CharacterFrontend, Disposable {
   #running: string | undefined;
   /** It waits for something that a live update does not wait for. */
   #suspended = false;
+  /** What Ctrl-C does meanwhile. */
+  #interrupted: (() => void) | undefined;
   #held = false;
   #settling: (() => void)[] = [];
   #open = false;
@@ -74,7 +81,9 @@ export class HumanSession implements CharacterFrontend, Disposable {
   }
 
   canReceive(): number {
-    const busy = this.#running !== undefined || this.#loading;
+    // Ctrl-C ends a wait; what else is typed stays for later, if it is not too much.
+    const waits = this.#interrupted !== undefined && this.#typed.length < TYPED_LIMIT;
+    const busy = this.#running !== undefined && !waits || this.#loading;
     return this.#open && !busy && this.#writer.pending === 0 ? READ_LIMIT : 0;
   }
 
@@ -87,7 +96,10 @@ export class HumanSession implements CharacterFrontend, Disposable {
     const all = concatenate([this.#partial, bytes]);
     const complete = completeLength(all);
     this.#partial = all.subarray(complete);
-    this.#typed.push(...this.#decoder.decode(all.subarray(0, complete)));
+    for (const character of this.#decoder.decode(all.subarray(0, complete))) {
+      if (character === INTERRUPT && this.#interrupted !== undefined) this.#interrupted();
+      else this.#typed.push(character);
+    }
     this.#work();
   }
 
@@ -256,7 +268,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
         if (this.#state === state) this.#print(text);
       },
       takeDescriptor: () => this.#descriptors.shift(),
-      suspend: (until) => this.#suspend(until),
+      suspend: (until, interrupted) => this.#suspend(until, interrupted),
     }, line);
     this.#running = undefined;
     this.#tellSettling();
@@ -266,13 +278,16 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#port.acceptInput();
   }
 
-  async #suspend(until: Promise<void>): Promise<void> {
+  async #suspend(until: Promise<void>, interrupted: () => void): Promise<void> {
     this.#suspended = true;
+    this.#interrupted = interrupted;
     this.#tellSettling();
+    this.#port.acceptInput();
     try {
       await until;
     } finally {
       this.#suspended = false;
+      this.#interrupted = undefined;
     }
   }
 

@@ -5,14 +5,16 @@ import { deviceCommands, deviceInfo } from "./devices.ts";
 import { helpCommands } from "./help.ts";
 import { infoCommand } from "./info.ts";
 import { memoryCommands } from "./memory.ts";
+import { migrationHumanCommands, migrationInfo } from "./migration.ts";
 import { objectCommands } from "./objects.ts";
 import { runCommands } from "./run.ts";
 
 export const humanCommands: readonly HumanCommand[] = [
   ...helpCommands,
-  infoCommand(deviceInfo),
+  infoCommand([...deviceInfo, ...migrationInfo]),
   ...deviceCommands,
   ...runCommands,
+  ...migrationHumanCommands,
   ...memoryCommands,
   ...chardevCommands,
   ...objectCommands,
