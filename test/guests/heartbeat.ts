@@ -45,8 +45,6 @@ export class HeartbeatCheck {
   /** How many beats were read. */
   beats = 0;
   last: Beat | undefined;
-  /** The next line that is not as it should be may lack one byte. */
-  mayLackByte = false;
   #partial = "";
   #restarts = false;
 
@@ -67,63 +65,29 @@ export class HeartbeatCheck {
       this.#restarts = false;
       this.last = undefined;
     }
-    // The byte between two lines.
-    const second = line.indexOf("beat ", 1);
-    if (second > 0 && this.mayLackByte) {
-      this.mayLackByte = false;
-      this.#line(line.slice(0, second));
-      return this.#line(line.slice(second));
+    const beat = parseBeat(line);
+    if (beat !== undefined) {
+      this.#compare(beat);
+      this.beats++;
+      this.last = beat;
+    } else if (!harmlessLine.test(line)) {
+      this.problems.push(`unexpected output: ${JSON.stringify(line)}`);
     }
-    const parsed = parseBeat(line);
-    if (parsed === undefined && harmlessLine.test(line)) return undefined;
-    const problems = parsed
-      ? this.#compare(parsed)
-      : [`unexpected output: ${JSON.stringify(line)}`];
-    let beat = parsed;
-    if (problems.length > 0 && this.mayLackByte) {
-      this.mayLackByte = false;
-      beat = this.#complete(line);
-    }
-    if (beat === undefined || beat === parsed) this.problems.push(...problems);
-    if (beat === undefined) return undefined;
-    this.beats++;
-    this.last = beat;
     return beat;
   }
 
-  /** The earliest beat that a line would tell of if it had one byte more; undefined if there is none. */
-  #complete(line: string): Beat | undefined {
-    let found: Beat | undefined;
-    for (let at = 0; at <= line.length; at++) {
-      for (const byte of "0123456789abcdefghijklmnopqrstuvwxyz=, ") {
-        const beat = parseBeat(line.slice(0, at) + byte + line.slice(at));
-        if (beat === undefined || this.#compare(beat).length > 0) continue;
-        if (found === undefined || isEarlier(beat, found)) found = beat;
-      }
-    }
-    return found;
-  }
-
-  /** What is wrong with a beat that follows the last one. */
-  #compare(beat: Beat): string[] {
+  #compare(beat: Beat): void {
     const { last } = this;
-    const problems: string[] = [];
-    const problem = (text: string) => problems.push(`beat ${beat.number}: ${text}`);
+    const problem = (text: string) => this.problems.push(`beat ${beat.number}: ${text}`);
     if (beat.errors > (last?.errors ?? 0)) {
       problem(`the guest found ${beat.errors} errors in its memory or clocks`);
     }
-    if (last === undefined) return problems;
+    if (last === undefined) return;
     if (beat.number !== last.number + 1) problem(`follows beat ${last.number}`);
     if (beat.tsc <= last.tsc) problem(`TSC went from ${last.tsc} to ${beat.tsc}`);
     if (last.clock !== undefined && (beat.clock === undefined || beat.clock <= last.clock)) {
       problem(`kvmclock went from ${last.clock} to ${beat.clock ?? "none"}`);
     }
     if (beat.pages < last.pages) problem(`pages went from ${last.pages} to ${beat.pages}`);
-    return problems;
   }
-}
-
-/** Whether nothing that must not decrease is more in `a` than in `b`. */
-function isEarlier(a: Beat, b: Beat): boolean {
-  return a.tsc <= b.tsc && (a.clock ?? 0n) <= (b.clock ?? 0n) && a.pages <= b.pages;
 }

@@ -26,7 +26,6 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, sam
   for (let round = 0; round < 2 * ROUNDS; round++) {
     const vmm = round % 2 === 0 ? "molt" : "qemu";
     log.place = `${vmm} after move ${round + 1}`;
-    if (vmm === "molt") log.leavesQemu();
     await vm.qmp.execute("migrate-set-parameters", {
       "mode": "cpr-exec",
       "cpr-exec-command": [...commandOf(vmm), ...options, ...qmp, "-incoming", `file:${state}`],

@@ -34,7 +34,6 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-transfer, ${ROUNDS} rounds: another proce
       const incoming = channels.flatMap((channel) => ["-incoming", JSON.stringify(channel)]);
       const vmm = move % 2 === 0 ? "molt" : "qemu";
       log.place = `${vmm} after move ${move + 1}`;
-      if (vmm === "molt") log.leavesQemu();
       // QEMU's monitor answers only when the memory is there.
       const next = await VirtualMachine.start(vmm, [...options, ...incoming], {
         directory,

@@ -22,7 +22,6 @@ for (const route of routes) {
         await using before = current;
         const vmm = number % 2 === 1 ? "molt" : "qemu";
         log.place = `${vmm} after move ${number}`;
-        if (vmm === "molt") log.leavesQemu();
         current = await move(before, vmm, options, route, { directory, move: number });
         await log.passes();
       }

@@ -60,21 +60,12 @@ export class HeartbeatLog implements Disposable {
     await this.#until(() => this.check.beats >= goal, `to beat ${goal}`, signal);
   }
 
-  /**
-   * The guest leaves a process of QEMU. QEMU 11.1 stopped under a guest that writes drops a byte now and
-   * then, on a busy host; this is the one byte that may be missing before the guest is seen elsewhere.
-   */
-  leavesQemu(): void {
-    this.check.mayLackByte = true;
-  }
-
   /** Waits until each of the guest's CPUs has verified and rewritten all of its memory once more. */
   async passes(signal: AbortSignal = patience()): Promise<void> {
     await this.beats(1, signal);
     const goal = this.check.last?.passes.map((count) => count + 1) ?? [];
     const reached = () => this.check.last?.passes.every((count, cpu) => count >= (goal[cpu] ?? 0));
     await this.#until(() => reached() ?? false, `to passes ${goal}`, signal);
-    this.check.mayLackByte = false;
   }
 
   async #until(reached: () => boolean, goal: string, signal: AbortSignal): Promise<void> {

@@ -15,15 +15,12 @@ class Scenario implements AsyncDisposable {
   readonly directory: TemporaryDirectory;
   readonly log: HeartbeatLog;
   readonly vm: VirtualMachine;
-  readonly #vmm: Vmm;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
-    vmm: Vmm,
     parts: { directory: TemporaryDirectory; log: HeartbeatLog; vm: VirtualMachine },
     stack: AsyncDisposableStack,
   ) {
-    this.#vmm = vmm;
     this.directory = parts.directory;
     this.log = parts.log;
     this.vm = parts.vm;
@@ -48,8 +45,7 @@ class Scenario implements AsyncDisposable {
     // A monitor has one client at a time: the scripts.
     vm.qmp[Symbol.dispose]();
     await log.beats(3);
-    if (vmm === "qemu") log.leavesQemu();
-    return new Scenario(vmm, { directory, log, vm }, stack.move());
+    return new Scenario({ directory, log, vm }, stack.move());
   }
 
   /** Where scripts connect to. */
@@ -73,7 +69,6 @@ class Scenario implements AsyncDisposable {
     await this.log.beats(3);
     await using client = await QmpClient.connect(this.vm.socket, { signal: patience() });
     assertEquals((await client.execute("query-status")).status, "running");
-    if (this.#vmm === "qemu") this.log.leavesQemu();
   }
 
   /** Executes a command of the monitor that scripts use. */
