@@ -4,22 +4,17 @@
  *
  * MOLT_FUZZ_CASES: cases for each device and transport; MOLT_SEED: a seed that a failed run has printed.
  */
-import { setImmediate } from "node:timers";
 import { assert } from "@std/assert";
 import { EventLoop } from "../../src/native/event_loop.ts";
 import { newSeed, Random } from "../support/random.ts";
-import { allFeatures, VirtioDriver } from "../support/virtio_driver.ts";
+import { allFeatures, turn, VirtioDriver } from "../support/virtio_driver.ts";
 import { WORKBENCH_BASE } from "../unit/devices/virtio/workbench.ts";
 import { type Subject, subjects } from "./virtio_subjects.ts";
 
-const CASES = Number(Deno.env.get("MOLT_FUZZ_CASES") ?? 200);
+const CASES = Number(Deno.env.get("MOLT_FUZZ_CASES") ?? 100);
 const DRIVER_MEMORY = 0x10000;
 /** Values that are more often wrong than others. */
 const extremes = [0, 1, 0x7f, 0x80, 0xff] as const;
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
 
 /** The device's state while requests wait in all its queues. */
 async function busyState(

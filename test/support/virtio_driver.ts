@@ -215,9 +215,9 @@ export class DriverQueue {
 
   /** The next request that the device returns. */
   async completed(signal: AbortSignal = patience(10_000)): Promise<Completion & { head: number }> {
-    while (await this.usedIndex() === (this.seen & 0xffff)) {
+    for (let look = 0; await this.usedIndex() === (this.seen & 0xffff); look++) {
       signal.throwIfAborted();
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn(look);
     }
     const entry = this.rings.used + 4 + 8 * (this.seen % this.size);
     const view = new DataView((await this.driver.bus.readMemory(entry, 8)).buffer);
@@ -242,6 +242,17 @@ export class DriverQueue {
     await this.notify();
     return await this.completed();
   }
+}
+
+/**
+ * Lets others run before the next look at something that a thread is to do. From the twentieth look on it
+ * waits a while, so as not to keep a busy machine from doing it.
+ */
+export function turn(look = 0): Promise<void> {
+  return new Promise((resolve) => {
+    if (look < 20) setImmediate(resolve);
+    else setTimeout(resolve, 1);
+  });
 }
 
 /** Sixteen bits in the order of guest memory. */
