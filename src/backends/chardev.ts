@@ -90,7 +90,7 @@ export class OutputFile implements Disposable {
       if (!(error instanceof SystemError)) throw error;
       if (!this.#failed) {
         const reason = errnoMessage(error.errno);
-        this.#environment.tell(`molt: output to '${this.#path}' is lost: ${reason}`);
+        this.#environment.tell(`output to '${this.#path}' is lost: ${reason}`);
       }
       this.#failed = true;
     }

@@ -290,7 +290,7 @@ export class SocketChardev extends Chardev {
     }
     if (!this.begun || this.#useWaiting()) return;
     if (this.#role.kind === "server" && this.#role.wait && this.#listener !== undefined) {
-      this.#environment.tell(`molt: info: QEMU waiting for connection on: ${this.filename}`);
+      this.#environment.tell(`info: QEMU waiting for connection on: ${this.filename}`);
       return this.#connected(await acceptNext(this.#listener.fd));
     }
     if (this.#role.kind === "client" && this.#role.reconnectMs === 0) {
@@ -345,7 +345,7 @@ export class SocketChardev extends Chardev {
     } catch (error) {
       if (this.#disposed) return;
       const reason = error instanceof Error ? error.message : String(error);
-      this.#environment.tell(`molt: Unable to connect character device ${this.id}: ${reason}`);
+      this.#environment.tell(`Unable to connect character device ${this.id}: ${reason}`);
       return this.#awaitPeer();
     }
     if (this.#disposed || this.#clientsHeld) return connection[Symbol.dispose]();

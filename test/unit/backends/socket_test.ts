@@ -88,7 +88,7 @@ Deno.test("with wait=on the device is there once its first client is", async () 
   });
   await until(() => bench.told.length === 1);
   assertEquals(bench.told, [
-    `molt: info: QEMU waiting for connection on: disconnected:unix:${path},server=on`,
+    `info: QEMU waiting for connection on: disconnected:unix:${path},server=on`,
   ]);
   assertEquals(made, false);
   using _client = await connect({ kind: "unix", path });
@@ -104,7 +104,7 @@ Deno.test("a client with reconnect-ms waits for its server and comes back to it"
   await until(() => bench.told.length >= 2);
   assertEquals(
     bench.told[0],
-    `molt: Unable to connect character device test: Failed to connect to '${path}': ` +
+    `Unable to connect character device test: Failed to connect to '${path}': ` +
       "No such file or directory",
   );
   using listener = await listen({ kind: "unix", path });
