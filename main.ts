@@ -12,6 +12,7 @@ import { exitWithParent, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
 import { setUpMessages, tell } from "./src/process/messages.ts";
 import { createPidFile } from "./src/process/pid_file.ts";
+import { outliveFaults, tellFaults } from "./src/process/faults.ts";
 import { onEndSignals } from "./src/process/signals.ts";
 import { VirtualMachine } from "./src/virtual_machine.ts";
 
@@ -45,12 +46,14 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     ? await createMachine(config, loop, inherited, timeline)
     : await takeCareOfGuest(config, loop, caretaker);
   if (vm !== undefined) {
-    if (caretaker !== undefined) writePidFile();
+    resources.use(outliveFaults());
+    // A caretaker that stays has a guest, which is worth more than a file.
+    if (caretaker !== undefined) tellFaults(writePidFile);
     resources.use(onEndSignals(() => vm.end("host-signal")));
     inherited?.[Symbol.dispose]();
     if (readiness !== undefined) finishDaemon(readiness);
     void reapCaretaker();
-    await vm.ended;
+    await Promise.race([vm.ended, served]);
     await vm.monitors.drained();
   }
   loop.stop();

@@ -140,7 +140,8 @@ export class VirtualMachine implements Disposable {
         tell(`the multiplexer '${options.id}' goes on as output only`);
         shared.add(options.id);
       } else {
-        await this.chardevs.change(options);
+        // The guest is more than any of its devices: this one stays a stand-in.
+        await this.chardevs.change(options).catch((error) => tell(messageOf(error)));
       }
     }
     this.#addMonitors(this.config.monitors.filter(({ chardev }) => !shared.has(chardev)));
@@ -380,13 +381,14 @@ export class VirtualMachine implements Disposable {
   #guestArrived(): void {
     this.#ownership?.[Symbol.dispose]();
     this.#ownership = undefined;
+    using undo = new DisposableStack();
+    undo.defer(() => this.events.release());
+    undo.defer(() => this.monitors.serve());
     this.#update.arrive();
     this.events.replay(this.#waiting?.events() ?? []);
     if (this.#update.adopted !== undefined && !this.#standsIn) {
       this.events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
     }
-    this.events.release();
-    this.monitors.serve();
     // Loading takes long: whatever was to happen at once comes first. Who stands in has no monitors.
     if (!this.#standsIn) setTimeout(() => void this.monitors.preload());
   }

@@ -19,7 +19,10 @@ import {
   type ListeningAddress,
   type MigrationListener,
 } from "../channel/incoming.ts";
-import { loadFailure, MigrationError } from "./errors.ts";
+import { allowsTransition, isRunState } from "../machine/run_state.ts";
+import { tellFaults } from "../process/faults.ts";
+import { tell } from "../process/messages.ts";
+import { loadFailure, messageOf, MigrationError } from "./errors.ts";
 import { IncomingSession, type SessionPlan } from "./incoming_session.ts";
 import type { MigrationInformation } from "./information.ts";
 import type { MigratableMachine } from "./source.ts";
@@ -134,6 +137,7 @@ export class IncomingMigration {
     await using session = new IncomingSession(this.#plan, this.#target(), channel, multifd);
     const runState = await session.load();
     timeline.mark("state loaded");
+    this.#checkRunState(runState);
     const doubt = await session.takeOver();
     this.#errorDescription = doubt;
     this.#surroundings.guestComes();
@@ -141,9 +145,17 @@ export class IncomingMigration {
     timeline.mark("running");
     this.#listener = undefined;
     this.#setStatus("completed");
-    await session.end();
-    this.#surroundings.guestArrived();
+    // The guest is here: what goes wrong with anything else is told, and costs no more than that.
+    await session.end().catch((error) => tell(messageOf(error)));
+    tellFaults(() => this.#surroundings.guestArrived());
     this.#finished.resolve(true);
+  }
+
+  /** Refuses, while the source may still keep the guest, a run state that the machine cannot take over. */
+  #checkRunState(name: string): void {
+    const { machine } = this.#target();
+    if (isRunState(name) && allowsTransition(machine.runState, name)) return;
+    throw new MigrationError(`Received an invalid run state '${name}'`);
   }
 
   /** What the loaded machine does: what it did at its source, if it is to start at all. */

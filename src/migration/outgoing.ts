@@ -14,7 +14,7 @@
 import { openOutgoing } from "../channel/outgoing.ts";
 import type { ChannelAddress } from "../channel/address.ts";
 import type { OutgoingChannel } from "../channel/channel.ts";
-import type { RunState } from "../machine/run_state.ts";
+import { isRunState, type RunState } from "../machine/run_state.ts";
 import { Caretaker } from "./cpr/caretaker.ts";
 import type { KeptDescriptor } from "./cpr/descriptors.ts";
 import { executeSuccessor } from "./cpr/exec.ts";
@@ -48,6 +48,8 @@ export class OutgoingMigration {
   #session: OutgoingSession | undefined;
   /** What the machine would be doing now if there were no migration; set while that stops it. */
   #resumeState: RunState | undefined;
+  /** Another process may run the guest: this one must not, whatever goes wrong. */
+  #elsewhere = false;
   #startTime = 0;
   #activeTime: number | undefined;
   #stopTime: number | undefined;
@@ -197,7 +199,9 @@ export class OutgoingMigration {
     try {
       await this.#executeSuccessor(caretaker.kept, [caretaker.variable]);
     } catch (error) {
-      await caretaker.giveBack(this.#source);
+      const runState = await caretaker.giveBack(this.#source);
+      this.#elsewhere = false;
+      if (runState !== "running" && isRunState(runState)) this.#resumeState = runState;
       throw error;
     }
   }
@@ -215,6 +219,7 @@ export class OutgoingMigration {
       // A destination that has taken the guest has it, whatever happened to the connection.
       if (ownership === undefined || ownership.keep()) throw error;
     }
+    this.#elsewhere = this.#plan.mode !== "cpr-exec" || this.#withCaretaker;
     this.#complete();
   }
 
@@ -290,7 +295,9 @@ export class OutgoingMigration {
       if (this.#status !== "completed") this.#setStatus("failing");
     }
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
-    if (this.#resumeState !== undefined && stoppedHere) machine.goBackTo(this.#resumeState);
+    if (this.#resumeState !== undefined && stoppedHere && !this.#elsewhere) {
+      machine.goBackTo(this.#resumeState);
+    }
     this.#surroundings.leaving.stay();
     this.#endTime = now();
     this.#setStatus(cancelled ? "cancelled" : "failed");

@@ -63,6 +63,7 @@ export const Errno = {
   ESRCH: 3,
   EINTR: 4,
   EIO: 5,
+  ECHILD: 10,
   EAGAIN: 11,
   EACCES: 13,
   EEXIST: 17,

@@ -25,12 +25,14 @@ class UpdatedMachine implements AsyncDisposable {
     this.vm = vm;
   }
 
-  static async start(): Promise<UpdatedMachine> {
+  /** `more` gives further options. */
+  static async start(
+    more: (surroundings: { directory: TemporaryDirectory }) => string[] = () => [],
+  ): Promise<UpdatedMachine> {
     const directory = new TemporaryDirectory();
     const log = new HeartbeatLog(directory.file("serial"));
-    const vm = await VirtualMachine.start("molt", heartbeatMachine(log, { shared: "memfd" }), {
-      directory,
-    });
+    const options = [...heartbeatMachine(log, { shared: "memfd" }), ...more({ directory })];
+    const vm = await VirtualMachine.start("molt", options, { directory });
     await log.beats(2);
     return new UpdatedMachine(directory, log, vm);
   }
@@ -205,4 +207,30 @@ Deno.test("a successor that refuses its command line leaves the guest with its c
   await using caretaker = await Caretaker.of(machine);
   await caretaker.checkRunning();
   assertMatch(machine.vm.errorText, /-bogus: invalid option/);
+});
+
+Deno.test("a caretaker keeps its guest though a device of its machine cannot be made again", async () => {
+  await using machine = await UpdatedMachine.start(({ directory }) => {
+    const lost = directory.file("lost");
+    Deno.mkdirSync(lost);
+    return ["-chardev", `file,id=gone,path=${lost}/file`];
+  });
+  Deno.removeSync(machine.directory.file("lost"), { recursive: true });
+  await machine.execute(["/bin/true"]);
+  await using caretaker = await Caretaker.of(machine);
+  await caretaker.checkRunning();
+  assertMatch(machine.vm.errorText, /Could not open '.*lost\/file': No such file or directory/);
+});
+
+Deno.test("a script that starts the successor as a child has it take the guest over", async () => {
+  await using machine = await UpdatedMachine.start();
+  const words = machine.vm.command.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  await machine.execute(["/bin/sh", "-c", `${words.join(" ")}; exit 0`]);
+  await machine.vm.qmp.closed;
+  await machine.vm.connect();
+  const { pid } = await machine.vm.qmp.execute("x-query-update");
+  await using _successor = new DetachedProcess(pid);
+  await machine.checkRunning();
+  assertNotEquals(pid, machine.vm.pid);
+  await machine.log.beats(5);
 });

@@ -22,6 +22,7 @@ import type { StreamChannel as Channel } from "../../channel/stream.ts";
 import { StreamChannel } from "../../channel/stream.ts";
 import { ChannelDescriptor } from "../../native/channel.ts";
 import { Descriptor, type Fd, setCloseOnExec } from "../../native/descriptor.ts";
+import { Errno, SystemError } from "../../native/errors.ts";
 import { createMemfd, readAt, status, writeAt } from "../../native/file.ts";
 import {
   awaitChild,
@@ -137,8 +138,8 @@ export class Caretaker implements Disposable {
     return `${PROCESS_VARIABLE}=${this.#process.pid}`;
   }
 
-  /** Takes the guest back into this process's own machine, which is left stopped. */
-  async giveBack(machine: MigratableMachine): Promise<void> {
+  /** Takes the guest back into this process's own machine, which is left stopped. Returns its run state. */
+  async giveBack(machine: MigratableMachine): Promise<string> {
     using channel = new StreamChannel(this.#back.duplicate(), true);
     await askForGuest(channel);
     const names = new Set(machine.blocks.map(({ name }) => name));
@@ -154,10 +155,11 @@ export class Caretaker implements Disposable {
       channel,
       [],
     );
-    await session.load();
+    const runState = await session.load();
     await session.takeOver();
     this.#process.spared = false;
     await session.end();
+    return runState;
   }
 
   /** Ends the caretaker, unless it has the guest. */
@@ -312,7 +314,8 @@ export async function reapCaretaker(): Promise<void> {
   if (!Number.isInteger(pid) || pid <= 0) return;
   try {
     await awaitChild(pid);
-  } catch (cause) {
-    throw new MigrationError(`Could not wait for the caretaker ${pid}`, { cause });
+  } catch (error) {
+    // A successor that a script started as a child is no parent of it.
+    if (!(error instanceof SystemError && error.errno === Errno.ECHILD)) throw error;
   }
 }
