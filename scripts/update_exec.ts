@@ -13,14 +13,7 @@ import { appending, receiving } from "./lib/command_line.ts";
 import { absolutePath, removeIfThere } from "./lib/files.ts";
 import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
 import { address, count, value } from "./lib/options.ts";
-import {
-  isAlive,
-  isMolt,
-  nameOf,
-  ProcessGoneError,
-  processOf,
-  whileAlive,
-} from "./lib/processes.ts";
+import { isMolt, nameOf, ProcessGoneError, processOf, whileAlive } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
 
 const options = {
@@ -75,7 +68,7 @@ line of the running process: whatever its path leads to by now is executed.`,
       return await whileAlive(
         pid,
         { limit: timeout * 1000 },
-        (signal) => awaitSuccessor(script, machine, signal),
+        (signal) => awaitSuccessor(script, machine, pid, signal),
       );
     } catch (cause) {
       if (!(cause instanceof ProcessGoneError)) throw cause;
@@ -118,7 +111,7 @@ async function lookAround(
     return new ScriptError(ExitStatus.lost, text, { cause });
   }
   // molt leaves the guest with a second process while the first one executes the successor.
-  if (isAlive(pid)) {
+  if (cause.silentFor !== undefined) {
     const text = `${cause.message}; if it never will, end it: molt's other process has the guest`;
     return new ScriptError(ExitStatus.lost, text, { cause });
   }
@@ -155,11 +148,13 @@ interface Successor {
 
 /**
  * Follows the guest into the successor, over the same connection or, as usual, over a new one. Throws
- * MigrationFailedError when it stayed where it was.
+ * MigrationFailedError when it stayed where it was, ProcessGoneError when another process has it because
+ * process `pid` has ended.
  */
 async function awaitSuccessor(
   script: ExecScript,
   machine: QmpClient,
+  pid: number,
   signal: AbortSignal,
 ): Promise<Successor> {
   const onTheWay: readonly RunState[] = ["finish-migrate", "postmigrate", "inmigrate"];
@@ -176,10 +171,13 @@ async function awaitSuccessor(
       if (!onTheWay.includes(status)) {
         const migration = await client.execute("query-migrate", {}, { signal });
         if (migration.status === "completed") return { client, status, seen };
+        if ((await processOf(client)).pid !== pid) throw new ProcessGoneError(pid);
         throw new MigrationFailedError("failed", migration["error-desc"]);
       }
       await new Promise((resolve) => setTimeout(resolve, 2));
     } catch (error) {
+      // A monitor has one client at a time, and whoever looks around is the next.
+      if (client !== machine) client[Symbol.dispose]();
       if (!(error instanceof QmpDisconnectedError)) throw error;
       client = await QmpClient.connect(machine.address, { wait: true, signal });
     }

@@ -44,10 +44,10 @@ export async function takeCareOfGuest(
     leaveEvents(eventsFile, events);
     return undefined;
   }
-  tell(
-    `the successor ended without taking the guest over: it goes on in process ${processId()}, ` +
-      "with the program from before the update",
-  );
+  const reason = "the successor ended without taking the guest over: it goes on in process " +
+    `${processId()}, with the program from before the update`;
+  tell(reason);
+  vm.migration.updateFailed(reason);
   await vm.stay();
   undo.move();
   return vm;

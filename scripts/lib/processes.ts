@@ -45,9 +45,17 @@ export function nameOf(machine: QmpClient): string {
   return `QEMU ${qemu.major}.${qemu.minor}.${qemu.micro}${name === "" ? "" : ` (${name})`}`;
 }
 
-/** Why waiting for a process ended. */
+/** Why waiting for a process ended: there is none any more, or it says nothing. */
 export class ProcessGoneError extends Error {
   override readonly name = "ProcessGoneError";
+
+  constructor(pid: number, readonly silentFor?: number) {
+    super(
+      silentFor === undefined
+        ? `process ${pid} has ended`
+        : `process ${pid} does not answer for ${silentFor / 1000} s`,
+    );
+  }
 }
 
 /** How long to wait. */
@@ -70,10 +78,10 @@ export async function whileAlive<T>(
   const gone = new AbortController();
   const signal = interrupted ? AbortSignal.any([gone.signal, interrupted]) : gone.signal;
   const timer = setInterval(() => {
-    if (!isAlive(pid)) gone.abort(new ProcessGoneError(`process ${pid} has ended`));
+    if (!isAlive(pid)) gone.abort(new ProcessGoneError(pid));
   }, 100);
   const timeout = setTimeout(() => {
-    gone.abort(new ProcessGoneError(`process ${pid} does not answer for ${limit / 1000} s`));
+    gone.abort(new ProcessGoneError(pid, limit));
   }, limit);
   try {
     return await action(signal);

@@ -64,6 +64,8 @@ export class Migration {
   #outgoing: OutgoingMigration | undefined;
   #incoming: IncomingMigration | undefined;
   #handover: AwaitedHandover | undefined;
+  /** Why the update that this caretaker was started for came to nothing, until there is another attempt. */
+  #failedUpdate: string | undefined;
   #startAfterLoad: boolean;
 
   constructor(
@@ -139,6 +141,9 @@ export class Migration {
       ...this.#handoverInformation(),
       ...this.#incoming?.information(),
       ...this.#outgoing?.information(),
+      ...(this.#failedUpdate === undefined
+        ? {}
+        : { "status": "failed", "error-desc": this.#failedUpdate }),
       ...(blocked.length === 0 ? {} : { "blocked-reasons": blocked }),
     };
   }
@@ -183,6 +188,7 @@ export class Migration {
       parameters: () => this.parameters,
     });
     this.#outgoing = outgoing;
+    this.#failedUpdate = undefined;
     outgoing.begin();
     // The monitor's reply goes out first.
     setTimeout(() => void outgoing.run());
@@ -290,6 +296,15 @@ export class Migration {
     outgoing.begin();
     await outgoing.run();
     return outgoing.status === "completed";
+  }
+
+  /**
+   * A caretaker keeps its guest for good: what query-migrate tells now is that the update failed, not how
+   * the guest came here.
+   */
+  updateFailed(reason: string): void {
+    this.#failedUpdate = reason;
+    this.#surroundings.statusChanged("failed");
   }
 
   /** The machine will be built from what a source hands over at `addresses`. */

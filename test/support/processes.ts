@@ -36,11 +36,25 @@ export function resources(pid: number): ProcessResources {
   };
 }
 
+function allProcesses(): number[] {
+  return [...Deno.readDirSync("/proc")].map(({ name }) => Number(name)).filter(Number.isInteger);
+}
+
+/** Process ids of those whose environment says `name=value`; ended ones are not among them. */
+export function processesWith(name: string, value: string): number[] {
+  return allProcesses().filter((process) => {
+    try {
+      const environment = Deno.readTextFileSync(`/proc/${process}/environ`);
+      return environment.split("\0").includes(`${name}=${value}`);
+    } catch {
+      return false;
+    }
+  });
+}
+
 /** Process ids of the children of `pid`, ended ones that it has not asked for among them. */
 export function childrenOf(pid: number): number[] {
-  const processes = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name))
-    .filter(Number.isInteger);
-  return processes.filter((process) => {
+  return allProcesses().filter((process) => {
     try {
       // PID (NAME) STATE PARENT ... (proc_pid_stat(5)); a name may contain anything.
       const stat = Deno.readTextFileSync(`/proc/${process}/stat`);

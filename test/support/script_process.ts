@@ -1,5 +1,6 @@
 /** The project's scripts, run as a user runs them. */
 import { z } from "zod";
+import { PATIENCE, patience } from "./patience.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -10,11 +11,13 @@ export interface ScriptResult {
   readonly errorText: string;
 }
 
-/** Runs `deno task TASK ARG ...` and waits for its end. */
+/** Runs `deno task TASK ARG ...` and waits for its end; one that does not end is killed. */
 export async function runTask(task: string, ...args: readonly string[]): Promise<ScriptResult> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", "--quiet", "--config", `${root}deno.json`, task, ...args],
     stdin: "null",
+    // Scripts give up what they wait for by themselves: this is for their faults.
+    signal: patience(3 * PATIENCE),
   }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { status: code, output: text(stdout), errorText: text(stderr) };

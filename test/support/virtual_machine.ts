@@ -1,7 +1,7 @@
 /** Machines in processes of their own, driven over QMP as a user would. */
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { patience } from "./patience.ts";
-import { childrenOf } from "./processes.ts";
+import { processesWith } from "./processes.ts";
 import { commandOf, type Vmm } from "./programs.ts";
 import type { TemporaryDirectory } from "./temporary_directory.ts";
 
@@ -18,8 +18,12 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
 }
 
+/** An environment variable that tells whose processes these are: successors and caretakers inherit it. */
+const MARK = "MOLT_TEST_MACHINE";
+
 /**
- * A process that runs a machine, and a QMP connection to it. Ends with the scope that it belongs to.
+ * A process that runs a machine, and a QMP connection to it. Ends with the scope that it belongs to, and
+ * so do all processes that came from it, such as a caretaker that would have its guest live on.
  * A cpr-exec replaces the program, not the process: connect again after it.
  */
 export class VirtualMachine implements AsyncDisposable {
@@ -30,6 +34,7 @@ export class VirtualMachine implements AsyncDisposable {
   readonly socket: string;
   readonly #errors: Promise<void>;
   readonly #process: Deno.ChildProcess;
+  readonly #mark = crypto.randomUUID();
   #errorText = "";
   #client: QmpClient | undefined;
   #ended = false;
@@ -44,7 +49,7 @@ export class VirtualMachine implements AsyncDisposable {
     const [program = "", ...args] = command;
     this.#process = new Deno.Command(program, {
       args,
-      env,
+      env: { ...env, [MARK]: this.#mark },
       stdin: "null",
       stdout: "null",
       stderr: "piped",
@@ -129,13 +134,25 @@ export class VirtualMachine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client?.[Symbol.asyncDispose]();
-    // A caretaker would have its guest live on.
-    for (const child of this.#ended ? [] : childrenOf(this.pid)) Deno.kill(child, "SIGKILL");
+    for (;;) {
+      const processes = processesWith(MARK, this.#mark);
+      if (processes.length === 0) break;
+      for (const pid of processes) killIfThere(pid);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     await this.kill();
   }
 
   async #collect(): Promise<void> {
     const text = this.#process.stderr.pipeThrough(new TextDecoderStream());
     for await (const piece of text) this.#errorText += piece;
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    Deno.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
