@@ -73,7 +73,7 @@ line of the running process: whatever its path leads to by now is executed.`,
     } catch (cause) {
       if (!(cause instanceof ProcessGoneError)) throw cause;
       undo.move();
-      throw await lookAround(script, machine, pid, cause, state);
+      throw await lookAround(script, machine, cause, state);
     }
   });
   if (state !== undefined) await script.act(`remove ${state}`, () => Deno.remove(state));
@@ -102,7 +102,6 @@ async function stateFile(script: ExecScript, machine: QmpClient): Promise<string
 async function lookAround(
   script: ExecScript,
   machine: QmpClient,
-  pid: number,
   cause: ProcessGoneError,
   state: string | undefined,
 ): Promise<ScriptError> {
