@@ -39,71 +39,74 @@ export class Pit implements SavedDevice<PitState>, Resettable, RunStateListener 
   readonly description = pitState;
   readonly #vm: KvmVm;
   readonly #clock: PitClock;
-  #state: PitState;
+  /** While the machine is stopped. */
+  #held: PitState | undefined = powerOn();
 
   constructor(vm: KvmVm, clock: PitClock) {
     this.#vm = vm;
     this.#clock = clock;
-    this.#state = powerOn();
   }
 
   runStateChanged(running: boolean): void {
-    if (running) this.#put();
-    else this.#get();
+    if (!running) {
+      this.#held = this.#read();
+      return;
+    }
+    if (this.#held === undefined) return;
+    this.#write(this.#held);
+    this.#held = undefined;
   }
 
   save(): PitState {
-    return structuredClone(this.#state);
+    return this.#held ?? this.#read();
   }
 
   load(state: PitState): void {
-    this.#state = structuredClone(state);
+    this.#held = state;
   }
 
   /** Also while the machine runs: its vCPUs are parked then. */
   reset(): void {
-    this.#state = powerOn();
-    this.#put();
+    const state = powerOn();
+    if (this.#held !== undefined) this.#held = state;
+    else this.#write(state);
   }
 
-  #get(): void {
+  #read(): PitState {
     const bytes = this.#vm.getPit();
     const view = new DataView(bytes.buffer);
     const offset = this.#clock.offsetFromHost;
-    const now = this.#clock.now();
     const channels = [0, 1, 2].map((index) => {
       const at = CHANNEL_SIZE * index;
-      const fields = byteFields.map((field, i) => [field, view.getUint8(at + 6 + i)] as const);
+      const channel = powerOnChannel(index);
+      channel.count = view.getUint32(at, true);
+      channel.latchedCount = view.getUint16(at + 4, true);
+      byteFields.forEach((field, i) => channel[field] = view.getUint8(at + 6 + i));
       const loaded = view.getBigInt64(at + 16, true);
-      return {
-        ...powerOnChannel(index),
-        ...Object.fromEntries(fields),
-        count: view.getUint32(at, true),
-        latchedCount: view.getUint16(at + 4, true),
-        countLoadTime: loaded === 0n ? 0n : loaded + offset,
-      };
+      if (loaded !== 0n) channel.countLoadTime = loaded + offset;
+      return channel;
     });
     const first = channels[0] ?? powerOnChannel(0);
-    first.nextTransitionTime = nextTransition(first, now);
-    this.#state = {
+    first.nextTransitionTime = nextTransition(first, this.#clock.now());
+    return {
       irqDisabled: view.getUint32(FLAGS, true) & HPET_LEGACY,
       channels,
       nextTransitionTime: first.nextTransitionTime,
     };
   }
 
-  #put(): void {
+  #write(state: PitState): void {
     const bytes = new Uint8Array(112);
     const view = new DataView(bytes.buffer);
     const offset = this.#clock.offsetFromHost;
-    this.#state.channels.forEach((channel, index) => {
+    state.channels.forEach((channel, index) => {
       const at = CHANNEL_SIZE * index;
       view.setUint32(at, channel.count, true);
       view.setUint16(at + 4, channel.latchedCount, true);
       byteFields.forEach((field, i) => view.setUint8(at + 6 + i, channel[field]));
       view.setBigInt64(at + 16, channel.countLoadTime - offset, true);
     });
-    view.setUint32(FLAGS, this.#state.irqDisabled ? HPET_LEGACY : 0, true);
+    view.setUint32(FLAGS, state.irqDisabled ? HPET_LEGACY : 0, true);
     this.#vm.setPit(bytes);
   }
 }

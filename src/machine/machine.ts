@@ -47,6 +47,8 @@ export interface MachineParts {
   readonly execute: boolean;
   readonly buses: Buses;
   readonly clock: MachineClock;
+  /** What counts time: the guest sees it, and nobody else. */
+  readonly timekeepers: readonly RunStateListener[];
   /** In the order in which they start; they pause in the opposite one. */
   readonly listeners: readonly RunStateListener[];
   /** In the order of reset. The last one puts the boot CPU at its first instruction. */
@@ -95,6 +97,7 @@ export class Machine {
   readonly #ended = Promise.withResolvers<ShutdownReason>();
   #runState: RunState;
   #requests: Requests = {};
+  #hasEnded = false;
   #parking = false;
 
   constructor(
@@ -124,6 +127,11 @@ export class Machine {
   /** Resolves when the machine has shut down for good, with the reason. */
   get ended(): Promise<ShutdownReason> {
     return this.#ended.promise;
+  }
+
+  /** True once it has shut down for good. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
   }
 
   /** Changes the run state of a stopped machine. Throws for a change that QEMU does not allow. */
@@ -156,32 +164,45 @@ export class Machine {
     }
     this.setRunState("running");
     this.#emit({ name: "RESUME" });
-    this.#parts.clock.start();
+    this.#startTime();
     for (const listener of this.#parts.listeners) listener.runStateChanged(true);
     for (const vcpu of this.#executing) vcpu.thread.resume();
   }
 
-  /** Stops a running machine; a stopped one only changes its state, where that is allowed. */
-  stop(state: RunState = "paused"): void {
+  /**
+   * Starts the clocks of a machine that waits for its state, and stops them again: what is done for the
+   * first time takes many times as long, and a guest that arrives should not wait for that.
+   */
+  rehearseStart(): void {
+    if (this.#runState !== "inmigrate") return;
+    this.#startTime();
+    this.#stopTime();
+  }
+
+  /**
+   * Stops a running machine; a stopped one only changes its state, where that is allowed. Returns what the
+   * machine did until then: a guest may shut down while it is being stopped.
+   */
+  stop(state: RunState = "paused"): RunState {
+    if (this.running) this.#settle();
+    const before = this.#runState;
     if (!this.running) {
-      if (allowsTransition(this.#runState, state)) this.#enter(state);
-      return;
+      if (allowsTransition(before, state)) this.#enter(state);
+      return before;
     }
-    this.#park();
-    this.#parts.clock.stop();
+    this.#stopTime();
     for (const listener of this.#parts.listeners.toReversed()) listener.runStateChanged(false);
     this.#enter(state);
     this.#emit({ name: "STOP" });
+    return before;
   }
 
   /** Does `action` while no vCPU runs. The guest notices nothing but the time it took. */
   whileParked<T>(action: () => T): T {
-    if (!this.running) return action();
-    this.#park();
+    if (this.running) this.#settle();
     try {
       return action();
     } finally {
-      // What a vCPU asked for while it parked must happen before it runs on.
       this.#serveRequests();
       if (this.running) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
     }
@@ -219,13 +240,38 @@ export class Machine {
     if (!this.#parking) queueMicrotask(() => this.#serveRequests());
   }
 
+  /**
+   * Parks the vCPUs and does what they asked for meanwhile: a guest that has asked for a reset does
+   * nothing more by itself, and must not be saved, or wait for somebody else's exit, before it got it.
+   */
+  #settle(): void {
+    do {
+      this.#park();
+      this.#serveRequests();
+    } while (this.running && !this.#parked);
+  }
+
+  get #parked(): boolean {
+    return this.#executing.every((vcpu) => vcpu.thread.state === VcpuState.parked);
+  }
+
+  #startTime(): void {
+    this.#parts.clock.start();
+    for (const timekeeper of this.#parts.timekeepers) timekeeper.runStateChanged(true);
+  }
+
+  #stopTime(): void {
+    this.#parts.clock.stop();
+    for (const timekeeper of this.#parts.timekeepers.toReversed()) {
+      timekeeper.runStateChanged(false);
+    }
+  }
+
   #park(): void {
     this.#parking = true;
     try {
       for (const vcpu of this.#executing) vcpu.thread.kick();
-      this.#parts.loop.serveVcpusUntil(() =>
-        this.#executing.every((vcpu) => vcpu.thread.state === VcpuState.parked)
-      );
+      this.#parts.loop.serveVcpusUntil(() => this.#parked);
     } finally {
       this.#parking = false;
     }
@@ -281,6 +327,7 @@ export class Machine {
       return;
     }
     if (this.running) this.stop("shutdown");
+    this.#hasEnded = true;
     this.#ended.resolve(reason);
   }
 

@@ -262,8 +262,8 @@ export class Microvm implements Disposable {
       reset: () => cpus[0]?.start(loadStartUp(source, startUp, ram)),
     };
     const transports = this.virtio.map(({ transport }) => transport);
-    const listeners: RunStateListener[] = [kvmClock, pit, hostClock, serial, ...transports]
-      .filter((listener) => listener !== undefined);
+    const present = (listeners: readonly (RunStateListener | undefined)[]) =>
+      listeners.filter((listener) => listener !== undefined);
     this.machine = new Machine(
       {
         loop,
@@ -271,7 +271,8 @@ export class Microvm implements Disposable {
         execute: !options.testDriven,
         buses: { ports: this.ports, memory: this.memory },
         clock,
-        listeners,
+        timekeepers: present([kvmClock, pit, hostClock]),
+        listeners: present([serial, ...transports]),
         resettables: [
           ...pics,
           kernelIoapic,

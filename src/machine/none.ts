@@ -24,6 +24,7 @@ export class NoBoard implements Disposable {
         execute: false,
         buses: { ports: this.ports, memory: this.memory },
         clock: new MachineClock(loop, testDriven ? "test" : "host"),
+        timekeepers: [],
         listeners: [],
         resettables: [],
         powerButton: () => {},

@@ -259,10 +259,10 @@ export class OutgoingMigration {
     const { timeline } = this.#surroundings;
     if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
     timeline.mark("stop begins");
-    this.#resumeState = machine.runState;
     this.#stopTime = now();
-    machine.stop("finish-migrate");
+    this.#resumeState = machine.stop("finish-migrate");
     timeline.mark("stopped");
+    if (machine.hasEnded) throw new MigrationError("The guest has shut down");
   }
 
   #complete(): void {

@@ -37,7 +37,8 @@ export class StreamWriter {
   readonly ram: RamRecordWriter;
   #taken: number;
   #configuration: StreamConfiguration | undefined;
-  readonly #devices: string[] = [];
+  /** What was written, each item for {@linkcode description}. */
+  readonly #devices: DeviceSection[] = [];
 
   /** `offset`: where the stream begins in its file. */
   constructor(offset = 0, buffer: StateWriter = new StateWriter()) {
@@ -97,7 +98,10 @@ export class StreamWriter {
     this.#footer(sectionId);
   }
 
-  /** A FULL section. Throws VmStateError naming the field if the state cannot be encoded. */
+  /**
+   * A FULL section. Throws VmStateError naming the field if the state cannot be encoded. The state must
+   * stay as it is until the stream has been described: that is left for when nobody waits.
+   */
   device(section: DeviceSection): void {
     const { sectionId, idstr, instanceId, description, state } = section;
     this.buffer.u8(SectionType.full);
@@ -107,9 +111,7 @@ export class StreamWriter {
     this.buffer.u32(description.version);
     description.encode(this.buffer, state);
     this.#footer(sectionId);
-    this.#devices.push(
-      `{"name": "${idstr}", "instance_id": ${instanceId}, ${description.describe(state)}}`,
-    );
+    this.#devices.push(section);
   }
 
   /** End of the stream, and the description of what was written unless it is to be left out. */
@@ -136,7 +138,10 @@ export class StreamWriter {
     const configuration = this.#configuration === undefined
       ? ""
       : `"configuration": {${describeConfiguration(this.#configuration)}}, `;
-    return `{${configuration}"page_size": ${pageSize}, "devices": [${this.#devices.join(", ")}]}`;
+    const devices = this.#devices.map(({ idstr, instanceId, description, state }) =>
+      `{"name": "${idstr}", "instance_id": ${instanceId}, ${description.describe(state)}}`
+    );
+    return `{${configuration}"page_size": ${pageSize}, "devices": [${devices.join(", ")}]}`;
   }
 
   #footer(sectionId: number): void {
