@@ -124,8 +124,7 @@ export class VirtualMachine implements Disposable {
     vm.#receive(descriptors);
     await vm.#createChardevs(chardevs);
     const guest = await vm.#buildGuest(true);
-    const { rehearseArrival } = await import("./migration/rehearsal.ts");
-    await rehearseArrival(guest.source);
+    await vm.#rehearseArrival(guest);
     undo.move();
     return vm;
   }
@@ -246,8 +245,7 @@ export class VirtualMachine implements Disposable {
     if (waiting) {
       using guestElsewhere = waiting;
       this.#waiting = waiting;
-      const { rehearseArrival } = await import("./migration/rehearsal.ts");
-      await rehearseArrival(guest.source);
+      await this.#rehearseArrival(guest);
       // Whatever takes this thread's time is done while the guest runs there.
       await this.monitors.preload();
       await guestElsewhere.call();
@@ -312,8 +310,7 @@ export class VirtualMachine implements Disposable {
     undo.defer(() => this.#discardGuest(late));
     this.#receive(handover.descriptors);
     await this.#createChardevs(late.chardevs);
-    const { rehearseArrival } = await import("./migration/rehearsal.ts");
-    await rehearseArrival((await this.#buildGuest(true)).source);
+    await this.#rehearseArrival(await this.#buildGuest(true));
     this.#addMonitors(late.monitors);
     if (main !== undefined && main.kind !== "defer") {
       await this.migration.listen(mainAddress(main), false);
@@ -329,6 +326,13 @@ export class VirtualMachine implements Disposable {
     if (!await incoming.finished) return false;
     undo.move();
     return true;
+  }
+
+  /** A guest comes soon by live update, and its time is short. */
+  async #rehearseArrival(guest: Guest): Promise<void> {
+    const { rehearseArrival } = await import("./migration/rehearsal.ts");
+    using unheard = new EventHub(this.#loop);
+    await rehearseArrival(guest.source, unheard);
   }
 
   #discardGuest({ chardevs, monitors }: LateParts): void {

@@ -1,8 +1,8 @@
 /** KVM's paravirtual clock. It stands still while the machine is stopped. */
 import type { RunStateListener } from "../devices/device.ts";
 import { type KvmclockState, kvmclockState } from "../devices/kvmclock_state.ts";
-import { ioctlValue } from "../native/control.ts";
-import { SystemError } from "../native/errors.ts";
+import { ioctlUnless } from "../native/control.ts";
+import { Errno } from "../native/errors.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 import { Ioctl } from "./constants.ts";
 import type { Vcpu } from "./vcpu.ts";
@@ -49,11 +49,6 @@ export class KvmClock implements SavedDevice<KvmclockState>, RunStateListener {
 
 /** Tells the guest's watchdogs that the host had paused it. */
 function tellPaused(vcpu: Vcpu): void {
-  const EINVAL = 22;
-  try {
-    ioctlValue(vcpu.fd, Ioctl.kvmclockControl, 0, "KVM_KVMCLOCK_CTRL");
-  } catch (error) {
-    // KVM says EINVAL for a guest that does not use the clock: nobody to tell.
-    if (!(error instanceof SystemError && error.errno === EINVAL)) throw error;
-  }
+  // EINVAL: the guest does not use the clock, so there is nobody to tell.
+  ioctlUnless(Errno.EINVAL, vcpu.fd, Ioctl.kvmclockControl, "KVM_KVMCLOCK_CTRL");
 }

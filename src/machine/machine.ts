@@ -41,7 +41,7 @@ export type MachineEvent =
 
 /** The parts that a board hands to its machine. */
 export interface MachineParts {
-  readonly loop: EventLoop;
+  readonly loop: Pick<EventLoop, "onVcpus" | "serveVcpusUntil">;
   readonly vcpus: readonly Vcpu[];
   /** False if a test drives the board (-accel qtest): then the vCPUs stay parked. */
   readonly execute: boolean;
@@ -170,13 +170,19 @@ export class Machine {
   }
 
   /**
-   * Starts the clocks of a machine that waits for its state, and stops them again: what is done for the
-   * first time takes many times as long, and a guest that arrives should not wait for that.
+   * A machine that waits for its state, with this one's clocks and nothing else: what is to happen to this
+   * one can be rehearsed with it. This one must not run.
    */
-  rehearseStart(): void {
-    if (this.#runState !== "inmigrate") return;
-    this.#startTime();
-    this.#stopTime();
+  understudy(emit: (event: MachineEvent) => void): Machine {
+    const parts: MachineParts = {
+      ...this.#parts,
+      loop: { onVcpus: () => {}, serveVcpusUntil: () => {} },
+      vcpus: [],
+      listeners: [],
+      resettables: [],
+      runStateEntered: () => {},
+    };
+    return new Machine(parts, this.#policy, "inmigrate", emit);
   }
 
   /**

@@ -12,6 +12,7 @@
  */
 import type { ChannelAddress } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
+import type { GivenDescriptors } from "../channel/path.ts";
 import type { StreamChannel } from "../channel/stream.ts";
 import {
   type IncomingChannels,
@@ -35,9 +36,15 @@ export interface IncomingPlan extends SessionPlan {
   readonly startAfterLoad: () => boolean;
 }
 
+/** What an attempt to load the machine needs of the process around it. */
+export type IncomingSurroundings = Pick<
+  MigrationSurroundings,
+  "timeline" | "statusChanged" | "guestComes" | "guestArrived"
+>;
+
 /** One attempt to load the machine. */
 export class IncomingMigration {
-  readonly #surroundings: MigrationSurroundings;
+  readonly #surroundings: IncomingSurroundings;
   readonly #target: () => MigratableMachine;
   readonly #plan: IncomingPlan;
   readonly #finished = Promise.withResolvers<boolean>();
@@ -48,7 +55,7 @@ export class IncomingMigration {
 
   /** `target` is asked for the machine when a source is there. */
   constructor(
-    surroundings: MigrationSurroundings,
+    surroundings: IncomingSurroundings,
     target: () => MigratableMachine,
     plan: IncomingPlan,
   ) {
@@ -82,8 +89,8 @@ export class IncomingMigration {
   }
 
   /** Listens, or opens what `address` names. Throws, having changed nothing, if that cannot be done. */
-  async listen(address: ChannelAddress): Promise<void> {
-    this.#listener = await listenForMigration(address, this.#surroundings.given);
+  async listen(address: ChannelAddress, given: GivenDescriptors): Promise<void> {
+    this.#listener = await listenForMigration(address, given);
     this.#setStatus("setup");
   }
 

@@ -258,7 +258,7 @@ export class Migration {
     const incoming = this.#newIncoming();
     this.#incoming = incoming;
     try {
-      await incoming.listen(address);
+      await incoming.listen(address, this.#surroundings.given);
     } catch (error) {
       this.#incoming = before;
       throw error;

@@ -4,15 +4,19 @@
  * ten times as long as the thirtieth.
  */
 import { StreamChannel } from "../channel/stream.ts";
-import { socketPair } from "../native/socket.ts";
+import type { MachineEvent } from "../machine/machine.ts";
+import { endSending, socketPair } from "../native/socket.ts";
 import type { CapabilitySet } from "./capabilities.ts";
+import { Ownership } from "./cpr/ownership.ts";
+import { Timeline } from "./cpr/timeline.ts";
 import { saveDevice, saveDevices } from "./device_state.ts";
-import { IncomingSession } from "./incoming_session.ts";
+import { IncomingMigration, type IncomingPlan, type IncomingSurroundings } from "./incoming.ts";
 import { ParameterStore } from "./parameters.ts";
 import { defaultStreamProperties } from "./properties.ts";
 import { InPlaceSender } from "./ram/in_place.ts";
 import { MOLT_PING } from "./return_path.ts";
 import { type MigratableMachine, streamConfiguration } from "./source.ts";
+import type { MigrationStatus } from "./status.ts";
 import { StreamWriter } from "./stream/stream_writer.ts";
 
 /** How often a source saves. Each time costs the running guest some tenths of a millisecond. */
@@ -41,36 +45,65 @@ function saveOneByOne(writer: StreamWriter, { machine, sections }: MigratableMac
   );
 }
 
-/** Rehearses the arrival of a guest whose memory is there: a machine that waits loads its own state. */
-export async function rehearseArrival(target: MigratableMachine): Promise<void> {
-  const stream = await ownStream(target);
+/** Where the events of a rehearsal go: to nobody. */
+export interface RehearsalEvents {
+  emit(event: MachineEvent | { name: "MIGRATION"; data: { status: MigrationStatus } }): void;
+  hold(): void;
+  release(): void;
+}
+
+/**
+ * Rehearses the arrival of a guest whose memory is there: a machine that waits loads its own state and
+ * starts its own clocks, all in the way in which the guest will come. `events` are of the kind that the
+ * real ones are.
+ */
+export async function rehearseArrival(
+  target: MigratableMachine,
+  events: RehearsalEvents,
+): Promise<void> {
+  using ownership = Ownership.create();
+  using timeline = new Timeline(undefined, "monitor");
+  const stream = await ownStream(target, ownership);
   const nothing: CapabilitySet = new Set();
   const parameters = new ParameterStore().values;
   const names = new Set(target.blocks.map(({ name }) => name));
-  const plan = {
-    handedOver: () => ({ names, ownership: undefined }),
+  const plan: IncomingPlan = {
+    handedOver: () => ({ names, ownership }),
     capabilities: () => nothing,
     parameters: () => parameters,
     stream: defaultStreamProperties,
+    startAfterLoad: () => true,
+  };
+  const surroundings: IncomingSurroundings = {
+    timeline,
+    statusChanged: (status) => events.emit({ name: "MIGRATION", data: { status } }),
+    guestComes: () => events.hold(),
+    guestArrived: () => events.release(),
   };
   for (let time = 0; time < LOADS; time++) {
     const [here, there] = socketPair();
     using source = new StreamChannel(here, true);
     using channel = new StreamChannel(there, true);
     await source.write(stream);
-    await using session = new IncomingSession(plan, target, channel, []);
-    await session.load();
-    await session.takeOver();
+    endSending(source.fd);
+    const machine = target.machine.understudy((event) => events.emit(event));
+    const practice = { ...target, machine };
+    await new IncomingMigration(surroundings, () => practice, plan).receiveFrom(channel);
+    machine.stop();
   }
 }
 
 /** The machine as it is, as the stream of a cpr-transfer to its end. */
-async function ownStream(target: MigratableMachine): Promise<Uint8Array<ArrayBuffer>> {
+async function ownStream(
+  target: MigratableMachine,
+  ownership: Ownership,
+): Promise<Uint8Array<ArrayBuffer>> {
   const writer = new StreamWriter();
   writer.begin(streamConfiguration(target, new Set()));
   writer.command({ name: "OPEN_RETURN_PATH" });
   writer.command({ name: "PING", value: 1 });
   writer.command({ name: "PING", value: MOLT_PING });
+  writer.command({ name: "PING", value: ownership.number });
   const listings = target.blocks.map((block) => ({ block, ignored: false }));
   await using ram = new InPlaceSender(writer, listings);
   await ram.begin();
@@ -78,6 +111,5 @@ async function ownStream(target: MigratableMachine): Promise<Uint8Array<ArrayBuf
   await ram.finish();
   saveDevices(writer, target, "running");
   writer.finish(!target.suppressDescription);
-  writer.command({ name: "COMMIT" });
   return writer.take();
 }

@@ -17,3 +17,14 @@ export function ioctl(
 export function ioctlValue(fd: Fd, request: bigint, value: number | bigint, name: string): number {
   return unwrap(native.molt_ioctl_value(fd, request, BigInt(value)), name);
 }
+
+/**
+ * An ioctl without an argument that may fail with `expected`; then it returns false. An error is not thrown
+ * to be caught again where the guest waits: that takes longer than the call.
+ */
+export function ioctlUnless(expected: number, fd: Fd, request: bigint, name: string): boolean {
+  const result = native.molt_ioctl_value(fd, request, 0n);
+  if (result === -expected) return false;
+  unwrap(result, name);
+  return true;
+}
