@@ -1,89 +1,14 @@
 /** molt replaces itself under a guest by cpr-exec, as often as asked, and keeps it when that fails. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { awaitMigration, QmpClient } from "../../src/qmp_client/mod.ts";
+import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { DetachedProcess } from "../support/detached.ts";
-import { HeartbeatLog } from "../support/heartbeat_log.ts";
-import { heartbeatMachine } from "../support/heartbeat_machine.ts";
 import { patience } from "../support/patience.ts";
 import { childrenOf, mappedMemory, resources } from "../support/processes.ts";
-import { TemporaryDirectory } from "../support/temporary_directory.ts";
-import { VirtualMachine } from "../support/virtual_machine.ts";
+import { UpdatedMachine } from "../support/updated_machine.ts";
 
 const UPDATES = 100;
 /** The runtime keeps some memory for itself as it warms up. */
 const GROWTH_LIMIT = 1.25;
-
-/** A machine with a guest under load that can be updated. */
-class UpdatedMachine implements AsyncDisposable {
-  readonly directory: TemporaryDirectory;
-  readonly log: HeartbeatLog;
-  readonly vm: VirtualMachine;
-
-  private constructor(directory: TemporaryDirectory, log: HeartbeatLog, vm: VirtualMachine) {
-    this.directory = directory;
-    this.log = log;
-    this.vm = vm;
-  }
-
-  /** `more` gives further options. */
-  static async start(
-    more: (surroundings: { directory: TemporaryDirectory }) => string[] = () => [],
-  ): Promise<UpdatedMachine> {
-    const directory = new TemporaryDirectory();
-    const log = new HeartbeatLog(directory.file("serial"));
-    const options = [...heartbeatMachine(log, { shared: "memfd" }), ...more({ directory })];
-    const vm = await VirtualMachine.start("molt", options, { directory });
-    await log.beats(2);
-    return new UpdatedMachine(directory, log, vm);
-  }
-
-  /** Has the process execute `command`, which ends this connection to its monitor. */
-  async execute(command: readonly string[], uri?: string): Promise<void> {
-    const { qmp } = this.vm;
-    await qmp.execute("migrate-set-parameters", {
-      "mode": "cpr-exec",
-      "cpr-exec-command": [...command],
-    });
-    await qmp.execute("migrate", uri === undefined ? {} : { uri });
-  }
-
-  /** An update that must succeed. Returns which one since the guest started it was. */
-  async update(command = this.vm.command, uri?: string): Promise<number> {
-    await this.execute(command, uri);
-    await this.vm.qmp.closed;
-    await this.vm.connect();
-    await this.checkRunning();
-    const { generation, pid } = await this.vm.qmp.execute("x-query-update");
-    assertEquals(pid, this.vm.pid, "the process is the same");
-    return generation;
-  }
-
-  /** An update that must fail here. Returns the reason that is given. */
-  async failedUpdate(command: readonly string[]): Promise<string> {
-    await this.execute(command);
-    const error = await awaitMigration(this.vm.qmp, { signal: patience() }).then(
-      () => undefined,
-      (error) => error,
-    );
-    assert(error instanceof Error, "the migration failed");
-    await this.checkRunning();
-    return error.message;
-  }
-
-  async checkRunning(): Promise<void> {
-    while ((await this.vm.qmp.execute("query-status")).status === "inmigrate") {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    assertEquals((await this.vm.qmp.execute("query-status")).status, "running");
-    await this.log.beats(1);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.vm[Symbol.asyncDispose]();
-    this.log[Symbol.dispose]();
-    this.directory[Symbol.dispose]();
-  }
-}
 
 /** Waits until no caretaker is left: they take a moment to end. */
 async function noChildren(pid: number): Promise<void> {

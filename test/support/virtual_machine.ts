@@ -111,6 +111,11 @@ export class VirtualMachine implements AsyncDisposable {
     }
   }
 
+  /** The process and all that came from it and have not ended, such as a caretaker. */
+  get processes(): number[] {
+    return processesWith(MARK, this.#mark);
+  }
+
   /** What to know of it when a test fails. */
   describe(): string {
     const state = this.#ended ? "ended" : "alive";
@@ -119,7 +124,7 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** Ends the process, and waits for that. */
   async kill(signal: Deno.Signal = "SIGKILL"): Promise<Deno.CommandStatus> {
-    if (!this.#ended) this.#process.kill(signal);
+    if (!this.#ended) killIfThere(this.pid, signal);
     await this.#errors;
     return await this.exited;
   }
@@ -135,7 +140,7 @@ export class VirtualMachine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client?.[Symbol.asyncDispose]();
     for (;;) {
-      const processes = processesWith(MARK, this.#mark);
+      const { processes } = this;
       if (processes.length === 0) break;
       for (const pid of processes) killIfThere(pid);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -149,9 +154,9 @@ export class VirtualMachine implements AsyncDisposable {
   }
 }
 
-function killIfThere(pid: number): void {
+function killIfThere(pid: number, signal: Deno.Signal = "SIGKILL"): void {
   try {
-    Deno.kill(pid, "SIGKILL");
+    Deno.kill(pid, signal);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }

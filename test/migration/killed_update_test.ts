@@ -1,0 +1,81 @@
+/**
+ * cpr-exec with a caretaker, and one of the two processes is killed at whatever moment: if the other one
+ * has the guest, or can have it, it lives on there; it never runs in both.
+ *
+ *   the process has the guest -> its caretaker has it -> the process, its successor by then, has it
+ */
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { newSeed, Random } from "../support/random.ts";
+import { patience } from "../support/patience.ts";
+import { thorough } from "../support/thorough.ts";
+import { UpdatedMachine } from "../support/updated_machine.ts";
+
+const MOMENTS = thorough ? 60 : 10;
+
+type Victim = "process" | "caretaker";
+/** Whether the guest lives; if not, it was killed with the one process that had it. */
+type Outcome = "lives" | "killed";
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Milliseconds from the command to the successor with the guest. */
+async function duration(): Promise<number> {
+  await using machine = await UpdatedMachine.start();
+  const begin = performance.now();
+  await machine.update();
+  return performance.now() - begin;
+}
+
+/** Kills `victim` so long after an update began. Fails unless the guest lives in one process, or died with one. */
+async function kill(victim: Victim, milliseconds: number): Promise<Outcome> {
+  await using machine = await UpdatedMachine.start();
+  const { vm, log } = machine;
+  log.place = `an update whose ${victim} was killed after ${milliseconds.toFixed(0)} ms`;
+  await machine.execute(vm.command);
+  await pause(milliseconds);
+  const [target] = vm.processes.filter((pid) => (pid === vm.pid) === (victim === "process"));
+  if (target !== undefined) Deno.kill(target, "SIGKILL");
+
+  const signal = patience();
+  for (let alone = false;;) {
+    const beats = log.verify();
+    const { processes } = vm;
+    if (processes.length === 0) return "killed";
+    await pause(100);
+    if (processes.length > 1 || vm.processes.length > 1) {
+      signal.throwIfAborted();
+      continue;
+    }
+    // One that has just been left alone may still be about to end, as it must without a guest.
+    if (log.verify() > beats && alone) break;
+    alone = true;
+    if (signal.aborted) {
+      throw new Error(`${processes} neither runs the guest nor ends: ${log.place}`);
+    }
+  }
+  await log.passes();
+  assertEquals(vm.processes.length, 1);
+  return "lives";
+}
+
+for (const victim of ["process", "caretaker"] as const) {
+  Deno.test(`cpr-exec: its ${victim} killed at any of ${MOMENTS} points`, async () => {
+    const seed = newSeed();
+    try {
+      const random = new Random(seed);
+      const whole = await duration();
+      const outcomes: Outcome[] = [];
+      for (let i = 0; i < MOMENTS; i++) {
+        outcomes.push(await kill(victim, whole * (i + random.below(1000) / 1000) / MOMENTS));
+      }
+      const lives = outcomes.filter((outcome) => outcome === "lives").length;
+      // A caretaker has the guest for most of an update; before and after, the process has it.
+      assertGreater(lives, victim === "process" ? MOMENTS / 4 : 1, String(outcomes));
+      assert(lives < MOMENTS, "somebody who had the guest was killed");
+    } catch (cause) {
+      throw new Error(`MOLT_SEED=${seed}: ${cause}`, { cause });
+    }
+  });
+}
