@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "block_image.h"
+#include "iov.h"
 #include "virtio_queue.h"
 
 #define SECTOR 512

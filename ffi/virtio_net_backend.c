@@ -7,8 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "iov.h"
 #include "virtio_net_backend.h"
-#include "virtio_queue.h"
 
 #define STREAM_PREFIX MOLT_NET_STREAM_PREFIX
 #define FRAME_MAXIMUM MOLT_NET_FRAME_MAXIMUM

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "iov.h"
 #include "thread.h"
 #include "virtio_net_pair.h"
 

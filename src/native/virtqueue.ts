@@ -67,11 +67,11 @@ export interface QueueElement {
   readonly in: readonly GuestBuffer[];
 }
 
-/** struct molt_request. */
+/** What molt_element_copy gives: the beginning of struct molt_element. */
 const request = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
 const requestView = new DataView(request.buffer);
 
-/** Decodes struct molt_request. */
+/** Decodes what molt_element_copy gives. */
 export function decodeElement(view: DataView): QueueElement {
   const outCount = view.getUint32(4, true);
   const inCount = view.getUint32(8, true);
