@@ -1,7 +1,7 @@
 /** virtio-net over stream and datagram sockets: frames, filters, control queue, moves. */
 import { assert, assertEquals, assertLess, assertRejects, assertThrows } from "@std/assert";
 import type { NetdevConfig } from "../../../../src/cli/config.ts";
-import { Register } from "../../../../src/devices/virtio/mmio.ts";
+import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import { Descriptor } from "../../../../src/native/descriptor.ts";
 import { receive, send, socketPair } from "../../../../src/native/socket.ts";
 import { content, frameTo, join, type NetDriver } from "../../../support/net_driver.ts";
