@@ -32,7 +32,9 @@ import {
 } from "../devices/ged.ts";
 import { HostClock } from "../devices/host_clock.ts";
 import { Ioapic, IOAPIC2_ADDRESS, IOAPIC2_FIRST_GSI, IOAPIC_LENGTH } from "../devices/ioapic.ts";
-import { Rtc, RTC_IRQ, RTC_PORT, RTC_PORT_LENGTH, setCmosMemorySize } from "../devices/rtc.ts";
+import { setCmosMemorySize } from "../devices/cmos_memory_size.ts";
+import { Rtc } from "../devices/rtc.ts";
+import { RTC_IRQ, RTC_PORT, RTC_PORT_LENGTH } from "../devices/rtc_registers.ts";
 import { Serial } from "../devices/serial.ts";
 import { Capability } from "../kvm/constants.ts";
 import { Cpu, CpuCommon } from "../kvm/cpu.ts";
