@@ -14,6 +14,23 @@ const SECONDS_PER_MINUTE = 60;
 const SECONDS_PER_HOUR = 3600;
 const SECONDS_PER_DAY = 86400;
 
+/** The registers that show the time. */
+const calendar: ReadonlySet<number> = new Set([
+  Cmos.seconds,
+  Cmos.minutes,
+  Cmos.hours,
+  Cmos.dayOfWeek,
+  Cmos.dayOfMonth,
+  Cmos.month,
+  Cmos.year,
+  Cmos.century,
+]);
+
+/** Whether a register is one of those that show the time. */
+export function isCalendar(index: number): boolean {
+  return calendar.has(index);
+}
+
 /** The time in the registers, in seconds since 1970 (UTC). Values out of range carry over. */
 export function readCalendar(cmos: Uint8Array): number {
   const date = new Date(0);

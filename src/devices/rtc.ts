@@ -8,7 +8,7 @@
  *
  * What the data sheet leaves open, and the saved state, are as on QEMU's device.
  */
-import { readCalendar, secondsToAlarm, writeCalendar } from "./cmos_time.ts";
+import { isCalendar, readCalendar, secondsToAlarm, writeCalendar } from "./cmos_time.ts";
 import type {
   AccessSize,
   InterruptLine,
@@ -111,19 +111,9 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   read(offset: number, size: AccessSize): number {
     if (size !== 1) return readBytes(this, offset, size);
     if (offset !== 1) return 0xff;
+    if (this.#index === Cmos.ps2Century) this.#index = Cmos.century;
+    if (isCalendar(this.#index)) return this.#readCalendar(this.#index);
     switch (this.#index) {
-      case Cmos.ps2Century:
-        this.#index = Cmos.century;
-        return this.#readCalendar(Cmos.century);
-      case Cmos.seconds:
-      case Cmos.minutes:
-      case Cmos.hours:
-      case Cmos.dayOfWeek:
-      case Cmos.dayOfMonth:
-      case Cmos.month:
-      case Cmos.year:
-      case Cmos.century:
-        return this.#readCalendar(this.#index);
       case Cmos.a:
         return this.#a | (this.#updateInProgress() ? RegisterA.updateInProgress : 0);
       case Cmos.c:
@@ -140,26 +130,17 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
       return;
     }
     if (offset !== 1) return;
+    if (this.#index === Cmos.ps2Century) this.#index = Cmos.century;
+    if (isCalendar(this.#index)) {
+      this.#writeCalendar(this.#index, value);
+      return;
+    }
     switch (this.#index) {
       case Cmos.secondsAlarm:
       case Cmos.minutesAlarm:
       case Cmos.hoursAlarm:
         this.#cmos[this.#index] = value;
         this.#scheduleUpdate();
-        return;
-      case Cmos.ps2Century:
-        this.#index = Cmos.century;
-        this.#writeCalendar(Cmos.century, value);
-        return;
-      case Cmos.seconds:
-      case Cmos.minutes:
-      case Cmos.hours:
-      case Cmos.dayOfWeek:
-      case Cmos.dayOfMonth:
-      case Cmos.month:
-      case Cmos.year:
-      case Cmos.century:
-        this.#writeCalendar(this.#index, value);
         return;
       case Cmos.a:
         this.#writeA(value);

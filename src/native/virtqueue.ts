@@ -1,4 +1,5 @@
 /** The device's side of a split virtqueue (ffi/virtio_queue.c). */
+import type { Fd } from "./descriptor.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import type { DeviceInterrupt } from "./device_interrupt.ts";
@@ -176,4 +177,19 @@ export class NativeQueue implements Disposable {
     if (outcome < 0) throw new VirtqueueError(-outcome);
     return outcome;
   }
+}
+
+/** A queue for threads of the C library, which the driver's notifications reach by `kick`. */
+export interface ServedQueue {
+  readonly queue: NativeQueue;
+  readonly kick: Fd;
+}
+
+/** Handles and descriptors of queues, in arrays as the C library takes them. */
+export function encodeQueues(
+  queues: readonly ServedQueue[],
+): { rings: Uint8Array<ArrayBuffer>; kicks: Uint8Array<ArrayBuffer> } {
+  const rings = BigUint64Array.from(queues, ({ queue }) => queue.handle);
+  const kicks = Int32Array.from(queues, ({ kick }) => kick);
+  return { rings: new Uint8Array(rings.buffer), kicks: new Uint8Array(kicks.buffer) };
 }
