@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "block_image.h"
+#include "iov.h"
 #include "virtio_queue.h"
 
 /* Most bytes of zeros written at once where the file system cannot make them itself. */

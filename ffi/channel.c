@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "iov.h"
 
 /* Waits until one of `events` holds for `fd`, or the channel is cancelled. 0 or -errno. */
 static int32_t wait_for(const struct molt_channel *channel, short events)
@@ -28,20 +29,6 @@ static int32_t check_cancelled(const struct molt_channel *channel)
 	return poll(&entry, 1, 0) > 0 ? -ECANCELED : 0;
 }
 
-/* Drops the first `done` bytes of the vectors. */
-static void advance(struct iovec **vectors, size_t *count, size_t done)
-{
-	while (*count > 0 && done >= (*vectors)->iov_len) {
-		done -= (*vectors)->iov_len;
-		(*vectors)++;
-		(*count)--;
-	}
-	if (*count > 0) {
-		(*vectors)->iov_base = (char *)(*vectors)->iov_base + done;
-		(*vectors)->iov_len -= done;
-	}
-}
-
 int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors, size_t count)
 {
 	while (count > 0) {
@@ -52,7 +39,7 @@ int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors,
 		int32_t error = 0;
 
 		if (done >= 0) {
-			advance(&vectors, &count, (size_t)done);
+			count = molt_iov_skip(&vectors, (uint32_t)count, (uint64_t)done);
 			if (channel->offset >= 0) {
 				channel->offset += done;
 				error = check_cancelled(channel);
@@ -83,7 +70,7 @@ int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, 
 			return total == 0 ? 1 : -EPIPE;
 		if (done > 0) {
 			total += (size_t)done;
-			advance(&vectors, &count, (size_t)done);
+			count = molt_iov_skip(&vectors, (uint32_t)count, (uint64_t)done);
 			if (channel->offset >= 0) {
 				channel->offset += done;
 				error = check_cancelled(channel);

@@ -7,8 +7,6 @@
  */
 #include "molt.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -16,6 +14,7 @@
 
 #include "mapped_ram.h"
 #include "pages.h"
+#include "thread.h"
 
 /* Stops all threads; what the first of them reports stays. */
 static void fail(struct molt_page_transfer *transfer, int32_t error, uint64_t page)
@@ -216,15 +215,10 @@ MOLT_EXPORT int32_t molt_pages_transfer(struct molt_page_transfer *transfer, uin
 {
 	pthread_t *helpers = calloc(threads, sizeof *helpers);
 	uint32_t started = 0;
-	sigset_t all, before;
 
-	/* Signals are for the threads that wait for them. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (helpers && started + 1 < threads &&
-	       pthread_create(&helpers[started], NULL, work, transfer) == 0)
+	       molt_thread_start(&helpers[started], "mapped-ram", work, transfer) == 0)
 		started++;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	work(transfer);
 	for (uint32_t i = 0; i < started; i++)
 		pthread_join(helpers[i], NULL);

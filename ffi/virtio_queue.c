@@ -278,54 +278,11 @@ void molt_element_mark(struct molt_memory *memory, const struct molt_element *el
 	}
 }
 
-uint64_t molt_iov_read(const struct iovec *iov, uint32_t count, void *bytes, uint64_t length)
+void molt_element_copy(const struct molt_element *element, void *request)
 {
-	uint64_t done = 0;
-
-	for (uint32_t i = 0; i < count && done < length; i++) {
-		uint64_t piece = iov[i].iov_len < length - done ? iov[i].iov_len : length - done;
-
-		memcpy((uint8_t *)bytes + done, iov[i].iov_base, piece);
-		done += piece;
-	}
-	return done;
-}
-
-uint64_t molt_iov_write(const struct iovec *iov, uint32_t count, const void *bytes,
-			uint64_t length)
-{
-	uint64_t done = 0;
-
-	for (uint32_t i = 0; i < count && done < length; i++) {
-		uint64_t piece = iov[i].iov_len < length - done ? iov[i].iov_len : length - done;
-
-		memcpy(iov[i].iov_base, (const uint8_t *)bytes + done, piece);
-		done += piece;
-	}
-	return done;
-}
-
-uint32_t molt_iov_skip(struct iovec **iov, uint32_t count, uint64_t length)
-{
-	while (count > 0 && length >= (*iov)->iov_len) {
-		length -= (*iov)->iov_len;
-		(*iov)++;
-		count--;
-	}
-	if (length > 0) {
-		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + length;
-		(*iov)->iov_len -= length;
-	}
-	return count;
-}
-
-uint64_t molt_iov_length(const struct iovec *iov, uint32_t count)
-{
-	uint64_t length = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-		length += iov[i].iov_len;
-	return length;
+	memcpy(request, element,
+	       offsetof(struct molt_element, buffers) +
+		       (element->out_count + element->in_count) * sizeof element->buffers[0]);
 }
 
 /* What TypeScript's devices use; the queue is theirs alone then. */
@@ -358,25 +315,17 @@ MOLT_EXPORT void molt_queue_end(uint64_t handle)
 	molt_queue_stop((void *)(uintptr_t)handle);
 }
 
-/* What TypeScript gets of a request. */
-struct molt_request {
-	uint32_t head;
-	uint32_t out_count;
-	uint32_t in_count;
-	uint32_t reserved;
-	struct molt_buffer buffers[MOLT_QUEUE_MAXIMUM];
-};
-
-/* Takes the next request. Returns 1, 0 if there is none, or the fault, negative. */
-MOLT_EXPORT int32_t molt_queue_take(uint64_t handle, struct molt_request *request)
+/*
+ * Takes the next request; `request` has room for MOLT_QUEUE_MAXIMUM buffers. Returns 1, 0 if there is
+ * none, or the fault, negative.
+ */
+MOLT_EXPORT int32_t molt_queue_take(uint64_t handle, void *request)
 {
 	static _Thread_local struct molt_element element;
 	int outcome = molt_queue_pop((void *)(uintptr_t)handle, &element);
 
 	if (outcome > 0)
-		memcpy(request, &element,
-		       offsetof(struct molt_request, buffers) +
-			       (element.out_count + element.in_count) * sizeof(struct molt_buffer));
+		molt_element_copy(&element, request);
 	return outcome;
 }
 

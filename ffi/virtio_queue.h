@@ -130,14 +130,10 @@ void molt_element_mark(struct molt_memory *memory, const struct molt_element *el
 /* Declares the queue broken. Returns the fault, negative. */
 int molt_queue_fail(struct molt_queue *queue, enum molt_queue_fault fault);
 
-/* Copies up to `length` bytes out of buffers, or into them. Returns the bytes copied. */
-uint64_t molt_iov_read(const struct iovec *iov, uint32_t count, void *bytes, uint64_t length);
-uint64_t molt_iov_write(const struct iovec *iov, uint32_t count, const void *bytes,
-			uint64_t length);
-
-/* Drops the first `length` bytes of *iov, of which there are enough. Returns the buffers left. */
-uint32_t molt_iov_skip(struct iovec **iov, uint32_t count, uint64_t length);
-
-uint64_t molt_iov_length(const struct iovec *iov, uint32_t count);
+/*
+ * Copies what TypeScript gets of a request: the fields before the buffers, and as many of those as there
+ * are (src/native/virtqueue.ts).
+ */
+void molt_element_copy(const struct molt_element *element, void *request);
 
 #endif

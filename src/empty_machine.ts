@@ -5,8 +5,8 @@
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import type { VirtualMachineConfig } from "./cli/config.ts";
-import { openAccelerator } from "./accelerator.ts";
-import { inspectNothing } from "./inspection.ts";
+import { openAccelerator } from "./guest/accelerator.ts";
+import { inspectNothing } from "./monitored/board.ts";
 import { AddressSpace } from "./machine/address_space.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import { NoBoard } from "./machine/none.ts";

@@ -19,7 +19,7 @@ import type {
   MonitorConfig,
   VirtualMachineConfig,
 } from "./cli/config.ts";
-import { Guest } from "./guest.ts";
+import { Guest } from "./guest/guest.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import type { Microvm } from "./machine/microvm.ts";
 import { LiveUpdate } from "./live_update.ts";
@@ -33,7 +33,7 @@ import { Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
-import { monitorContext, updateInformation } from "./monitor_context.ts";
+import { monitorContext, updateInformation } from "./monitored/context.ts";
 import { ChannelCancelled } from "./native/channel.ts";
 import { isOpen } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";

@@ -2,34 +2,8 @@
  * The calendar registers of an MC146818: their encoding, apart from how the clock runs. Data sheet:
  * Motorola MC146818A, "Time, calendar and alarm locations".
  */
+import { Cmos, RegisterB } from "./rtc_registers.ts";
 
-/** Register indexes. */
-export const Cmos = {
-  seconds: 0x00,
-  secondsAlarm: 0x01,
-  minutes: 0x02,
-  minutesAlarm: 0x03,
-  hours: 0x04,
-  hoursAlarm: 0x05,
-  /** 1 is Sunday. */
-  dayOfWeek: 0x06,
-  dayOfMonth: 0x07,
-  month: 0x08,
-  year: 0x09,
-  a: 0x0a,
-  b: 0x0b,
-  c: 0x0c,
-  d: 0x0d,
-  /** Year divided by 100, in the same encoding as the year. */
-  century: 0x32,
-  /** Another name of the century, which PS/2 used. */
-  ps2Century: 0x37,
-} as const;
-
-/** Register B: binary instead of BCD. */
-const B_BINARY = 0x04;
-/** Register B: hours 0 to 23 instead of 1 to 12 and PM. */
-const B_24_HOURS = 0x02;
 const PM = 0x80;
 /** An alarm byte with both bits set matches everything. No valid time has them. */
 const WILDCARD = 0xc0;
@@ -39,6 +13,23 @@ const WILDCARD_VALUE = -1;
 const SECONDS_PER_MINUTE = 60;
 const SECONDS_PER_HOUR = 3600;
 const SECONDS_PER_DAY = 86400;
+
+/** The registers that show the time. */
+const calendar: ReadonlySet<number> = new Set([
+  Cmos.seconds,
+  Cmos.minutes,
+  Cmos.hours,
+  Cmos.dayOfWeek,
+  Cmos.dayOfMonth,
+  Cmos.month,
+  Cmos.year,
+  Cmos.century,
+]);
+
+/** Whether a register is one of those that show the time. */
+export function isCalendar(index: number): boolean {
+  return calendar.has(index);
+}
 
 /** The time in the registers, in seconds since 1970 (UTC). Values out of range carry over. */
 export function readCalendar(cmos: Uint8Array): number {
@@ -108,11 +99,11 @@ export function secondsToAlarm(cmos: Uint8Array): number | undefined {
 }
 
 function isBinary(cmos: Uint8Array): boolean {
-  return ((cmos[Cmos.b] ?? 0) & B_BINARY) !== 0;
+  return ((cmos[Cmos.b] ?? 0) & RegisterB.binary) !== 0;
 }
 
 function is24Hours(cmos: Uint8Array): boolean {
-  return ((cmos[Cmos.b] ?? 0) & B_24_HOURS) !== 0;
+  return ((cmos[Cmos.b] ?? 0) & RegisterB.hours24) !== 0;
 }
 
 function decode(cmos: Uint8Array, value: number): number {

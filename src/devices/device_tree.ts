@@ -4,7 +4,7 @@
  */
 import { type DeviceTreeNode, FlatDeviceTree } from "./flat_device_tree.ts";
 import { IOAPIC_LENGTH } from "./ioapic.ts";
-import { RTC_IRQ, RTC_PORT } from "./rtc.ts";
+import { RTC_IRQ, RTC_PORT } from "./rtc_registers.ts";
 
 /** What the tree tells of the board. */
 export interface DeviceTreeConfiguration {

@@ -9,8 +9,6 @@
  *
  * Input: as many bytes as the FIFO takes; the interrupt comes at the trigger level or when no byte
  * arrived or was read for four character times.
- *
- * Register names are those of the PC16550D data sheet (National Semiconductor).
  */
 import type { CharacterBackend, CharacterEvent, CharacterFrontend } from "../backends/character.ts";
 import {
@@ -23,63 +21,26 @@ import {
   type VirtualTimer,
 } from "./device.ts";
 import { Fifo8 } from "./fifo8.ts";
+import {
+  BAUD_BASE,
+  characterTime,
+  Fcr,
+  FIFO_SIZE,
+  Ier,
+  Iir,
+  Lcr,
+  Lsr,
+  Mcr,
+  Msr,
+  Port,
+  RESET_CHARACTER_TIME,
+  RESET_DIVIDER,
+  TRIGGER_LEVELS,
+} from "./serial_registers.ts";
 import { type SerialState, serialState } from "./serial_state.ts";
 import { readBytes, writeBytes } from "./split_access.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
-const IER_RECEIVED_DATA = 0x01;
-const IER_TRANSMITTER_EMPTY = 0x02;
-const IER_LINE_STATUS = 0x04;
-const IER_MODEM_STATUS = 0x08;
-
-/** IIR bits 0-3: the pending interrupt of the highest priority, and bits 6-7: FIFOs are on. */
-const IIR_MODEM_STATUS = 0x00;
-const IIR_NONE = 0x01;
-const IIR_TRANSMITTER_EMPTY = 0x02;
-const IIR_RECEIVED_DATA = 0x04;
-const IIR_LINE_STATUS = 0x06;
-const IIR_CHARACTER_TIMEOUT = 0x0c;
-const IIR_PENDING = 0x0f;
-const IIR_SOURCE = 0x06;
-const IIR_FIFOS_ON = 0xc0;
-
-const FCR_ENABLE = 0x01;
-const FCR_CLEAR_RECEIVE = 0x02;
-const FCR_CLEAR_TRANSMIT = 0x04;
-const FCR_STORED = 0xc9;
-
-const LCR_STOP_BITS = 0x04;
-const LCR_PARITY = 0x08;
-const LCR_DIVISOR_LATCH = 0x80;
-
-const MCR_DTR = 0x01;
-const MCR_RTS = 0x02;
-const MCR_OUT1 = 0x04;
-const MCR_OUT2 = 0x08;
-const MCR_LOOPBACK = 0x10;
-const MCR_STORED = 0x1f;
-
-const LSR_DATA_READY = 0x01;
-const LSR_OVERRUN = 0x02;
-const LSR_BREAK = 0x10;
-const LSR_THR_EMPTY = 0x20;
-const LSR_TRANSMITTER_EMPTY = 0x40;
-const LSR_INTERRUPTING = 0x1e;
-
-const MSR_DELTAS = 0x0f;
-const MSR_CTS = 0x10;
-const MSR_DSR = 0x20;
-const MSR_RI = 0x40;
-const MSR_DCD = 0x80;
-
-/** Receive trigger level by FCR bits 6-7. */
-const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
-const FIFO_SIZE = 16;
-
-/** Bits a second with divisor 1. */
-const BAUD_BASE = 115200;
-const NANOSECONDS_PER_SECOND = 1e9;
-const RESET_DIVIDER = 12;
 /** A retry count that QEMU accepts; we retry for as long as it takes and count no further. */
 const MAXIMUM_RETRY_COUNT = 4;
 
@@ -113,7 +74,7 @@ export class Serial
   #thr = 0;
   #tsr = 0;
   #ier = 0;
-  #iir = IIR_NONE;
+  #iir: number = Iir.none;
   #fcr = 0;
   #lcr = 0;
   #mcr = 0;
@@ -160,17 +121,17 @@ export class Serial
     this.#transmitFifo.clear();
     this.#rbr = 0;
     this.#ier = 0;
-    this.#iir = IIR_NONE;
+    this.#iir = Iir.none;
     this.#lcr = 0;
-    this.#lsr = LSR_TRANSMITTER_EMPTY | LSR_THR_EMPTY;
-    this.#msr = MSR_DCD | MSR_DSR | MSR_CTS;
+    this.#lsr = Lsr.transmitterEmpty | Lsr.thrEmpty;
+    this.#msr = Msr.dcd | Msr.dsr | Msr.cts;
     this.#divider = RESET_DIVIDER;
-    this.#mcr = MCR_OUT2;
+    this.#mcr = Mcr.out2;
     this.#scr = 0;
     this.#tsrRetry = 0;
     this.#transmitPending = false;
     this.#timeoutPending = false;
-    this.#characterTime = BigInt(Math.trunc(NANOSECONDS_PER_SECOND / 9600)) * 10n;
+    this.#characterTime = RESET_CHARACTER_TIME;
     this.#fcr = 0;
     this.#triggerLevel = 1;
   }
@@ -178,31 +139,31 @@ export class Serial
   read(offset: number, size: AccessSize): number {
     if (size !== 1) return readBytes(this, offset, size);
     switch (offset) {
-      case 5: {
+      case Port.lineStatus: {
         const lsr = this.#lsr;
-        if ((lsr & (LSR_BREAK | LSR_OVERRUN)) !== 0) {
-          this.#lsr = lsr & ~(LSR_BREAK | LSR_OVERRUN);
+        if ((lsr & (Lsr.break | Lsr.overrun)) !== 0) {
+          this.#lsr = lsr & ~(Lsr.break | Lsr.overrun);
           this.#updateInterrupt();
         }
         return lsr;
       }
-      case 0:
-        return (this.#lcr & LCR_DIVISOR_LATCH) !== 0 ? this.#divider & 0xff : this.#readReceived();
-      case 1:
-        return (this.#lcr & LCR_DIVISOR_LATCH) !== 0 ? this.#divider >> 8 : this.#ier;
-      case 2: {
+      case Port.data:
+        return (this.#lcr & Lcr.divisorLatch) !== 0 ? this.#divider & 0xff : this.#readReceived();
+      case Port.interruptEnable:
+        return (this.#lcr & Lcr.divisorLatch) !== 0 ? this.#divider >> 8 : this.#ier;
+      case Port.interruptIdentification: {
         const iir = this.#iir;
-        if ((iir & IIR_SOURCE) === IIR_TRANSMITTER_EMPTY) {
+        if ((iir & Iir.source) === Iir.transmitterEmpty) {
           this.#transmitPending = false;
           this.#updateInterrupt();
         }
         return iir;
       }
-      case 3:
+      case Port.lineControl:
         return this.#lcr;
-      case 4:
+      case Port.modemControl:
         return this.#mcr;
-      case 6:
+      case Port.modemStatus:
         return this.#readModemStatus();
       default:
         return this.#scr;
@@ -211,27 +172,27 @@ export class Serial
 
   write(offset: number, size: AccessSize, value: number): void {
     if (size !== 1) return writeBytes(this, offset, size, value);
-    const latch = (this.#lcr & LCR_DIVISOR_LATCH) !== 0;
+    const latch = (this.#lcr & Lcr.divisorLatch) !== 0;
     switch (offset) {
-      case 0:
+      case Port.data:
         if (latch) this.#setDivider((this.#divider & 0xff00) | value);
         else this.#writeTransmit(value);
         return;
-      case 1:
+      case Port.interruptEnable:
         if (latch) this.#setDivider((this.#divider & 0x00ff) | (value << 8));
         else this.#writeInterruptEnable(value);
         return;
-      case 2:
+      case Port.fifoControl:
         this.#writeFifoControl(value);
         return;
-      case 3:
+      case Port.lineControl:
         this.#lcr = value;
         this.#updateCharacterTime();
         return;
-      case 4:
-        this.#mcr = value & MCR_STORED;
+      case Port.modemControl:
+        this.#mcr = value & Mcr.stored;
         return;
-      case 7:
+      case Port.scratch:
         this.#scr = value;
         return;
       default:
@@ -242,7 +203,7 @@ export class Serial
 
   canReceive(): number {
     if (!this.#running) return 0;
-    if ((this.#fcr & FCR_ENABLE) === 0) return (this.#lsr & LSR_DATA_READY) === 0 ? 1 : 0;
+    if ((this.#fcr & Fcr.enable) === 0) return (this.#lsr & Lsr.dataReady) === 0 ? 1 : 0;
     if (this.#receiveFifo.isFull) return 0;
     // Up to the trigger level and no further before the guest has read, so that the level it chose
     // decides how often it is interrupted. Lowering the level below the fill lets single bytes in.
@@ -251,15 +212,15 @@ export class Serial
   }
 
   receive(bytes: Uint8Array<ArrayBuffer>): void {
-    if ((this.#fcr & FCR_ENABLE) !== 0) {
+    if ((this.#fcr & Fcr.enable) !== 0) {
       for (const byte of bytes) this.#pushReceived(byte);
-      this.#lsr |= LSR_DATA_READY;
+      this.#lsr |= Lsr.dataReady;
       this.#armTimeout();
     } else {
       for (const byte of bytes) {
-        if ((this.#lsr & LSR_DATA_READY) !== 0) this.#lsr |= LSR_OVERRUN;
+        if ((this.#lsr & Lsr.dataReady) !== 0) this.#lsr |= Lsr.overrun;
         this.#rbr = byte;
-        this.#lsr |= LSR_DATA_READY;
+        this.#lsr |= Lsr.dataReady;
       }
     }
     this.#updateInterrupt();
@@ -269,7 +230,7 @@ export class Serial
     if (event !== "break") return;
     this.#rbr = 0;
     this.#pushReceived(0);
-    this.#lsr |= LSR_BREAK | LSR_DATA_READY;
+    this.#lsr |= Lsr.break | Lsr.dataReady;
     this.#updateInterrupt();
   }
 
@@ -310,13 +271,13 @@ export class Serial
     this.#ier = state.ier & 0x0f;
     this.#iir = state.iir;
     this.#lcr = state.lcr;
-    this.#mcr = state.mcr & MCR_STORED;
+    this.#mcr = state.mcr & Mcr.stored;
     this.#lsr = state.lsr;
     this.#msr = state.msr;
     this.#scr = state.scr;
     this.#setFifoControl(state.fcr);
     this.#transmitPending = state.thrIpending === undefined
-      ? (state.iir & IIR_SOURCE) === IIR_TRANSMITTER_EMPTY
+      ? (state.iir & Iir.source) === Iir.transmitterEmpty
       : state.thrIpending !== 0;
     if (state.tsr !== undefined) {
       this.#tsrRetry = Math.min(state.tsr.tsrRetry, MAXIMUM_RETRY_COUNT);
@@ -327,19 +288,19 @@ export class Serial
     this.#timeoutPending = state.timeoutIpending !== 0;
     this.#updateCharacterTime();
     // The interrupt controller brings the line's level with its own state.
-    this.#level = (this.#iir & IIR_PENDING) !== IIR_NONE;
+    this.#level = (this.#iir & Iir.pending) !== Iir.none;
   }
 
   #readReceived(): number {
     let byte: number;
-    if ((this.#fcr & FCR_ENABLE) !== 0) {
+    if ((this.#fcr & Fcr.enable) !== 0) {
       byte = this.#receiveFifo.pop() ?? 0;
-      if (this.#receiveFifo.length === 0) this.#lsr &= ~(LSR_DATA_READY | LSR_BREAK);
+      if (this.#receiveFifo.length === 0) this.#lsr &= ~(Lsr.dataReady | Lsr.break);
       else this.#armTimeout();
       this.#timeoutPending = false;
     } else {
       byte = this.#rbr;
-      this.#lsr &= ~(LSR_DATA_READY | LSR_BREAK);
+      this.#lsr &= ~(Lsr.dataReady | Lsr.break);
     }
     this.#updateInterrupt();
     this.#backend.acceptInput();
@@ -347,16 +308,16 @@ export class Serial
   }
 
   #readModemStatus(): number {
-    if ((this.#mcr & MCR_LOOPBACK) !== 0) {
+    if ((this.#mcr & Mcr.loopback) !== 0) {
       // The modem outputs are looped back to the modem inputs.
-      return ((this.#mcr & MCR_OUT2) !== 0 ? MSR_DCD : 0) |
-        ((this.#mcr & MCR_OUT1) !== 0 ? MSR_RI : 0) |
-        ((this.#mcr & MCR_DTR) !== 0 ? MSR_DSR : 0) |
-        ((this.#mcr & MCR_RTS) !== 0 ? MSR_CTS : 0);
+      return ((this.#mcr & Mcr.out2) !== 0 ? Msr.dcd : 0) |
+        ((this.#mcr & Mcr.out1) !== 0 ? Msr.ri : 0) |
+        ((this.#mcr & Mcr.dtr) !== 0 ? Msr.dsr : 0) |
+        ((this.#mcr & Mcr.rts) !== 0 ? Msr.cts : 0);
     }
     const msr = this.#msr;
-    if ((msr & MSR_DELTAS) !== 0) {
-      this.#msr = msr & ~MSR_DELTAS;
+    if ((msr & Msr.deltas) !== 0) {
+      this.#msr = msr & ~Msr.deltas;
       this.#updateInterrupt();
     }
     return msr;
@@ -364,13 +325,13 @@ export class Serial
 
   #writeTransmit(byte: number): void {
     this.#thr = byte;
-    if ((this.#fcr & FCR_ENABLE) !== 0) {
+    if ((this.#fcr & Fcr.enable) !== 0) {
       // An overrun of the transmit FIFO overwrites its oldest byte.
       if (this.#transmitFifo.isFull) this.#transmitFifo.pop();
       this.#transmitFifo.push(byte);
     }
     this.#transmitPending = false;
-    this.#lsr &= ~(LSR_THR_EMPTY | LSR_TRANSMITTER_EMPTY);
+    this.#lsr &= ~(Lsr.thrEmpty | Lsr.transmitterEmpty);
     this.#updateInterrupt();
     if (this.#tsrRetry === 0) this.#transmit();
   }
@@ -378,39 +339,39 @@ export class Serial
   #writeInterruptEnable(value: number): void {
     const changed = (this.#ier ^ value) & 0x0f;
     this.#ier = value & 0x0f;
-    if ((changed & IER_TRANSMITTER_EMPTY) !== 0) {
+    if ((changed & Ier.transmitterEmpty) !== 0) {
       // Enabling the interrupt while THR is empty raises it.
-      this.#transmitPending = (this.#ier & IER_TRANSMITTER_EMPTY) !== 0 &&
-        (this.#lsr & LSR_THR_EMPTY) !== 0;
+      this.#transmitPending = (this.#ier & Ier.transmitterEmpty) !== 0 &&
+        (this.#lsr & Lsr.thrEmpty) !== 0;
     }
     if (changed !== 0) this.#updateInterrupt();
   }
 
   #writeFifoControl(value: number): void {
-    const toggled = ((value ^ this.#fcr) & FCR_ENABLE) !== 0;
-    if (toggled || (value & FCR_CLEAR_RECEIVE) !== 0) {
-      this.#lsr &= ~(LSR_DATA_READY | LSR_BREAK);
+    const toggled = ((value ^ this.#fcr) & Fcr.enable) !== 0;
+    if (toggled || (value & Fcr.clearReceive) !== 0) {
+      this.#lsr &= ~(Lsr.dataReady | Lsr.break);
       this.#timeout.disarm();
       this.#timeoutPending = false;
       this.#receiveFifo.clear();
     }
-    if (toggled || (value & FCR_CLEAR_TRANSMIT) !== 0) {
-      this.#lsr |= LSR_THR_EMPTY;
+    if (toggled || (value & Fcr.clearTransmit) !== 0) {
+      this.#lsr |= Lsr.thrEmpty;
       this.#transmitPending = true;
       this.#transmitFifo.clear();
     }
-    this.#setFifoControl(value & FCR_STORED);
+    this.#setFifoControl(value & Fcr.stored);
     this.#updateInterrupt();
     this.#backend.acceptInput();
   }
 
   #setFifoControl(fcr: number): void {
     this.#fcr = fcr;
-    if ((fcr & FCR_ENABLE) !== 0) {
-      this.#iir |= IIR_FIFOS_ON;
+    if ((fcr & Fcr.enable) !== 0) {
+      this.#iir |= Iir.fifosOn;
       this.#triggerLevel = TRIGGER_LEVELS[(fcr >> 6) & 3] ?? 1;
     } else {
-      this.#iir &= ~IIR_FIFOS_ON;
+      this.#iir &= ~Iir.fifosOn;
     }
   }
 
@@ -421,17 +382,11 @@ export class Serial
 
   #updateCharacterTime(): void {
     if (this.#divider === 0 || this.#divider > BAUD_BASE) return;
-    const dataBits = (this.#lcr & 3) + 5;
-    const stopBits = (this.#lcr & LCR_STOP_BITS) !== 0 ? 2 : 1;
-    const parityBits = (this.#lcr & LCR_PARITY) !== 0 ? 1 : 0;
-    const frame = 1 + dataBits + parityBits + stopBits;
-    this.#characterTime = BigInt(
-      Math.trunc(NANOSECONDS_PER_SECOND * this.#divider / BAUD_BASE * frame),
-    );
+    this.#characterTime = characterTime(this.#divider, this.#lcr);
   }
 
   #pushReceived(byte: number): void {
-    if (!this.#receiveFifo.push(byte)) this.#lsr |= LSR_OVERRUN;
+    if (!this.#receiveFifo.push(byte)) this.#lsr |= Lsr.overrun;
   }
 
   #armTimeout(): void {
@@ -449,7 +404,7 @@ export class Serial
     do {
       if (this.#tsrRetry === 0) this.#loadShiftRegister();
       this.#outgoing[0] = this.#tsr;
-      if ((this.#mcr & MCR_LOOPBACK) !== 0) {
+      if ((this.#mcr & Mcr.loopback) !== 0) {
         this.receive(this.#outgoing);
       } else if (!this.#send()) {
         if (this.#tsrRetry < MAXIMUM_RETRY_COUNT) this.#tsrRetry++;
@@ -457,19 +412,19 @@ export class Serial
         return;
       }
       this.#tsrRetry = 0;
-    } while ((this.#lsr & LSR_THR_EMPTY) === 0);
-    this.#lsr |= LSR_TRANSMITTER_EMPTY;
+    } while ((this.#lsr & Lsr.thrEmpty) === 0);
+    this.#lsr |= Lsr.transmitterEmpty;
   }
 
   #loadShiftRegister(): void {
-    if ((this.#fcr & FCR_ENABLE) !== 0) {
+    if ((this.#fcr & Fcr.enable) !== 0) {
       this.#tsr = this.#transmitFifo.pop() ?? this.#thr;
-      if (this.#transmitFifo.length === 0) this.#lsr |= LSR_THR_EMPTY;
+      if (this.#transmitFifo.length === 0) this.#lsr |= Lsr.thrEmpty;
     } else {
       this.#tsr = this.#thr;
-      this.#lsr |= LSR_THR_EMPTY;
+      this.#lsr |= Lsr.thrEmpty;
     }
-    if ((this.#lsr & LSR_THR_EMPTY) !== 0 && !this.#transmitPending) {
+    if ((this.#lsr & Lsr.thrEmpty) !== 0 && !this.#transmitPending) {
       this.#transmitPending = true;
       this.#updateInterrupt();
     }
@@ -484,23 +439,23 @@ export class Serial
   }
 
   #updateInterrupt(): void {
-    let source = IIR_NONE;
-    if ((this.#ier & IER_LINE_STATUS) !== 0 && (this.#lsr & LSR_INTERRUPTING) !== 0) {
-      source = IIR_LINE_STATUS;
-    } else if ((this.#ier & IER_RECEIVED_DATA) !== 0 && this.#timeoutPending) {
-      source = IIR_CHARACTER_TIMEOUT;
+    let source: number = Iir.none;
+    if ((this.#ier & Ier.lineStatus) !== 0 && (this.#lsr & Lsr.interrupting) !== 0) {
+      source = Iir.lineStatus;
+    } else if ((this.#ier & Ier.receivedData) !== 0 && this.#timeoutPending) {
+      source = Iir.characterTimeout;
     } else if (
-      (this.#ier & IER_RECEIVED_DATA) !== 0 && (this.#lsr & LSR_DATA_READY) !== 0 &&
-      ((this.#fcr & FCR_ENABLE) === 0 || this.#receiveFifo.length >= this.#triggerLevel)
+      (this.#ier & Ier.receivedData) !== 0 && (this.#lsr & Lsr.dataReady) !== 0 &&
+      ((this.#fcr & Fcr.enable) === 0 || this.#receiveFifo.length >= this.#triggerLevel)
     ) {
-      source = IIR_RECEIVED_DATA;
-    } else if ((this.#ier & IER_TRANSMITTER_EMPTY) !== 0 && this.#transmitPending) {
-      source = IIR_TRANSMITTER_EMPTY;
-    } else if ((this.#ier & IER_MODEM_STATUS) !== 0 && (this.#msr & MSR_DELTAS) !== 0) {
-      source = IIR_MODEM_STATUS;
+      source = Iir.receivedData;
+    } else if ((this.#ier & Ier.transmitterEmpty) !== 0 && this.#transmitPending) {
+      source = Iir.transmitterEmpty;
+    } else if ((this.#ier & Ier.modemStatus) !== 0 && (this.#msr & Msr.deltas) !== 0) {
+      source = Iir.modemStatus;
     }
-    this.#iir = (this.#iir & ~IIR_PENDING) | source;
-    const level = source !== IIR_NONE;
+    this.#iir = (this.#iir & ~Iir.pending) | source;
+    const level = source !== Iir.none;
     // Setting an in-kernel interrupt line is a system call.
     if (level !== this.#level) {
       this.#level = level;

@@ -15,19 +15,23 @@ import { type Buses, serveExit, type UnusualExit } from "./exits.ts";
 import type { MachineClock } from "./clock.ts";
 import { allowsTransition, isRunState, type RunState } from "./run_state.ts";
 
-/** Why a machine shuts down or resets: QEMU's ShutdownCause. */
-export type ShutdownReason =
-  | "none"
-  | "host-error"
-  | "host-qmp-quit"
-  | "host-qmp-system-reset"
-  | "host-signal"
-  | "host-ui"
-  | "guest-shutdown"
-  | "guest-reset"
-  | "guest-panic"
-  | "subsystem-reset"
-  | "snapshot-load";
+/** All of QEMU's names, in its order (qapi/run-state.json: ShutdownCause). */
+export const shutdownReasons = [
+  "none",
+  "host-error",
+  "host-qmp-quit",
+  "host-qmp-system-reset",
+  "host-signal",
+  "host-ui",
+  "guest-shutdown",
+  "guest-reset",
+  "guest-panic",
+  "subsystem-reset",
+  "snapshot-load",
+] as const;
+
+/** Why a machine shuts down or resets. */
+export type ShutdownReason = typeof shutdownReasons[number];
 
 /** What happens to the machine, in the words of QMP's events. */
 export type MachineEvent =

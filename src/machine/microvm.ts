@@ -7,15 +7,12 @@
  *   devices    serial port 0x3f8 (IRQ 4), RTC 0x70 (IRQ 8), fw_cfg 0x510, generic event device
  *              0xfea00000 (IRQ 9), virtio-mmio transports from 0xfeb00000, 0x200 apart
  */
-import type { Fd } from "../native/descriptor.ts";
 import { type EventLoop, monotonicTime, realTime } from "../native/event_loop.ts";
 import type { CharacterBackend } from "../backends/character.ts";
 import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
-import { type AcpiConfiguration } from "../devices/acpi/tables.ts";
+import type { AcpiConfiguration } from "../devices/acpi/tables.ts";
+import { setCmosMemorySize } from "../devices/cmos_memory_size.ts";
 import {
-  ACPI_LOADER_FILE,
-  ACPI_RSDP_FILE,
-  ACPI_TABLES_FILE,
   FW_CFG_DMA_PORT,
   FW_CFG_DMA_PORT_LENGTH,
   FW_CFG_PORT,
@@ -32,56 +29,49 @@ import {
 } from "../devices/ged.ts";
 import { HostClock } from "../devices/host_clock.ts";
 import { Ioapic, IOAPIC2_ADDRESS, IOAPIC2_FIRST_GSI, IOAPIC_LENGTH } from "../devices/ioapic.ts";
-import { Rtc, RTC_IRQ, RTC_PORT, RTC_PORT_LENGTH, setCmosMemorySize } from "../devices/rtc.ts";
+import { Rtc } from "../devices/rtc.ts";
+import { RTC_IRQ, RTC_PORT, RTC_PORT_LENGTH } from "../devices/rtc_registers.ts";
 import { Serial } from "../devices/serial.ts";
-import { Capability } from "../kvm/constants.ts";
-import { Cpu, CpuCommon } from "../kvm/cpu.ts";
-import { type CpuidOptions, guestCpuid } from "../kvm/cpuid.ts";
+import { CpuCommon } from "../kvm/cpu.ts";
 import { DirtyLog } from "../kvm/dirty_log.ts";
 import { DirtyRing } from "../kvm/dirty_ring.ts";
 import type { DirtyTracker } from "../kvm/dirty_tracker.ts";
 import { KernelIoapic, Pic } from "../kvm/irqchip.ts";
 import { KvmClock } from "../kvm/kvmclock.ts";
 import type { Kvm } from "../kvm/kvm.ts";
-import { LocalApic } from "../kvm/lapic.ts";
-import { MsrTable } from "../kvm/msrs.ts";
 import { Pit } from "../kvm/pit.ts";
-import { Vcpu } from "../kvm/vcpu.ts";
 import { KvmVm } from "../kvm/vm.ts";
-import { xsaveLayout } from "../kvm/xsave.ts";
-import { EmptyTransport, VirtioMmio } from "../devices/virtio/mmio.ts";
-import { createDeviceMemory } from "../memory/device_memory.ts";
-import { DeviceInterrupt } from "../native/device_interrupt.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
-import { appendVirtioMmio } from "../boot/virtio_mmio_command_line.ts";
 import { lowRamEnd } from "../boot/memory_map.ts";
+import { addAcpiFiles } from "./acpi_files.ts";
 import { Bus } from "./bus.ts";
 import { MachineClock } from "./clock.ts";
 import { ClockSection } from "./clock_section.ts";
+import { createCpus, createVcpus } from "./cpus.ts";
+import type { DeviceEvent } from "./device_events.ts";
 import { addFirmwareItems, type FirmwareOptions } from "./firmware_items.ts";
+import { interruptLine } from "./interrupts.ts";
 import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
-import type { RunState } from "./run_state.ts";
-import { acpiBlocks, type MachineRam, MemorySlots } from "./ram.ts";
+import { type MachineRam, MemorySlots } from "./ram.ts";
 import {
-  fillAcpiBlocks,
   firmwareKernel,
-  type KernelSource,
   loadStartUp,
   type StartUpMachine,
   type StartUpSource,
 } from "./start_up.ts";
-import type { DeviceEvent } from "./device_events.ts";
 import { VcpuThrottle } from "./throttle.ts";
 import { TprOptimization } from "./tpr_opt.ts";
-import type { TransportedConfig, VirtioDevices } from "./virtio_devices.ts";
-import { assignSlots, type VirtioSlot, virtioSlots } from "./virtio_slots.ts";
+import { type VirtioSlot, virtioSlots } from "./virtio_slots.ts";
+import {
+  announceTransports,
+  createTransports,
+  type OccupiedSlot,
+  type VirtioOptions,
+} from "./virtio_transports.ts";
 
 const SERIAL_PORT = 0x3f8;
 const SERIAL_PORT_LENGTH = 8;
 const SERIAL_IRQ = 4;
-/** Machine checks: 10 banks besides what KVM supports. */
-const MACHINE_CHECK_BANKS = 10n;
-const DEFAULT_PHYSICAL_BITS = 46;
 
 /** What the board is built from. */
 export interface MicrovmOptions {
@@ -111,25 +101,6 @@ export interface MicrovmOptions {
   readonly virtio: VirtioOptions;
 }
 
-/** The virtio devices, and how their transports are. */
-export interface VirtioOptions {
-  readonly devices: VirtioDevices;
-  readonly legacy: boolean;
-  /** Queue notifications come without an exit to user space. */
-  readonly ioeventfd: boolean;
-  /** Without ACPI, the kernel's command line tells of the transports. */
-  readonly announceOnCommandLine: boolean;
-  /** Takes messages for the user. */
-  readonly tell: (message: string) => void;
-}
-
-/** A transport with its device. */
-export interface VirtioTransport {
-  readonly config: TransportedConfig;
-  readonly slot: VirtioSlot;
-  readonly transport: VirtioMmio<unknown>;
-}
-
 /** The built board: the machine, and what a migration saves of it. */
 export class Microvm implements Disposable {
   readonly machine: Machine;
@@ -143,7 +114,7 @@ export class Microvm implements Disposable {
   readonly ports = new Bus("ones");
   readonly memory = new Bus("zeros");
   /** In the order of the command line. */
-  readonly virtio: readonly VirtioTransport[];
+  readonly virtio: readonly OccupiedSlot[];
   /** Sections of the stream, in its order. */
   readonly sections: readonly SavedDevice<never>[];
   readonly #resources: DisposableStack;
@@ -177,19 +148,7 @@ export class Microvm implements Disposable {
     this.dirtyTracker = rings
       ? undo.use(new DirtyRing(this.vm, vcpus, this.slots, options.dirtyRingSize))
       : new DirtyLog(kvm, this.vm, this.slots);
-    const addressSizes = cpuid.find((entry) => entry.function === 0x80000008);
-    const physicalBits = addressSizes ? addressSizes.eax & 0xff : DEFAULT_PHYSICAL_BITS;
-    const surroundings = {
-      msrs: new MsrTable(
-        kvm.msrIndexList(),
-        physicalBits,
-        kvm.supportedMachineCheck() | MACHINE_CHECK_BANKS,
-      ),
-      xsave: xsaveLayout(cpuid),
-      tscKhz: vcpus[0]?.tscKhz() ?? 0,
-    };
-    const cpus = vcpus.map((vcpu) => new Cpu(vcpu, surroundings));
-    const apics = vcpus.map((vcpu) => new LocalApic(vcpu, clock));
+    const { cpus, apics } = createCpus(kvm, vcpus, cpuid, clock);
 
     const request = {
       powerOff: () => this.machine.requestShutdown("guest-shutdown"),
@@ -218,7 +177,19 @@ export class Microvm implements Disposable {
       : undefined;
 
     const { virtio } = options;
-    this.virtio = this.#createVirtio(loop, options, clock, ioapic2, emit, undo);
+    const slots = virtioSlots(options);
+    this.virtio = createTransports(virtio, slots, {
+      vm: this.vm,
+      ioapic2,
+      loop,
+      clock,
+      ram: ram.memory,
+      bus: this.memory,
+      emit,
+      stop: (state) => {
+        if (this.machine.running) this.machine.stop(state);
+      },
+    }, undo);
 
     this.ports.map("fwcfg", FW_CFG_PORT, FW_CFG_PORT_LENGTH, this.fwCfg.portRegion);
     this.ports.map("fwcfg.dma", FW_CFG_DMA_PORT, FW_CFG_DMA_PORT_LENGTH, this.fwCfg.dmaRegion);
@@ -236,16 +207,18 @@ export class Microvm implements Disposable {
     if (ioapic2) this.memory.map("ioapic", IOAPIC2_ADDRESS, IOAPIC_LENGTH, ioapic2);
 
     for (const part of [...cpus, ...apics]) part.rememberPowerOn();
-    const slots = this.virtio.map(({ slot }) => slot);
-    const acpi = options.acpi ? acpiConfiguration(options, slots) : undefined;
-    const source = announceVirtio(options, slots);
+    const occupied = this.virtio.map(({ slot }) => slot);
+    const acpi = options.acpi ? acpiConfiguration(options, occupied) : undefined;
+    const source = !acpi && virtio.announceOnCommandLine
+      ? announceTransports(options.source, occupied)
+      : options.source;
     addFirmwareItems(
       this.fwCfg,
       {
         cpus: options.cpus,
         ramSize: ram.main.usedLength,
         ...(options.uuid ? { uuid: options.uuid } : {}),
-        devices: deviceConfiguration(options, slots),
+        devices: deviceConfiguration(options, occupied),
       },
       options.firmware,
       firmwareKernel(source),
@@ -313,56 +286,6 @@ export class Microvm implements Disposable {
     this.#resources = undo.move();
   }
 
-  #createVirtio(
-    loop: EventLoop,
-    options: MicrovmOptions,
-    clock: MachineClock,
-    ioapic2: Ioapic | undefined,
-    emit: (event: DeviceEvent) => void,
-    owner: DisposableStack,
-  ): VirtioTransport[] {
-    const { devices, legacy, ioeventfd, tell } = options.virtio;
-    const { memory } = this.ram;
-    const deviceMemory = createDeviceMemory(memory, owner);
-    const slots = virtioSlots(options);
-    const assigned = assignSlots(slots, devices.configs);
-    const board = {
-      clock,
-      deviceMemory,
-      emit,
-      stop: (state: RunState) => {
-        if (this.machine.running) this.machine.stop(state);
-      },
-    };
-    const router = {
-      route: (address: number, value: number, fd: Fd, on: boolean) =>
-        this.vm.setIoEvent({ address, size: 4, value, fd }, on),
-    };
-    for (const { index, address, length } of slots) {
-      if (assigned.some(({ slot }) => slot.index === index)) continue;
-      this.memory.map("virtio-mmio", address, length, new EmptyTransport(legacy));
-    }
-    return assigned.map(({ device: config, slot }) => {
-      const { address, length, gsi } = slot;
-      const interrupt = connectInterrupt(this.vm, ioapic2, gsi);
-      interrupt.attach(address);
-      const transport = owner.use(
-        new VirtioMmio(devices.create(config, board), {
-          address,
-          legacy,
-          memory,
-          deviceMemory,
-          interrupt,
-          loop,
-          ...(ioeventfd ? { notifications: router } : {}),
-          tell,
-        }),
-      );
-      this.memory.map("virtio-mmio", address, length, transport);
-      return { config, slot, transport };
-    });
-  }
-
   /** Something that takes time away from the vCPUs until it is disposed. */
   createThrottle(): VcpuThrottle {
     return new VcpuThrottle(this.#loop, this.machine.vcpus);
@@ -372,75 +295,6 @@ export class Microvm implements Disposable {
   [Symbol.dispose](): void {
     this.#resources[Symbol.dispose]();
   }
-}
-
-function createVcpus(
-  kvm: Kvm,
-  vm: KvmVm,
-  loop: EventLoop,
-  supported: ReturnType<Kvm["supportedCpuid"]>,
-  options: MicrovmOptions,
-  owner: DisposableStack,
-): Vcpu[] {
-  const cpuid: CpuidOptions = {
-    cpus: options.cpus,
-    flags: options.cpuFlags,
-    tscDeadline: kvm.capability(Capability.tscDeadlineTimer) > 0,
-  };
-  return Array.from({ length: options.cpus }, (_, index) => {
-    const vcpu = owner.use(new Vcpu(kvm, vm, loop, index));
-    vcpu.setCpuid(guestCpuid(supported, cpuid, index));
-    return vcpu;
-  });
-}
-
-/** An input of the interrupt controllers by its global system interrupt number. */
-function interruptLine(vm: KvmVm, ioapic2: Ioapic | undefined, gsi: number): InterruptLine {
-  if (gsi >= IOAPIC2_FIRST_GSI) {
-    if (ioapic2 === undefined) throw new RangeError(`there is no interrupt ${gsi}`);
-    return ioapic2.line(gsi - IOAPIC2_FIRST_GSI);
-  }
-  let current: boolean | undefined;
-  return {
-    set(level) {
-      if (level === current) return;
-      current = level;
-      vm.setIrqLine(gsi, level);
-    },
-  };
-}
-
-/** The interrupt of a transport: threads of the C library assert it. */
-function connectInterrupt(
-  vm: KvmVm,
-  ioapic2: Ioapic | undefined,
-  gsi: number,
-): DeviceInterrupt {
-  if (gsi < IOAPIC2_FIRST_GSI) return new DeviceInterrupt(vm.fd, gsi);
-  const interrupt = new DeviceInterrupt(vm.fd, undefined);
-  ioapic2?.connect(gsi - IOAPIC2_FIRST_GSI, {
-    get asserted() {
-      return interrupt.status !== 0;
-    },
-    route: (message) => interrupt.route(message),
-  });
-  return interrupt;
-}
-
-/** Where the guest starts from, with what its kernel must be told. */
-function announceVirtio(
-  { source, acpi, virtio }: MicrovmOptions,
-  slots: readonly VirtioSlot[],
-): StartUpSource {
-  if (acpi || !virtio.announceOnCommandLine) return source;
-  const transports = slots.map(({ address, gsi }) => ({ address, irq: gsi }));
-  const announce = <Source extends KernelSource>(kernel: Source): Source => ({
-    ...kernel,
-    commandLine: appendVirtioMmio(kernel.commandLine, transports),
-  });
-  if (source.kind === "kernel") return announce(source);
-  if (source.kind !== "firmware" || source.kernel === undefined) return source;
-  return { ...source, kernel: announce(source.kernel) };
 }
 
 function createRtc(
@@ -481,22 +335,4 @@ function deviceConfiguration(options: MicrovmOptions, virtioMmio: readonly Virti
       : undefined,
     virtioMmio,
   };
-}
-
-/** Offers the ACPI blobs as files. In an incoming migration their content and size come later. */
-function addAcpiFiles(
-  fwCfg: FwCfg,
-  configuration: AcpiConfiguration,
-  ram: MachineRam,
-  fill: boolean,
-): void {
-  const sizes = fill ? fillAcpiBlocks(configuration, ram) : undefined;
-  const add = (file: string, key: keyof typeof acpiBlocks) => {
-    const block = ram.block(acpiBlocks[key].name);
-    if (block === undefined) throw new Error(`the RAM block '${acpiBlocks[key].name}' is missing`);
-    fwCfg.addFile(file, block.mapping.bytes, sizes?.[key] ?? block.usedLength);
-  };
-  add(ACPI_TABLES_FILE, "tables");
-  add(ACPI_LOADER_FILE, "loader");
-  add(ACPI_RSDP_FILE, "rsdp");
 }

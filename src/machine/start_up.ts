@@ -15,7 +15,7 @@ import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../device
 import { openFile, OpenFlags, read, readFile } from "../native/file.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import type { FirmwareKernel } from "./firmware_items.ts";
-import { acpiBlocks, type MachineRam } from "./ram.ts";
+import type { MachineRam } from "./ram.ts";
 
 const SECTOR_SIZE = 512;
 /** Where guests look for the RSDP: in the BIOS area. */
@@ -148,20 +148,4 @@ function placeTables(
   ram.memory.write(start, linked.tables);
   ram.memory.write(RSDP_ADDRESS, linked.rsdp);
   return { start, length };
-}
-
-/** Fills the blocks from which firmware makes the ACPI tables. Returns the files' lengths. */
-export function fillAcpiBlocks(
-  configuration: AcpiConfiguration,
-  ram: MachineRam,
-): { tables: number; loader: number; rsdp: number } {
-  const files = buildAcpiFiles(configuration);
-  const fill = (key: keyof typeof acpiBlocks) => {
-    const block = ram.block(acpiBlocks[key].name);
-    if (block === undefined) throw new Error(`the RAM block '${acpiBlocks[key].name}' is missing`);
-    block.mapping.bytes.fill(0);
-    block.mapping.bytes.set(files[key]);
-    return files[key].length;
-  };
-  return { tables: fill("tables"), loader: fill("loader"), rsdp: fill("rsdp") };
 }

@@ -1,23 +1,12 @@
 /** The data of events as zod schemas, for query-qmp-schema. The types beside them are events.ts's. */
 import { z } from "zod";
+import { shutdownReasons } from "../machine/machine.ts";
 import type { EventData, EventName } from "./events.ts";
 import { anyValue, empty, integer, struct } from "./types.ts";
 
 const shutdown = struct({
   guest: z.boolean(),
-  reason: z.enum([
-    "none",
-    "host-error",
-    "host-qmp-quit",
-    "host-qmp-system-reset",
-    "host-signal",
-    "host-ui",
-    "guest-shutdown",
-    "guest-reset",
-    "guest-panic",
-    "subsystem-reset",
-    "snapshot-load",
-  ]),
+  reason: z.enum(shutdownReasons),
 });
 
 const microseconds = integer();

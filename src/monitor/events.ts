@@ -2,22 +2,9 @@
  * QMP events: from whoever has something to tell to every session that listens. Events that could
  * flood clients are limited to one a second, the latest one of a second being told at its end.
  */
+import type { ShutdownReason } from "../machine/machine.ts";
 import { type EventLoop, monotonicTime, realTime, type Timer } from "../native/event_loop.ts";
 import type { JsonObject } from "./qmp/json_value.ts";
-
-/** Why a machine shut down or was reset (qapi/run-state.json: ShutdownCause). */
-export type ShutdownCause =
-  | "none"
-  | "host-error"
-  | "host-qmp-quit"
-  | "host-qmp-system-reset"
-  | "host-signal"
-  | "host-ui"
-  | "guest-shutdown"
-  | "guest-reset"
-  | "guest-panic"
-  | "subsystem-reset"
-  | "snapshot-load";
 
 /** Which monitor this is, and how long the guest stood still for it. */
 export interface UpdateInformation {
@@ -37,8 +24,8 @@ interface EventDataByName {
   POWERDOWN: undefined;
   SUSPEND: undefined;
   WAKEUP: undefined;
-  SHUTDOWN: { guest: boolean; reason: ShutdownCause };
-  RESET: { guest: boolean; reason: ShutdownCause };
+  SHUTDOWN: { guest: boolean; reason: ShutdownReason };
+  RESET: { guest: boolean; reason: ShutdownReason };
   MIGRATION: { status: string };
   MIGRATION_PASS: { pass: number };
   VSERPORT_CHANGE: { id: string; open: boolean };

@@ -3,7 +3,13 @@ import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import type { Fd } from "./descriptor.ts";
 import type { DeviceMemory } from "./device_memory.ts";
-import { decodeElement, type NativeQueue, QUEUE_MAXIMUM, type QueueElement } from "./virtqueue.ts";
+import {
+  decodeElement,
+  encodeQueues,
+  QUEUE_MAXIMUM,
+  type QueueElement,
+  type ServedQueue,
+} from "./virtqueue.ts";
 
 /** What happens when a request fails; `enospc`: stop if there is no space left, else report. */
 export const errorActions = ["report", "ignore", "enospc", "stop"] as const;
@@ -99,18 +105,17 @@ export class NativeDisk implements Disposable {
   constructor(
     memory: DeviceMemory,
     setup: DiskSetup,
-    queues: readonly { readonly queue: NativeQueue; readonly kick: Fd }[],
+    queues: readonly ServedQueue[],
     attention: Fd,
   ) {
-    const rings = BigUint64Array.from(queues, ({ queue }) => queue.handle);
-    const kicks = Int32Array.from(queues, ({ kick }) => kick);
+    const { rings, kicks } = encodeQueues(queues);
     this.#handle = BigInt(
       unwrap(
         native.molt_disk_create(
           memory.handle,
           encodeSetup(setup),
-          new Uint8Array(rings.buffer),
-          new Uint8Array(kicks.buffer),
+          rings,
+          kicks,
           queues.length,
           attention,
         ),

@@ -6,23 +6,17 @@ type Library = Deno.DynamicLibrary<typeof symbols>;
 
 /** `text` as a NUL-terminated C string. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
-  if (text.includes("\0")) {
-    throw new Error(`'${text.replaceAll("\0", "\\0")}' contains a NUL byte`);
-  }
-  // TypeScript before 5.9 does not know that encode gives an array of its own.
-  return new Uint8Array(new TextEncoder().encode(`${text}\0`));
+  return cStrings([text]);
 }
 
 /** `strings` as the C library takes lists: NUL-terminated, one after the other. */
 export function cStrings(strings: readonly string[]): Uint8Array<ArrayBuffer> {
-  const parts = strings.map(cString);
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
+  for (const text of strings) {
+    if (!text.includes("\0")) continue;
+    throw new Error(`'${text.replaceAll("\0", "\\0")}' contains a NUL byte`);
   }
-  return all;
+  // TypeScript before 5.9 does not know that encode gives an array of its own.
+  return new Uint8Array(new TextEncoder().encode(strings.map((text) => `${text}\0`).join("")));
 }
 
 /**

@@ -3,7 +3,7 @@ import { native } from "./library.ts";
 import { Errno, unwrap } from "./errors.ts";
 import { Mapping } from "./mapping.ts";
 import type { RamTargets } from "./ram_load.ts";
-import type { PageCounts, PageSelection } from "./ram_stream.ts";
+import { type PageCounts, type PageSelection, readPageCounts } from "./ram_stream.ts";
 
 /** How pages are packed. Each connection is one continuous stream. */
 export type Compression =
@@ -84,11 +84,7 @@ export class MultifdEnd implements Disposable {
 
   /** What the last send counted. */
   get counts(): PageCounts {
-    const view = new DataView(this.#arguments.bytes.buffer);
-    return {
-      normal: Number(view.getBigUint64(COUNTS, true)),
-      zero: Number(view.getBigUint64(COUNTS + 8, true)),
-    };
+    return readPageCounts(this.#arguments.bytes, COUNTS);
   }
 
   /** Ends what belongs before a synchronisation. Resolves as {@linkcode send}. */

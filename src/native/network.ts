@@ -2,7 +2,7 @@
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import type { Fd } from "./descriptor.ts";
-import type { NativeQueue } from "./virtqueue.ts";
+import { encodeQueues, type ServedQueue } from "./virtqueue.ts";
 
 /** The host's side of a pair of queues: a descriptor that stays its owner's, non-blocking. */
 export type NetworkPort =
@@ -73,16 +73,15 @@ export class NativeNetwork implements Disposable {
    * the eventfd `attention`.
    */
   constructor(
-    queues: readonly { readonly queue: NativeQueue; readonly kick: Fd }[],
+    queues: readonly ServedQueue[],
     attention: Fd,
   ) {
-    const rings = BigUint64Array.from(queues, ({ queue }) => queue.handle);
-    const kicks = Int32Array.from(queues, ({ kick }) => kick);
+    const { rings, kicks } = encodeQueues(queues);
     this.#handle = BigInt(
       unwrap(
         native.molt_net_create(
-          new Uint8Array(rings.buffer),
-          new Uint8Array(kicks.buffer),
+          rings,
+          kicks,
           queues.length / 2,
           attention,
         ),

@@ -21,6 +21,15 @@ export interface PageCounts {
   readonly zero: number;
 }
 
+/** Reads such counts. */
+export function readPageCounts(bytes: Uint8Array, offset: number): PageCounts {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return {
+    normal: Number(view.getBigUint64(offset, true)),
+    zero: Number(view.getBigUint64(offset + 8, true)),
+  };
+}
+
 const NAME_LIMIT = 255;
 const COUNTS = NAME_LIMIT + 1;
 
@@ -55,11 +64,7 @@ export class RamRecordSender implements Disposable {
 
   /** What the last call counted. */
   get counts(): PageCounts {
-    const view = new DataView(this.#memory.bytes.buffer);
-    return {
-      normal: Number(view.getBigUint64(COUNTS, true)),
-      zero: Number(view.getBigUint64(COUNTS + 8, true)),
-    };
+    return readPageCounts(this.#memory.bytes, COUNTS);
   }
 
   [Symbol.dispose](): void {

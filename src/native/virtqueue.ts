@@ -1,4 +1,5 @@
 /** The device's side of a split virtqueue (ffi/virtio_queue.c). */
+import type { Fd } from "./descriptor.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import type { DeviceInterrupt } from "./device_interrupt.ts";
@@ -67,11 +68,11 @@ export interface QueueElement {
   readonly in: readonly GuestBuffer[];
 }
 
-/** struct molt_request. */
+/** What molt_element_copy gives: the beginning of struct molt_element. */
 const request = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
 const requestView = new DataView(request.buffer);
 
-/** Decodes struct molt_request. */
+/** Decodes what molt_element_copy gives. */
 export function decodeElement(view: DataView): QueueElement {
   const outCount = view.getUint32(4, true);
   const inCount = view.getUint32(8, true);
@@ -176,4 +177,19 @@ export class NativeQueue implements Disposable {
     if (outcome < 0) throw new VirtqueueError(-outcome);
     return outcome;
   }
+}
+
+/** A queue for threads of the C library, which the driver's notifications reach by `kick`. */
+export interface ServedQueue {
+  readonly queue: NativeQueue;
+  readonly kick: Fd;
+}
+
+/** Handles and descriptors of queues, in arrays as the C library takes them. */
+export function encodeQueues(
+  queues: readonly ServedQueue[],
+): { rings: Uint8Array<ArrayBuffer>; kicks: Uint8Array<ArrayBuffer> } {
+  const rings = BigUint64Array.from(queues, ({ queue }) => queue.handle);
+  const kicks = Int32Array.from(queues, ({ kick }) => kick);
+  return { rings: new Uint8Array(rings.buffer), kicks: new Uint8Array(kicks.buffer) };
 }

@@ -1,5 +1,5 @@
 /** The microvm board as a qtest client sees it. */
-import type { Accelerator } from "../accelerator.ts";
+import type { Accelerator } from "../guest/accelerator.ts";
 import { AddressSpace } from "../machine/address_space.ts";
 import type { Microvm } from "../machine/microvm.ts";
 import type { QtestTarget } from "./target.ts";

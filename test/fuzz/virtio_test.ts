@@ -6,7 +6,7 @@
  * MOLT_FUZZ_CASES: cases for each device and transport; MOLT_SEED: a seed that a failed run has printed.
  */
 import { assert, assertEquals } from "@std/assert";
-import { Register } from "../../src/devices/virtio/mmio.ts";
+import { Register } from "../../src/devices/virtio/mmio_registers.ts";
 import { EventLoop } from "../../src/native/event_loop.ts";
 import { patience } from "../support/patience.ts";
 import { newSeed, Random } from "../support/random.ts";

@@ -1,6 +1,6 @@
 /** A virtio driver for tests: it sets devices up and talks to them as a guest would, over any bus. */
 import { setImmediate } from "node:timers";
-import { Register } from "../../src/devices/virtio/mmio.ts";
+import { Register } from "../../src/devices/virtio/mmio_registers.ts";
 import { patience } from "./patience.ts";
 
 /** Where a device is driven: in this process, or in a machine in another one. */

@@ -14,7 +14,7 @@ import {
   GedRegister,
 } from "../ged.ts";
 import { ACPI_RSDP_FILE, ACPI_TABLES_FILE, FW_CFG_PORT } from "../fw_cfg.ts";
-import { RTC_IRQ, RTC_PORT } from "../rtc.ts";
+import { RTC_IRQ, RTC_PORT } from "../rtc_registers.ts";
 import {
   type Aml,
   and,

@@ -6,7 +6,11 @@
  * Queues: receive 0, transmit 0, receive 1, ... and the control queue last, which comes after the first
  * pair for a driver that uses only one.
  */
-import type { NetworkBackend } from "../../backends/network/backend.ts";
+import {
+  type NetworkAbilities,
+  type NetworkBackend,
+  noAbilities,
+} from "../../backends/network/backend.ts";
 import { type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createEvent, read } from "../../native/file.ts";
@@ -16,9 +20,16 @@ import { VirtqueueError } from "../../native/virtqueue.ts";
 import type { StateDescription } from "../../vmstate/vmstate.ts";
 import { DeviceStateError } from "../device.ts";
 import { type SavedVirtioState, VirtioDevice, type VirtioHost } from "./device.ts";
-import { commonFeatures, type CommonProperties, Feature } from "./features.ts";
-import { type ControlState, defaultControlState, NetControl } from "./net_control.ts";
+import { Feature } from "./features.ts";
+import { NetControl } from "./net_control.ts";
+import {
+  type ControlState,
+  defaultControlState,
+  loadControlState,
+  saveControlState,
+} from "./net_control_state.ts";
 import { NetFeature } from "./net_features.ts";
+import { type NetProperties, offeredFeatures, offersPairs, tellsSpeed } from "./net_properties.ts";
 import { type VirtioNetState, virtioNetState } from "./net_state.ts";
 import type { Virtqueue } from "./queue.ts";
 
@@ -48,42 +59,6 @@ const HEADER_PLAIN = 10;
 const HEADER_MERGED = 12;
 const UNKNOWN_SPEED = 0xffffffff;
 const UNKNOWN_DUPLEX = 0xff;
-
-/** What a card's options say, names of features as QEMU's properties. */
-export interface NetProperties extends CommonProperties {
-  readonly csum: boolean;
-  readonly guest_csum: boolean;
-  readonly gso: boolean;
-  readonly guest_tso4: boolean;
-  readonly guest_tso6: boolean;
-  readonly guest_ecn: boolean;
-  readonly guest_ufo: boolean;
-  readonly guest_uso4: boolean;
-  readonly guest_uso6: boolean;
-  readonly host_tso4: boolean;
-  readonly host_tso6: boolean;
-  readonly host_ecn: boolean;
-  readonly host_ufo: boolean;
-  readonly host_uso: boolean;
-  readonly mrg_rxbuf: boolean;
-  readonly status: boolean;
-  readonly ctrl_vq: boolean;
-  readonly ctrl_rx: boolean;
-  readonly ctrl_vlan: boolean;
-  readonly ctrl_rx_extra: boolean;
-  readonly ctrl_mac_addr: boolean;
-  readonly ctrl_guest_offloads: boolean;
-  readonly guest_announce: boolean;
-  readonly mq: boolean;
-  readonly address: Uint8Array;
-  readonly receiveQueueSize: number;
-  readonly transmitQueueSize: number;
-  /** 0: not told. */
-  readonly mtu: number;
-  /** Mb/s. */
-  readonly speed: number | undefined;
-  readonly duplex: "half" | "full" | undefined;
-}
 
 type OwnState = VirtioNetState["device"];
 
@@ -119,11 +94,11 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     this.#pairs = backend?.pairs ?? 1;
     this.queueMaximum = 2 * this.#pairs + 1;
     this.description = virtioNetState(this.#pairs > 1);
-    this.configurationSize = this.#tellsSpeed
+    this.configurationSize = tellsSpeed(properties)
       ? CONFIG_SPEED
       : properties.mtu > 0
       ? CONFIG_MTU
-      : this.#offersPairs
+      : offersPairs(properties, this.#pairs)
       ? CONFIG_PAIRS
       : CONFIG_PLAIN;
     this.#state = defaultControlState(properties.address, false);
@@ -188,41 +163,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   }
 
   features(legacy: boolean): bigint {
-    const p = this.#properties;
-    const { header, ufo, uso } = this.backend?.abilities ??
-      { header: false, ufo: false, uso: false };
-    const given: readonly [boolean, bigint][] = [
-      [p.csum && header, NetFeature.checksum],
-      [p.guest_csum && header, NetFeature.guestChecksum],
-      [p.gso && legacy, NetFeature.gso],
-      [p.guest_tso4 && header, NetFeature.guestTso4],
-      [p.guest_tso6 && header, NetFeature.guestTso6],
-      [p.guest_ecn && header, NetFeature.guestEcn],
-      [p.guest_ufo && header && ufo, NetFeature.guestUfo],
-      [p.guest_uso4 && header && uso && !legacy, NetFeature.guestUso4],
-      [p.guest_uso6 && header && uso && !legacy, NetFeature.guestUso6],
-      [p.host_tso4 && header, NetFeature.hostTso4],
-      [p.host_tso6 && header, NetFeature.hostTso6],
-      [p.host_ecn && header, NetFeature.hostEcn],
-      [p.host_ufo && header && ufo, NetFeature.hostUfo],
-      [p.host_uso && header && uso && !legacy, NetFeature.hostUso],
-      [p.mrg_rxbuf, NetFeature.mergedBuffers],
-      [p.status, NetFeature.status],
-      [p.ctrl_vq, NetFeature.controlQueue],
-      [p.ctrl_vq && p.ctrl_rx, NetFeature.controlRx],
-      [p.ctrl_vq && p.ctrl_vlan, NetFeature.controlVlan],
-      [p.ctrl_vq && p.ctrl_rx_extra, NetFeature.controlRxExtra],
-      [p.ctrl_vq && p.ctrl_mac_addr, NetFeature.controlMacAddress],
-      [p.ctrl_vq && p.ctrl_guest_offloads, NetFeature.controlGuestOffloads],
-      [p.guest_announce, NetFeature.guestAnnounce],
-      [this.#offersPairs, NetFeature.multiqueue],
-      [p.mtu > 0, NetFeature.mtu],
-      [this.#tellsSpeed && !legacy, NetFeature.speedDuplex],
-    ];
-    return given.reduce(
-      (all, [on, feature]) => on ? all | feature : all,
-      commonFeatures(p, legacy) | NetFeature.macAddress,
-    );
+    return offeredFeatures(this.#properties, this.#abilities, this.#pairs, legacy);
   }
 
   readConfiguration(): Uint8Array {
@@ -255,7 +196,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     this.#frames.negotiate(header, merged);
     // Without the feature nobody would ever let a VLAN through.
     this.#state.filter.vlans.fill((features & NetFeature.controlVlan) !== 0n ? 0 : 0xff);
-    this.#state.offloads = this.backend?.abilities.header ? features & allOffloads : 0n;
+    this.#state.offloads = this.#abilities.header ? features & allOffloads : 0n;
     this.#applyOffloads();
     this.#applyFilter();
   }
@@ -306,27 +247,15 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   }
 
   saveOwn(): OwnState {
-    const { filter, pairs, offloads, multicastOverflow, unicastOverflow } = this.#state;
+    const { pairs, offloads } = this.#state;
     const several = this.#pairs > 1;
-    const { header, ufo } = this.backend?.abilities ?? { header: false, ufo: false };
+    const { header, ufo } = this.#abilities;
     return {
-      mac: Uint8Array.from(filter.address),
+      ...saveControlState(this.#state),
       txWaiting: 0,
       mergeableRxBufs: this.has(NetFeature.mergedBuffers) ? 1 : 0,
       status: this.#linkStatus,
-      promisc: Number(filter.promiscuous),
-      allmulti: Number(filter.allMulticast),
-      macTable: Uint8Array.from(
-        [...filter.unicast, ...filter.multicast].flatMap((address) => [...address]),
-      ),
-      vlans: Uint8Array.from(filter.vlans),
       hasVnetHdr: Number(header),
-      multiOverflow: Number(multicastOverflow),
-      uniOverflow: Number(unicastOverflow),
-      alluni: Number(filter.allUnicast),
-      nomulti: Number(filter.noMulticast),
-      nouni: Number(filter.noUnicast),
-      nobcast: Number(filter.noBroadcast),
       hasUfo: Number(header && ufo),
       maxQueuePairs: several ? this.#pairs : undefined,
       currQueuePairs: several ? pairs : undefined,
@@ -337,7 +266,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   }
 
   override checkOwn(state: OwnState): void {
-    const { header, ufo } = this.backend?.abilities ?? { header: false, ufo: false };
+    const { header, ufo } = this.#abilities;
     if (state.hasVnetHdr !== 0 && !header) {
       throw new DeviceStateError("virtio-net: saved image requires vnet_hdr=on");
     }
@@ -361,34 +290,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   }
 
   loadOwn(state: OwnState): void {
-    const addresses = Array.from(
-      { length: state.macTable.length / ADDRESS_LENGTH },
-      (_, i) => state.macTable.slice(ADDRESS_LENGTH * i, ADDRESS_LENGTH * (i + 1)),
-    );
-    const isMulticast = (address: Uint8Array) => ((address[0] ?? 0) & 1) !== 0;
-    // Unicast addresses come first.
-    const found = addresses.findIndex(isMulticast);
-    const first = found < 0 ? addresses.length : found;
-    this.#state = {
-      filter: {
-        address: Uint8Array.from(state.mac),
-        promiscuous: state.promisc !== 0,
-        allMulticast: state.allmulti !== 0 || state.multiOverflow !== 0,
-        allUnicast: state.alluni !== 0 || state.uniOverflow !== 0,
-        noMulticast: state.nomulti !== 0,
-        noUnicast: state.nouni !== 0,
-        noBroadcast: state.nobcast !== 0,
-        unicast: addresses.slice(0, first),
-        multicast: addresses.slice(first),
-        vlans: Uint8Array.from(state.vlans),
-      },
-      allMulticast: state.allmulti !== 0,
-      allUnicast: state.alluni !== 0,
-      multicastOverflow: state.multiOverflow !== 0,
-      unicastOverflow: state.uniOverflow !== 0,
-      pairs: state.currQueuePairs ?? 1,
-      offloads: state.currGuestOffloads ?? this.#state.offloads,
-    };
+    this.#state = loadControlState(state, this.#state.offloads);
     this.#linkUp = (state.status & LinkStatus.up) !== 0;
     this.#announcing = (state.status & LinkStatus.announce) !== 0;
     this.#moved = this.backend?.adopted === false;
@@ -409,12 +311,8 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     return this.#native;
   }
 
-  get #offersPairs(): boolean {
-    return this.#properties.mq && this.#pairs > 1;
-  }
-
-  get #tellsSpeed(): boolean {
-    return this.#properties.speed !== undefined || this.#properties.duplex !== undefined;
+  get #abilities(): NetworkAbilities {
+    return this.backend?.abilities ?? noAbilities;
   }
 
   get #controlIndex(): number {

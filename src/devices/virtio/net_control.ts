@@ -5,13 +5,9 @@
  * A request: class, command, data to the device; one byte of acknowledgement to the driver.
  */
 import type { GuestMemory } from "../../memory/guest_memory.ts";
-import {
-  ADDRESS_LENGTH,
-  FILTER_ENTRIES,
-  type FrameFilter,
-  VLAN_BYTES,
-} from "../../native/network.ts";
+import { ADDRESS_LENGTH, FILTER_ENTRIES } from "../../native/network.ts";
 import { gather, scatter, totalLength } from "./elements.ts";
+import type { ControlState } from "./net_control_state.ts";
 import { NetFeature } from "./net_features.ts";
 import type { Virtqueue } from "./queue.ts";
 
@@ -32,46 +28,6 @@ const RxCommand = {
 const MacCommand = { tableSet: 0, addressSet: 1 } as const;
 const VlanCommand = { add: 0, remove: 1 } as const;
 const Acknowledgement = { ok: 0, error: 1 } as const;
-
-/** What the driver has set by the control queue. */
-export interface ControlState {
-  /** As the frames are filtered: a table that did not fit counts as "all". */
-  readonly filter: FrameFilter;
-  /** As the driver said. */
-  allMulticast: boolean;
-  allUnicast: boolean;
-  /** The driver's table had more addresses of that kind than the filter. */
-  multicastOverflow: boolean;
-  unicastOverflow: boolean;
-  /** Pairs of queues in use. */
-  pairs: number;
-  /** Features of what it can receive that are turned on. */
-  offloads: bigint;
-}
-
-/** The state after a reset: all frames are let through. */
-export function defaultControlState(address: Uint8Array, vlans: boolean): ControlState {
-  return {
-    filter: {
-      address: Uint8Array.from(address),
-      promiscuous: true,
-      allMulticast: false,
-      allUnicast: false,
-      noMulticast: false,
-      noUnicast: false,
-      noBroadcast: false,
-      unicast: [],
-      multicast: [],
-      vlans: new Uint8Array(VLAN_BYTES).fill(vlans ? 0xff : 0),
-    },
-    allMulticast: false,
-    allUnicast: false,
-    multicastOverflow: false,
-    unicastOverflow: false,
-    pairs: 1,
-    offloads: 0n,
-  };
-}
 
 /** What commands act on. */
 export interface ControlTarget {

@@ -25,33 +25,39 @@ import type { PageBuffer } from "../../native/ram_load.ts";
 import {
   OutOfDataError,
   type StateDescription,
-  StateReader,
+  type StateReader,
   VmStateError,
 } from "../../vmstate/vmstate.ts";
 import { readCommand } from "./commands.ts";
 import { readConfiguration } from "./configuration.ts";
 import {
   descriptionMaximum,
-  fileMagic,
-  fileVersion,
-  obsoleteFileVersion,
   pageSize,
   ramSectionName,
   ramSectionVersion,
   SectionType,
 } from "./constants.ts";
 import { StreamErrno, StreamError } from "./errors.ts";
+import { readFileHeader } from "./file_header.ts";
 import { type RamFormat, RamRecordReader } from "./ram_records.ts";
+import {
+  footerSize,
+  inSection,
+  readDeviceState,
+  readFooter,
+  readSectionHeader,
+  unsupportedVersion,
+} from "./section.ts";
+import { StreamBuffer, type StreamBufferOptions } from "./stream_buffer.ts";
 import type { RamPart, SectionHeader, StreamItem } from "./stream_items.ts";
 
 export type { RamPart, SectionHeader, StreamItem } from "./stream_items.ts";
 
 /** Largest item that is buffered as a whole: the state of a device with many requests in flight. */
 const itemMaximum = 64 * 1024 * 1024;
-const defaultReadSize = 64 * 1024;
 
 /** What a reader has to know of the machine. */
-export interface StreamReaderOptions {
+export interface StreamReaderOptions extends StreamBufferOptions {
   /**
    * Descriptions of the section's state, `undefined` if there is no such device. Of several, the first
    * that fits is taken: for looking at a stream without knowing how the device was configured.
@@ -61,12 +67,6 @@ export interface StreamReaderOptions {
   hostPageSize?(block: string): number;
   /** Whether to record where each field of a device's state lay. */
   trace?: boolean;
-  /** Offset of the stream in its file (`file:PATH,offset=N`). mapped-ram counts from the file's start. */
-  offset?: number;
-  /** The whole stream, when it is in memory already. */
-  bytes?: Uint8Array<ArrayBuffer>;
-  /** Bytes of {@linkcode StreamReader.space} at least; 64 KiB by default. */
-  readSize?: number;
   /**
    * Takes as many records of pages as it can from the beginning of `bytes`. `block` is the block of the
    * record before; that of the last one is returned. Records that it leaves come as items.
@@ -100,29 +100,20 @@ export class StreamReader {
   };
   readonly #ram = new RamRecordReader(this.#ramFormat);
   readonly #sections = new Map<number, SectionHeader>();
+  readonly #buffer: StreamBuffer;
   #state: State = { at: "header" };
   /** Where the package ends that is being read (PACKAGED). */
   #packageEnd: number | undefined;
-  /** Memory for the bytes, of which those from the reader's offset to `#filled` are not consumed. */
-  #buffer: Uint8Array<ArrayBuffer>;
-  #filled: number;
-  #reader: StateReader;
-  #final: boolean;
-  /** Bytes that have to be there before it makes sense to try again. */
-  #awaited = 0;
   #epilogue = false;
 
   constructor(options: StreamReaderOptions) {
     this.#options = options;
-    this.#final = options.bytes !== undefined;
-    this.#buffer = options.bytes ?? new Uint8Array(options.readSize ?? defaultReadSize);
-    this.#filled = options.bytes?.length ?? 0;
-    this.#reader = this.#newReader(0, options.offset ?? 0);
+    this.#buffer = new StreamBuffer(options);
   }
 
   /** The bytes that `data` of a page record is an index in. Valid until bytes are added. */
   get bytes(): Uint8Array {
-    return this.#reader.bytes;
+    return this.#buffer.cursor.bytes;
   }
 
   /** Which optional parts the records of the `ram` section have, as far as the stream has told. */
@@ -132,7 +123,7 @@ export class StreamReader {
 
   /** Stream offset of the next item. */
   get offset(): number {
-    return this.#reader.streamOffset;
+    return this.#buffer.cursor.streamOffset;
   }
 
   /**
@@ -140,41 +131,22 @@ export class StreamReader {
    * user has to seek.
    */
   get wantedOffset(): number {
-    return this.#reader.base + this.#filled;
+    return this.#buffer.wantedOffset;
   }
 
   /** Memory to put the next bytes of the stream into. */
   space(): Uint8Array<ArrayBuffer> {
-    const used = this.#filled - this.#reader.offset;
-    const readSize = this.#options.readSize ?? defaultReadSize;
-    if (this.#buffer.length - this.#filled < readSize) {
-      const wanted = Math.max(used, this.#awaited) + readSize;
-      const target = wanted > this.#buffer.length
-        ? new Uint8Array(Math.max(wanted, 2 * this.#buffer.length))
-        : this.#buffer;
-      target.set(this.#buffer.subarray(this.#reader.offset, this.#filled));
-      this.#buffer = target;
-      this.#filled = used;
-      this.#reader = this.#newReader(0, this.#reader.streamOffset);
-    }
-    return this.#buffer.subarray(this.#filled);
+    return this.#buffer.space();
   }
 
   /** Says that `count` bytes were put into {@linkcode space}. */
   filled(count: number): void {
-    this.#filled += count;
-    this.#reader = this.#newReader(this.#reader.offset, this.#reader.base);
+    this.#buffer.filled(count);
   }
 
   /** Adds a copy of bytes. */
   push(bytes: Uint8Array): void {
-    for (let from = 0; from < bytes.length;) {
-      const space = this.space();
-      const part = bytes.subarray(from, from + space.length);
-      space.set(part);
-      this.filled(part.length);
-      from += part.length;
-    }
+    this.#buffer.push(bytes);
   }
 
   /**
@@ -182,30 +154,19 @@ export class StreamReader {
    * until something else comes, and then says so by {@linkcode pagesTaken}.
    */
   pageBuffer(): PageBuffer | undefined {
-    if (this.#state.at !== "ram" || !this.#ram.expectsPages || this.#final) return undefined;
-    return {
-      bytes: this.#buffer,
-      start: this.#reader.offset,
-      end: this.#filled,
-      consumed: 0,
-      block: this.#ram.currentBlock,
-      ended: false,
-    };
+    if (this.#state.at !== "ram" || !this.#ram.expectsPages || this.#buffer.final) return undefined;
+    return this.#buffer.pageBuffer(this.#ram.currentBlock);
   }
 
   /** Goes on behind the pages that somebody took. */
-  pagesTaken({ start, end, consumed, block }: PageBuffer): void {
-    const base = this.#reader.streamOffset + consumed - start;
-    this.#filled = end;
-    this.#reader = this.#newReader(start, base);
-    this.#ram.currentBlock = block;
-    this.#awaited = 0;
+  pagesTaken(pages: PageBuffer): void {
+    this.#buffer.pagesTaken(pages);
+    this.#ram.currentBlock = pages.block;
   }
 
   /** Says that no more bytes come. */
   end(): void {
-    this.#final = true;
-    this.#reader = this.#newReader(this.#reader.offset, this.#reader.base);
+    this.#buffer.end();
   }
 
   /** Has commands read behind the end of the stream (COMMIT, ABORT), until the bytes end. */
@@ -215,28 +176,28 @@ export class StreamReader {
 
   /** The next item, or `undefined` when more bytes are needed. Throws StreamError or VmStateError. */
   next(): StreamItem | undefined {
-    const reader = this.#reader;
-    if (!this.#final && reader.remaining < this.#awaited) return undefined;
+    if (!this.#buffer.ready) return undefined;
+    const reader = this.#buffer.cursor;
     for (;;) {
       const start = reader.offset;
       try {
         const item = this.#step(reader);
-        this.#awaited = 0;
+        this.#buffer.awaited = 0;
         if (this.#packageEnd !== undefined) this.#checkPackage(reader.base + start);
         if (item !== undefined) return item;
-        // A skip over mapped pages makes a new reader.
-        if (reader !== this.#reader) return this.next();
+        // A skip over mapped pages makes a new cursor.
+        if (reader !== this.#buffer.cursor) return this.next();
       } catch (error) {
         if (!(error instanceof OutOfDataError)) throw error;
-        if (this.#final) {
+        if (this.#buffer.final) {
           throw new StreamError("Stream ends in the middle", error.offset ?? this.offset, {
             errno: StreamErrno.EIO,
             cause: error,
           });
         }
         reader.offset = start;
-        this.#awaited = reader.remaining + error.missing;
-        if (this.#awaited > itemMaximum) {
+        this.#buffer.awaited = reader.remaining + error.missing;
+        if (this.#buffer.awaited > itemMaximum) {
           throw new StreamError(
             `an item of more than ${itemMaximum} bytes`,
             reader.streamOffset,
@@ -257,16 +218,11 @@ export class StreamReader {
     if (this.offset === end) this.#packageEnd = undefined;
   }
 
-  #newReader(offset: number, base: number): StateReader {
-    const bytes = this.#buffer.subarray(0, this.#filled);
-    return new StateReader(bytes, { offset, base, final: this.#final });
-  }
-
   /** Reads one item, or moves on without one. */
   #step(reader: StateReader): StreamItem | undefined {
     switch (this.#state.at) {
       case "header":
-        this.#readHeader(reader);
+        readFileHeader(reader);
         this.#state = { at: "configuration" };
         return undefined;
       case "configuration": {
@@ -294,7 +250,7 @@ export class StreamReader {
 
   /** A command behind the end, if some are to be expected and the bytes have not ended. */
   #readEpilogue(reader: StateReader): StreamItem | undefined {
-    if (!this.#epilogue || (this.#final && reader.remaining === 0)) return undefined;
+    if (!this.#epilogue || (this.#buffer.final && reader.remaining === 0)) return undefined;
     const offset = reader.streamOffset;
     const type = reader.u8();
     if (type !== SectionType.command) {
@@ -306,32 +262,6 @@ export class StreamReader {
       command: readCommand(reader),
       size: reader.streamOffset - offset,
     };
-  }
-
-  #readHeader(reader: StateReader): void {
-    const offset = reader.streamOffset;
-    const magic = reader.u32();
-    if (magic !== fileMagic) {
-      throw new StreamError(
-        `Not a migration stream, magic: ${magic.toString(16)} != ${fileMagic.toString(16)}`,
-        offset,
-      );
-    }
-    const version = reader.u32();
-    if (version === obsoleteFileVersion) {
-      throw new StreamError(
-        "SaveVM v2 format is obsolete and no longer supported",
-        offset + 4,
-        { errno: StreamErrno.ENOTSUP },
-      );
-    }
-    if (version !== fileVersion) {
-      throw new StreamError(
-        `Unsupported migration stream version, file version ${version} != ${fileVersion}`,
-        offset + 4,
-        { errno: StreamErrno.ENOTSUP },
-      );
-    }
   }
 
   #readConfiguration(reader: StateReader): StreamItem {
@@ -386,12 +316,7 @@ export class StreamReader {
   }
 
   #readSection(reader: StateReader, offset: number, part: "start" | "full"): StreamItem {
-    const section: SectionHeader = {
-      sectionId: reader.u32(),
-      idstr: reader.string8(),
-      instanceId: reader.u32(),
-      version: reader.u32(),
-    };
+    const section = readSectionHeader(reader);
     const { idstr, instanceId, version } = section;
     if (idstr === ramSectionName && instanceId === 0) {
       if (version !== ramSectionVersion) {
@@ -414,38 +339,13 @@ export class StreamReader {
     }
     if (version > newest.version) throw unsupportedVersion(section, newest.version, offset);
     const bodyOffset = reader.streamOffset;
-    const decoded = this.#decode(reader, section, descriptions);
+    const decoded = readDeviceState(reader, section, descriptions, {
+      trace: this.#options.trace ?? false,
+      final: this.#buffer.final,
+    });
     const size = reader.streamOffset - offset;
     const bodySize = size - footerSize - (bodyOffset - offset);
     return { kind: "device", offset, size, section, bodyOffset, bodySize, ...decoded };
-  }
-
-  /** Decodes a body and its footer by the first description that fits. */
-  #decode(
-    reader: StateReader,
-    section: SectionHeader,
-    descriptions: readonly StateDescription<unknown>[],
-  ) {
-    const start = reader.offset;
-    let failure: unknown;
-    for (const description of descriptions) {
-      reader.offset = start;
-      reader.trace = this.#options.trace ? [] : undefined;
-      try {
-        const state = description.decode(reader, section.version);
-        const fields = reader.trace;
-        readFooter(reader, section);
-        return { description, state, fields };
-      } catch (error) {
-        if (!(error instanceof VmStateError)) throw error;
-        if (error instanceof OutOfDataError && !this.#final) throw error;
-        // The first description is the likeliest: its error says most.
-        failure ??= inSection(error, section, this.#final);
-      } finally {
-        reader.trace = undefined;
-      }
-    }
-    throw failure;
   }
 
   #readRam(reader: StateReader, state: State & { at: "ram" }): StreamItem | undefined {
@@ -456,7 +356,7 @@ export class StreamReader {
     try {
       record = this.#ram.read(reader);
     } catch (error) {
-      throw error instanceof VmStateError ? inSection(error, section, this.#final) : error;
+      throw error instanceof VmStateError ? inSection(error, section, this.#buffer.final) : error;
     }
     if (record === undefined) return undefined;
     if (record.kind === "continue at") {
@@ -471,7 +371,7 @@ export class StreamReader {
   #loadPages(reader: StateReader): boolean {
     if (this.#options.loadPages === undefined || !this.#ram.expectsPages) return false;
     const { consumed, block } = this.#options.loadPages(
-      this.#buffer.subarray(reader.offset, this.#filled),
+      this.#buffer.rest,
       this.#ram.currentBlock,
     );
     if (consumed === 0) return false;
@@ -482,17 +382,9 @@ export class StreamReader {
 
   /** Goes on reading at an offset ahead. */
   #skipTo(offset: number, section: SectionHeader): void {
-    const { base } = this.#reader;
-    const end = base + this.#filled;
-    if (offset <= end) {
-      this.#reader.offset = offset - base;
-      return;
-    }
-    if (this.#final) {
-      throw inSection(new OutOfDataError(offset - end, end), section, true);
-    }
-    this.#filled = 0;
-    this.#reader = this.#newReader(0, offset);
+    const missing = this.#buffer.skipTo(offset);
+    if (missing === 0) return;
+    throw inSection(new OutOfDataError(missing, offset - missing), section, true);
   }
 
   #readDescription(reader: StateReader): StreamItem {
@@ -515,42 +407,4 @@ export class StreamReader {
     this.#state = { at: "end" };
     return { kind: "description", offset, size: reader.streamOffset - offset, text };
   }
-}
-
-const footerSize = 5;
-
-/** Reads a section's footer. */
-function readFooter(reader: StateReader, section: SectionHeader): void {
-  const offset = reader.streamOffset;
-  const type = reader.u8();
-  const sectionId = type === SectionType.footer ? reader.u32() : section.sectionId;
-  if (type === SectionType.footer && sectionId === section.sectionId) return;
-  const detail = type === SectionType.footer
-    ? `Mismatched section id in footer for ${section.idstr} - read 0x${
-      sectionId.toString(16)
-    } expected 0x${section.sectionId.toString(16)}`
-    : `Missing section footer for ${section.idstr}`;
-  throw new StreamError(`Section footer error, section_id: ${section.sectionId}`, offset, {
-    cause: new VmStateError(detail),
-  }).inSection(section.idstr, section.instanceId);
-}
-
-function unsupportedVersion(section: SectionHeader, own: number, offset: number): StreamError {
-  return new StreamError(
-    `unsupported version ${section.version} for '${section.idstr}' v${own}`,
-    offset,
-  ).inSection(section.idstr, section.instanceId);
-}
-
-/** An error with its section; when no more bytes can come, running out of them is an error like others. */
-function inSection(error: VmStateError, section: SectionHeader, final: boolean): VmStateError {
-  error.inSection(section.idstr, section.instanceId);
-  if (!final || !(error instanceof OutOfDataError)) return error;
-  const failure = new StreamError(
-    `Failed to load vmstate version_id: ${section.version}, ret: -${StreamErrno.EIO}`,
-    error.offset ?? 0,
-    { errno: StreamErrno.EIO, cause: error },
-  );
-  failure.path = error.path;
-  return failure.inSection(section.idstr, section.instanceId);
 }

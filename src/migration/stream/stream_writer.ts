@@ -10,15 +10,10 @@ import {
   type StreamConfiguration,
   writeConfiguration,
 } from "./configuration.ts";
-import {
-  fileMagic,
-  fileVersion,
-  pageSize,
-  ramSectionName,
-  ramSectionVersion,
-  SectionType,
-} from "./constants.ts";
+import { pageSize, ramSectionName, ramSectionVersion, SectionType } from "./constants.ts";
+import { writeFileHeader } from "./file_header.ts";
 import { RamRecordWriter } from "./ram_writer.ts";
+import { writeFooter, writeSectionHeader } from "./section.ts";
 
 /** A device and its state, ready to be written. */
 export interface DeviceSection {
@@ -70,8 +65,7 @@ export class StreamWriter {
 
   /** File header and configuration. */
   begin(configuration: StreamConfiguration): void {
-    this.buffer.u32(fileMagic);
-    this.buffer.u32(fileVersion);
+    writeFileHeader(this.buffer);
     this.buffer.u8(SectionType.configuration);
     writeConfiguration(this.buffer, configuration);
     this.#configuration = configuration;
@@ -85,17 +79,22 @@ export class StreamWriter {
   /** Begins a part of the `ram` section: `start` the first time, `part` or `end` later. */
   beginRam(part: "start" | "part" | "end", sectionId: number): void {
     this.buffer.u8(SectionType[part]);
-    this.buffer.u32(sectionId);
-    if (part !== "start") return;
-    this.buffer.string8(ramSectionName);
-    this.buffer.u32(0);
-    this.buffer.u32(ramSectionVersion);
+    if (part !== "start") {
+      this.buffer.u32(sectionId);
+      return;
+    }
+    writeSectionHeader(this.buffer, {
+      sectionId,
+      idstr: ramSectionName,
+      instanceId: 0,
+      version: ramSectionVersion,
+    });
   }
 
   /** Ends a part of the `ram` section. */
   endRam(sectionId: number): void {
     this.ram.end();
-    this.#footer(sectionId);
+    writeFooter(this.buffer, sectionId);
   }
 
   /**
@@ -105,12 +104,9 @@ export class StreamWriter {
   device(section: DeviceSection): void {
     const { sectionId, idstr, instanceId, description, state } = section;
     this.buffer.u8(SectionType.full);
-    this.buffer.u32(sectionId);
-    this.buffer.string8(idstr);
-    this.buffer.u32(instanceId);
-    this.buffer.u32(description.version);
+    writeSectionHeader(this.buffer, { sectionId, idstr, instanceId, version: description.version });
     description.encode(this.buffer, state);
-    this.#footer(sectionId);
+    writeFooter(this.buffer, sectionId);
     this.#devices.push(section);
   }
 
@@ -142,10 +138,5 @@ export class StreamWriter {
       `{"name": "${idstr}", "instance_id": ${instanceId}, ${description.describe(state)}}`
     );
     return `{${configuration}"page_size": ${pageSize}, "devices": [${devices.join(", ")}]}`;
-  }
-
-  #footer(sectionId: number): void {
-    this.buffer.u8(SectionType.footer);
-    this.buffer.u32(sectionId);
   }
 }

@@ -1,10 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  Rtc,
-  rtcStartTime,
-  type RtcSurroundings,
-  setCmosMemorySize,
-} from "../../../src/devices/rtc.ts";
+import { setCmosMemorySize } from "../../../src/devices/cmos_memory_size.ts";
+import { Rtc, rtcStartTime, type RtcSurroundings } from "../../../src/devices/rtc.ts";
 import { migrate } from "./saved_state.ts";
 import { ManualClock, RecordedLine } from "./surroundings.ts";
 

@@ -1,6 +1,7 @@
 /** The device models as the traces have them: at the microvm board's places, after power-on. */
 import { Ioapic, IOAPIC2_ADDRESS } from "../../../../src/devices/ioapic.ts";
-import { Rtc, RTC_IRQ, RTC_PORT } from "../../../../src/devices/rtc.ts";
+import { Rtc } from "../../../../src/devices/rtc.ts";
+import { RTC_IRQ, RTC_PORT } from "../../../../src/devices/rtc_registers.ts";
 import { Serial } from "../../../../src/devices/serial.ts";
 import type { SavedDevice } from "../../../../src/vmstate/saved_device.ts";
 import { migrate } from "../saved_state.ts";

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { BlockImage } from "../../../../src/backends/block/image.ts";
 import { type BlkProperties, VirtioBlk } from "../../../../src/devices/virtio/blk.ts";
-import { Register } from "../../../../src/devices/virtio/mmio.ts";
+import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import type { VirtioBlkState } from "../../../../src/devices/virtio/blk_state.ts";
 import type { DiskError } from "../../../../src/native/disk.ts";
 import type { BlockNode } from "../../../../src/cli/config.ts";

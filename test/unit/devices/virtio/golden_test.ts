@@ -5,7 +5,8 @@ import { type NetworkBackend, noAbilities } from "../../../../src/backends/netwo
 import { BuiltinRng } from "../../../../src/backends/rng.ts";
 import { type BlkProperties, VirtioBlk } from "../../../../src/devices/virtio/blk.ts";
 import type { VirtioDevice } from "../../../../src/devices/virtio/device.ts";
-import { type NetProperties, VirtioNet } from "../../../../src/devices/virtio/net.ts";
+import { VirtioNet } from "../../../../src/devices/virtio/net.ts";
+import type { NetProperties } from "../../../../src/devices/virtio/net_properties.ts";
 import { VirtioRng } from "../../../../src/devices/virtio/rng.ts";
 import { VirtioSerial } from "../../../../src/devices/virtio/serial.ts";
 import { StateWriter } from "../../../../src/vmstate/vmstate.ts";

@@ -5,7 +5,8 @@ import {
   openNetworkBackend,
 } from "../../../../src/backends/network/open.ts";
 import type { NetdevConfig } from "../../../../src/cli/config.ts";
-import { type NetProperties, VirtioNet } from "../../../../src/devices/virtio/net.ts";
+import { VirtioNet } from "../../../../src/devices/virtio/net.ts";
+import type { NetProperties } from "../../../../src/devices/virtio/net_properties.ts";
 import type { VirtioNetState } from "../../../../src/devices/virtio/net_state.ts";
 import { type Descriptor, duplicate } from "../../../../src/native/descriptor.ts";
 import { EventLoop } from "../../../../src/native/event_loop.ts";

@@ -1,6 +1,6 @@
 /** Properties of devices as the command line gives them without options. */
 import type { BlkProperties } from "../../../../src/devices/virtio/blk.ts";
-import type { NetProperties } from "../../../../src/devices/virtio/net.ts";
+import type { NetProperties } from "../../../../src/devices/virtio/net_properties.ts";
 
 export const commonDefaults = {
   event_idx: true,

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { RngBackend } from "../../../../src/backends/rng.ts";
 import { VirtioBalloon } from "../../../../src/devices/virtio/balloon.ts";
-import { Register } from "../../../../src/devices/virtio/mmio.ts";
+import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import { VirtioRng } from "../../../../src/devices/virtio/rng.ts";
 import { allFeatures } from "../../../support/virtio_driver.ts";
 import { ManualClock } from "../surroundings.ts";

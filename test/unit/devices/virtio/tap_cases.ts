@@ -7,7 +7,7 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import type { NetdevConfig, TapConfig } from "../../../../src/cli/config.ts";
 import { duplicate } from "../../../../src/native/descriptor.ts";
 import { TapQueue } from "../../../../src/native/tap.ts";
-import { Register } from "../../../../src/devices/virtio/mmio.ts";
+import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import {
   arpReply,
   EtherType,

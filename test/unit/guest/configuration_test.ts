@@ -1,13 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseCommandLine } from "../../src/cli/command_line.ts";
-import { OptionError } from "../../src/cli/errors.ts";
+import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { OptionError } from "../../../src/cli/errors.ts";
 import {
   cpuFlags,
   findFirmware,
   firmwareOptions,
   rtcStart,
   uuidBytes,
-} from "../../src/guest_configuration.ts";
+} from "../../../src/guest/configuration.ts";
 
 function flags(argument: string) {
   const { features, ...how } = cpuFlags(parseCommandLine(["-cpu", argument]).cpu);

@@ -5,9 +5,9 @@
  *   accelerator, RAM -> virtio devices' backends -> board
  */
 import { type Accelerator, openAccelerator } from "./accelerator.ts";
-import type { Chardevs } from "./backends/chardevs.ts";
-import type { DescriptorStore } from "./backends/descriptor_store.ts";
-import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
+import type { Chardevs } from "../backends/chardevs.ts";
+import type { DescriptorStore } from "../backends/descriptor_store.ts";
+import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "../cli/config.ts";
 import {
   checkCpuFlags,
   cpuFlags,
@@ -15,19 +15,19 @@ import {
   firmwareOptions,
   rtcStart,
   uuidBytes,
-} from "./guest_configuration.ts";
-import type { DeviceEvent } from "./machine/device_events.ts";
-import type { MachineEvent } from "./machine/machine.ts";
-import { Microvm } from "./machine/microvm.ts";
-import { MachineRam } from "./machine/ram.ts";
-import { readFirmware, type StartUpSource } from "./machine/start_up.ts";
-import { VirtioDevices } from "./machine/virtio_devices.ts";
-import { Blockers, blockPrivateRam } from "./migration/blockers.ts";
-import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
-import type { MigratableMachine } from "./migration/source.ts";
-import type { Descriptor } from "./native/descriptor.ts";
-import type { EventLoop } from "./native/event_loop.ts";
-import { tell } from "./process/messages.ts";
+} from "./configuration.ts";
+import type { DeviceEvent } from "../machine/device_events.ts";
+import type { MachineEvent } from "../machine/machine.ts";
+import { Microvm } from "../machine/microvm.ts";
+import { MachineRam } from "../machine/ram.ts";
+import { readFirmware, type StartUpSource } from "../machine/start_up.ts";
+import { VirtioDevices } from "../machine/virtio_devices.ts";
+import { Blockers, blockPrivateRam } from "../migration/blockers.ts";
+import type { InheritedDescriptors, KeptDescriptor } from "../migration/cpr/descriptors.ts";
+import type { MigratableMachine } from "../migration/source.ts";
+import type { Descriptor } from "../native/descriptor.ts";
+import type { EventLoop } from "../native/event_loop.ts";
+import { tell } from "../process/messages.ts";
 
 /** What a guest is built with. */
 export interface GuestEnvironment {

@@ -1,16 +1,16 @@
 /** What monitor commands act on: a view of the virtual machine, also before its guest is there. */
-import type { Chardevs } from "./backends/chardevs.ts";
-import type { DescriptorStore } from "./backends/descriptor_store.ts";
-import type { VirtualMachineConfig } from "./cli/config.ts";
-import type { Guest } from "./guest.ts";
-import { inspect, type Inspection, inspectNothing } from "./inspection.ts";
-import type { ShutdownReason } from "./machine/machine.ts";
-import type { Timeline } from "./migration/cpr/timeline.ts";
-import type { Migration } from "./migration/migration.ts";
-import type { MachineControl, MonitorContext } from "./monitor/context.ts";
-import type { UpdateInformation } from "./monitor/events.ts";
-import { processId } from "./native/process.ts";
-import { version } from "./version.ts";
+import type { Chardevs } from "../backends/chardevs.ts";
+import type { DescriptorStore } from "../backends/descriptor_store.ts";
+import type { VirtualMachineConfig } from "../cli/config.ts";
+import type { Guest } from "../guest/guest.ts";
+import { inspect, type Inspection, inspectNothing } from "./board.ts";
+import type { ShutdownReason } from "../machine/machine.ts";
+import type { Timeline } from "../migration/cpr/timeline.ts";
+import type { Migration } from "../migration/migration.ts";
+import type { MachineControl, MonitorContext } from "../monitor/context.ts";
+import type { UpdateInformation } from "../monitor/events.ts";
+import { processId } from "../native/process.ts";
+import { version } from "../version.ts";
 
 /** What monitors see of a virtual machine. */
 export interface MonitoredMachine {

@@ -1,7 +1,7 @@
 /** What monitors show of disks, network cards and the balloon, and what they ask of them. */
-import type { BlockNode, VirtualMachineConfig } from "./cli/config.ts";
-import type { Card, Disk, VirtioDevices } from "./machine/virtio_devices.ts";
-import { deviceName, devicePath } from "./machine/device_names.ts";
+import type { BlockNode, VirtualMachineConfig } from "../cli/config.ts";
+import type { Card, Disk, VirtioDevices } from "../machine/virtio_devices.ts";
+import { deviceName, devicePath } from "../machine/device_names.ts";
 import type {
   BalloonControl,
   BlockControl,
@@ -11,7 +11,7 @@ import type {
   FrameFilterInfo,
   NetworkBackendInfo,
   NetworkControl,
-} from "./monitor/context.ts";
+} from "../monitor/context.ts";
 
 /** The subjects of monitors that this file knows. */
 export interface DeviceInspection {

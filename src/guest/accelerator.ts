@@ -1,6 +1,6 @@
 /** Chooses what runs the guest: the first of the -accel options that works on this host. */
-import type { AcceleratorConfig, KvmConfig } from "./cli/config.ts";
-import { Kvm, KvmUnavailableError } from "./kvm/kvm.ts";
+import type { AcceleratorConfig, KvmConfig } from "../cli/config.ts";
+import { Kvm, KvmUnavailableError } from "../kvm/kvm.ts";
 
 /** The accelerator in use. */
 export interface Accelerator {

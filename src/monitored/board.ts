@@ -1,14 +1,14 @@
 /** What monitors show of a built machine: facts of the board and the configuration, as data. */
-import { isDeviceDriver } from "./cli/device_models.ts";
-import type { VirtualMachineConfig } from "./cli/config.ts";
-import { readRegisters, translate } from "./cpu_inspection.ts";
-import { inspectDevices, noDevices } from "./device_inspection.ts";
-import type { Vcpu } from "./kvm/vcpu.ts";
-import type { Bus } from "./machine/bus.ts";
-import type { Microvm } from "./machine/microvm.ts";
-import { DEFAULT_RAM_NAME } from "./machine/ram.ts";
-import type { VirtioDevices } from "./machine/virtio_devices.ts";
-import { GuestMemoryError } from "./memory/guest_memory.ts";
+import { isDeviceDriver } from "../cli/device_models.ts";
+import type { VirtualMachineConfig } from "../cli/config.ts";
+import { readRegisters, translate } from "./cpu.ts";
+import { inspectDevices, noDevices } from "./devices.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Bus } from "../machine/bus.ts";
+import type { Microvm } from "../machine/microvm.ts";
+import { DEFAULT_RAM_NAME } from "../machine/ram.ts";
+import type { VirtioDevices } from "../machine/virtio_devices.ts";
+import { GuestMemoryError } from "../memory/guest_memory.ts";
 import type {
   AddressSpaceInfo,
   Capabilities,
@@ -18,8 +18,8 @@ import type {
   MemoryRegionInfo,
   MonitorContext,
   RamBlockInfo,
-} from "./monitor/context.ts";
-import { ObjectTree } from "./monitor/object_tree.ts";
+} from "../monitor/context.ts";
+import { ObjectTree } from "../monitor/object_tree.ts";
 
 const MICROVM_CPU_LIMIT = 8;
 

@@ -1,12 +1,12 @@
 /** What the command line says of the guest, in the form in which the board takes it. */
-import { OptionError } from "./cli/errors.ts";
-import type { CpuConfig, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
-import { rtcStartTime } from "./devices/rtc.ts";
-import type { FirmwareOptions } from "./machine/firmware_items.ts";
-import { cpuidFeature } from "./kvm/cpuid_features.ts";
-import { missingFeatures } from "./kvm/cpuid.ts";
-import type { Kvm } from "./kvm/kvm.ts";
-import { openFile, OpenFlags, readFile } from "./native/file.ts";
+import { OptionError } from "../cli/errors.ts";
+import type { CpuConfig, MicrovmConfig, VirtualMachineConfig } from "../cli/config.ts";
+import { rtcStartTime } from "../devices/rtc.ts";
+import type { FirmwareOptions } from "../machine/firmware_items.ts";
+import { cpuidFeature } from "../kvm/cpuid_features.ts";
+import { missingFeatures } from "../kvm/cpuid.ts";
+import type { Kvm } from "../kvm/kvm.ts";
+import { openFile, OpenFlags, readFile } from "../native/file.ts";
 
 /** The 16 bytes of a UUID in its text form. */
 export function uuidBytes(uuid: string): Uint8Array<ArrayBuffer> {

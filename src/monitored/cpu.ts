@@ -1,8 +1,8 @@
 /** A parked vCPU's registers and address translation, for people to look at. */
-import { Ioctl, MpState } from "./kvm/constants.ts";
-import { getSegment } from "./kvm/structures.ts";
-import type { Vcpu } from "./kvm/vcpu.ts";
-import type { CpuRegisters } from "./monitor/context.ts";
+import { Ioctl, MpState } from "../kvm/constants.ts";
+import { getSegment } from "../kvm/structures.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { CpuRegisters } from "../monitor/context.ts";
 
 /** Where RAX RCX RDX RBX RSP RBP RSI RDI R8.. lie in struct kvm_regs, in words of 8 bytes. */
 const generalOrder = [0, 2, 3, 1, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15] as const;
