@@ -183,7 +183,8 @@ export class OutgoingSession {
       this.#tellActive();
       await this.#pause();
     }
-    this.#saveDevices();
+    // The destination reads one part while the next one is saved.
+    this.#saveDevices(() => this.#writer.offer((bytes) => this.#channel.writeNow(bytes)));
     this.#writer.end();
     const sent = this.#flush();
     if (!pauses) this.#tellActive();
@@ -213,10 +214,10 @@ export class OutgoingSession {
     }
   }
 
-  #saveDevices(): void {
+  #saveDevices(saved?: () => void): void {
     const { source, plan } = this.#owner;
     const runState = plan.stream.storeGlobalState ? this.#owner.runState() : undefined;
-    saveDevices(this.#writer, source, runState);
+    saveDevices(this.#writer, source, runState, saved);
   }
 
   /** Waits until the destination has the guest. */
