@@ -5,6 +5,7 @@
  *   accelerator, RAM -> virtio devices' backends -> board
  */
 import { type Accelerator, openAccelerator } from "./accelerator.ts";
+import { checkImages } from "./backends/block/check.ts";
 import type { Chardevs } from "./backends/chardevs.ts";
 import type { DescriptorStore } from "./backends/descriptor_store.ts";
 import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "./cli/config.ts";
@@ -127,7 +128,9 @@ export class Guest implements Disposable {
     config: VirtualMachineConfig,
     environment: GuestEnvironment,
   ): Promise<Guest> {
-    const { descriptors } = environment;
+    const { descriptors, incoming } = environment;
+    // A guest that comes from elsewhere brings its images with it.
+    if (!incoming) checkImages(config);
     using undo = new DisposableStack();
     const virtio = undo.use(
       await VirtioDevices.open(config, {

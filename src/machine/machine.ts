@@ -163,6 +163,12 @@ export class Machine {
 
   /** Stops a running machine; a stopped one only changes its state, where that is allowed. */
   stop(state: RunState = "paused"): void {
+    const ran = this.running;
+    this.#halt(state);
+    if (ran) this.#emit({ name: "STOP" });
+  }
+
+  #halt(state: RunState): void {
     if (!this.running) {
       if (allowsTransition(this.#runState, state)) this.#enter(state);
       return;
@@ -171,7 +177,6 @@ export class Machine {
     this.#parts.clock.stop();
     for (const listener of this.#parts.listeners.toReversed()) listener.runStateChanged(false);
     this.#enter(state);
-    this.#emit({ name: "STOP" });
   }
 
   /** Does `action` while no vCPU runs. The guest notices nothing but the time it took. */
@@ -280,7 +285,8 @@ export class Machine {
       this.stop("shutdown");
       return;
     }
-    if (this.running) this.stop("shutdown");
+    // Clients have been told of the end, which is more than a stop.
+    if (this.running) this.#halt("shutdown");
     this.#ended.resolve(reason);
   }
 
