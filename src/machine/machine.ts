@@ -274,6 +274,7 @@ export class Machine {
     else if (reset !== undefined) this.#reset(reset);
   }
 
+  /** What has gone wrong keeps the guest from running on; it stays for people to look at. */
   #fail(reason: string): void {
     tell(reason);
     this.stop("internal-error");
@@ -298,7 +299,13 @@ export class Machine {
     const wasRunning = this.running;
     if (wasRunning) this.#park();
     this.#emit({ name: "RESET", data: { guest: guestReasons.includes(reason), reason } });
-    this.resetDevices();
+    try {
+      this.resetDevices();
+    } catch (error) {
+      const cause = error instanceof Error ? error.message : String(error);
+      this.#fail(`the guest cannot start again: ${cause}`);
+      return;
+    }
     if (wasRunning) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
     else if (this.#runState !== "inmigrate") this.setRunState("prelaunch");
   }
