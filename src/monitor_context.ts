@@ -64,6 +64,9 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     get memory() {
       return inspection().memory;
     },
+    get ports() {
+      return inspection().ports;
+    },
     get block() {
       return inspection().block;
     },

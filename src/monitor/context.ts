@@ -146,6 +146,12 @@ export interface MemoryControl {
   translate(cpu: number, address: bigint): number | undefined;
 }
 
+/** I/O ports, as the guest reaches those of devices outside the kernel. */
+export interface PortControl {
+  read(port: number, size: 1 | 2 | 4): number;
+  write(port: number, size: 1 | 2 | 4, value: number): void;
+}
+
 /** Character devices; `Chardevs` is this. */
 export interface ChardevControl {
   list(): readonly ChardevInfo[];
@@ -325,6 +331,7 @@ export interface MonitorContext {
   readonly capabilities: Capabilities;
   readonly cpus: CpuControl;
   readonly memory: MemoryControl;
+  readonly ports: PortControl;
   readonly block: BlockControl;
   readonly network: NetworkControl;
   /** Absent: the machine has none. */

@@ -194,6 +194,10 @@ export class MonitorBench extends Bench {
           })),
         registers: () => registers,
       },
+      ports: {
+        read: (port, size) => port === 0x3f9 && size === 1 ? 5 : 2 ** (8 * size) - 1,
+        write: (port, size, value) => this.calls.push(`out ${port} ${size} ${value}`),
+      },
       memory: {
         backends: () => [{
           id: "ram0",
