@@ -11,7 +11,7 @@ import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { EventLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
-import { createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
+import { announce, createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
 import { readOptionFile, readTraceFile } from "./src/process/option_file.ts";
 import { createPidFile } from "./src/process/pid_file.ts";
 import { outliveFaults, tellFaults } from "./src/process/faults.ts";
@@ -86,7 +86,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return await runSubcommand(argv);
   } catch (error) {
     if (error instanceof InformationRequest) {
-      console.log(error.text);
+      announce(error.text);
       return error.exitStatus;
     }
     if (!(error instanceof Error)) throw error;

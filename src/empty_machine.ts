@@ -75,6 +75,7 @@ export class EmptyMachine implements Disposable {
           throw new Error("wake-up from suspend is not supported by this guest");
         },
         quit: () => machine.requestShutdown("host-qmp-quit"),
+        setEndPolicy: (change) => machine.changePolicy(change),
       },
       identity: {
         name: config.name,

@@ -115,5 +115,6 @@ function machineControl(vm: MonitoredMachine): MachineControl {
       throw new Error("wake-up from suspend is not supported by this guest");
     },
     quit: () => vm.end("host-qmp-quit"),
+    setEndPolicy: (change) => machine().changePolicy(change),
   };
 }

@@ -90,7 +90,7 @@ export class Machine {
   readonly #parts: MachineParts;
   /** The vCPUs that run when the machine does. */
   readonly #executing: readonly Vcpu[];
-  readonly #policy: EndPolicy;
+  #policy: EndPolicy;
   readonly #emit: (event: MachineEvent) => void;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
   #runState: RunState;
@@ -200,6 +200,11 @@ export class Machine {
   /** Shuts the machine down as soon as no access is under way. */
   requestShutdown(reason: ShutdownReason): void {
     this.#request({ shutdown: reason });
+  }
+
+  /** Changes what happens when the guest ends. */
+  changePolicy(change: Partial<EndPolicy>): void {
+    this.#policy = { ...this.#policy, ...change };
   }
 
   /** Presses the power button: the guest decides. */

@@ -31,6 +31,8 @@ export interface MachineControl {
   wakeUp(): void;
   /** Ends the process, after what is under way. */
   quit(): void;
+  /** Changes what happens when the guest resets or shuts itself down. */
+  setEndPolicy(change: { readonly noReboot?: boolean; readonly noShutdown?: boolean }): void;
 }
 
 /** Who this machine is. */

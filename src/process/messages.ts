@@ -34,10 +34,10 @@ export function createLogFile(path: string): void {
   }
 }
 
-/** A line for programs that look for it on standard output, without the program's name. */
-export function announce(line: string): void {
+/** Lines on standard output, without the program's name: for programs that look for them, and help. */
+export function announce(lines: string): void {
   const STDOUT: Fd = asFd(1);
-  writeText(STDOUT, `${line}\n`);
+  writeText(STDOUT, `${lines}\n`);
 }
 
 /** Tells the user something, in lines that start with the program's name. */
@@ -51,7 +51,11 @@ export function tell(text: string): void {
 
 function writeText(fd: Fd, text: string): void {
   try {
-    write(fd, new Uint8Array(new TextEncoder().encode(text)));
+    const bytes = new Uint8Array(new TextEncoder().encode(text));
+    for (let done = 0; done < bytes.length;) {
+      // Nobody waits for a terminal that takes no more.
+      done += write(fd, bytes.subarray(done)) ?? bytes.length;
+    }
   } catch {
     // Nobody can be told that telling failed.
   }

@@ -1,11 +1,21 @@
 /** -pidfile: the process's id in a locked file, removed at the end. */
 import type { Descriptor } from "../native/descriptor.ts";
 import { processId } from "../native/process.ts";
-import { lockFile, openFile, OpenFlags, truncate, unlink, writeAt } from "../native/file.ts";
+import {
+  lockFile,
+  openFile,
+  OpenFlags,
+  readLink,
+  truncate,
+  unlink,
+  writeAt,
+} from "../native/file.ts";
 
 /** Writes the file and keeps it until disposed. Throws if another process has it. */
 export function createPidFile(path: string): Disposable {
   const descriptor = createFile(path);
+  // -daemonize changes the directory meanwhile.
+  const place = path.startsWith("/") ? path : `${readLink("/proc/self/cwd")}/${path}`;
   try {
     if (!lockFile(descriptor.fd, "write")) throw new Error(`Cannot lock pid file '${path}'`);
     truncate(descriptor.fd, 0);
@@ -16,7 +26,7 @@ export function createPidFile(path: string): Disposable {
   }
   return {
     [Symbol.dispose]: () => {
-      unlink(path);
+      unlink(place);
       descriptor[Symbol.dispose]();
     },
   };

@@ -1,7 +1,10 @@
 /** Command lines as users type them: what is said, where, and with which exit status. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { QmpClient, QmpCommandError } from "../../src/qmp_client/mod.ts";
+import { patience } from "../support/patience.ts";
 import { commandOf, guestImage } from "../support/programs.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { VirtualMachine } from "../support/virtual_machine.ts";
 
 const machine = ["-M", "microvm", "-m", "64M", "-nodefaults", "-display", "none"];
 const greeting = '{"execute":"qmp_capabilities"}\n';
@@ -110,3 +113,53 @@ Deno.test("a running machine that is told to quit says so once, without STOP", a
   const events = output.trim().split("\n").map((line) => JSON.parse(line).event ?? "");
   assertEquals(events.filter((name) => name !== ""), ["SHUTDOWN"]);
 });
+
+Deno.test("a daemon removes its pid file, wherever it was started", async () => {
+  using directory = new TemporaryDirectory();
+  const folder = directory.file(".");
+  const socket = directory.file("qmp");
+  const monitor = ["-qmp", `unix:${socket},server=on,wait=off`];
+  const { status } = await run(folder, [
+    ...[...machine, "-S", "-daemonize", "-pidfile", "pid"],
+    ...monitor,
+  ]);
+  assertEquals(status, 0);
+  const file = directory.file("pid");
+  assertMatch(Deno.readTextFileSync(file), /^\d+\n$/);
+  using qmp = await QmpClient.connect(socket, { signal: patience() });
+  await qmp.execute("quit");
+  while (existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));
+});
+
+Deno.test("help that cannot be shown is no fault", async () => {
+  using directory = new TemporaryDirectory();
+  const [program = "", ...leading] = commandOf("molt");
+  const argv = [program, ...leading, "-help"].map((word) => `'${word}'`).join(" ");
+  const { success, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `${argv} > /dev/full`],
+    cwd: directory.file("."),
+  }).output();
+  assertEquals([success, new TextDecoder().decode(stderr)], [true, ""]);
+});
+
+Deno.test("a migration file without a name is refused, and the guest runs on", async () => {
+  using directory = new TemporaryDirectory();
+  await using vm = await VirtualMachine.start("molt", [
+    ...[...machine, "-kernel", guestImage("idle.elf"), "-serial", "null"],
+  ], { directory });
+  const error = await assertRejects(
+    () => vm.qmp.execute("migrate", { uri: "file:" }),
+    QmpCommandError,
+  );
+  assertEquals(error.description, "Could not create '': No such file or directory");
+  assertEquals((await vm.qmp.execute("query-status")).status, "running");
+});
+
+function existsSync(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -164,6 +164,7 @@ export class MonitorBench extends Bench {
           throw new Error("wake-up from suspend is not supported by this guest");
         },
         quit: () => void this.calls.push("quit"),
+        setEndPolicy: (change) => void this.calls.push(`policy ${JSON.stringify(change)}`),
       },
       identity: {
         name: "bench",
