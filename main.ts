@@ -4,13 +4,15 @@ import { isSubcommand, parseCommandLine } from "./src/cli/command_line.ts";
 import { InformationRequest, OptionError } from "./src/cli/errors.ts";
 import { takeCareOfGuest } from "./src/caretaker.ts";
 import type { VirtualMachineConfig } from "./src/cli/config.ts";
+import { traceFileWarnings } from "./src/cli/trace.ts";
 import { reapCaretaker, takeCaretakerSockets } from "./src/migration/cpr/caretaker.ts";
 import { type InheritedDescriptors, readExecState } from "./src/migration/cpr/descriptors.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { EventLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
-import { setUpMessages, tell } from "./src/process/messages.ts";
+import { announce, createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
+import { readOptionFile, readTraceFile } from "./src/process/option_file.ts";
 import { createPidFile } from "./src/process/pid_file.ts";
 import { outliveFaults, tellFaults } from "./src/process/faults.ts";
 import { onEndSignals } from "./src/process/signals.ts";
@@ -22,7 +24,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   const inherited = readExecState();
   const timeline = resources.use(new Timeline(inherited, "monitor"));
   timeline.mark("program loaded");
-  const config = parseCommandLine(argv);
+  const config = parseCommandLine(argv, { readText: readOptionFile });
   const { process, log } = config;
   const readiness = takeReadiness();
   const caretaker = takeCaretakerSockets();
@@ -31,11 +33,14 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   setUpMessages({
     timestamp: log.timestamp,
     guestName: log.guestName ? config.name : undefined,
-    file: log.file,
   });
   if (process.exitWithParent && first) exitWithParent();
   if (process.name !== undefined) setProcessName(process.name);
-  if (first) { for (const warning of config.warnings) tell(`warning: ${warning}`); }
+  if (first) {
+    if (log.file !== undefined) createLogFile(log.file);
+    for (const path of log.traceFiles) traceFileWarnings(readTraceFile(path)).forEach(tell);
+    config.warnings.forEach(tell);
+  }
 
   const { pidFile } = process;
   const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
@@ -81,8 +86,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return await runSubcommand(argv);
   } catch (error) {
     if (error instanceof InformationRequest) {
-      console.log(error.text);
-      return 0;
+      announce(error.text);
+      return error.exitStatus;
     }
     if (!(error instanceof Error)) throw error;
     tell(error.message);

@@ -16,7 +16,7 @@ import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
-import { tell } from "./process/messages.ts";
+import { announce, tell } from "./process/messages.ts";
 import { serveQtest } from "./qtest/server.ts";
 import { version } from "./version.ts";
 
@@ -54,6 +54,7 @@ export class EmptyMachine implements Disposable {
       adopt: () => undefined,
       takeNamedDescriptor: (name: string) => descriptors.takeNamed(name),
       tell,
+      announce,
       quit: () => machine.requestShutdown("host-ui"),
       commitDisks: () => {},
     };
@@ -74,6 +75,7 @@ export class EmptyMachine implements Disposable {
           throw new Error("wake-up from suspend is not supported by this guest");
         },
         quit: () => machine.requestShutdown("host-qmp-quit"),
+        setEndPolicy: (change) => machine.changePolicy(change),
       },
       identity: {
         name: config.name,

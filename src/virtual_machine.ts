@@ -39,7 +39,7 @@ import { isOpen } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
-import { tell } from "./process/messages.ts";
+import { announce, tell } from "./process/messages.ts";
 
 /** A running virtual machine and everything around it. */
 export class VirtualMachine implements Disposable {
@@ -74,6 +74,7 @@ export class VirtualMachine implements Disposable {
       adopt: (name, id) => this.#update.adopt(name, id),
       takeNamedDescriptor: (name) => this.descriptors.takeNamed(name),
       tell,
+      announce,
       quit: () => this.end("host-ui"),
       commitDisks: () => {},
     };
@@ -259,7 +260,17 @@ export class VirtualMachine implements Disposable {
       machine.resetDevices();
       if (!startPaused) machine.start();
     } else if (incoming.main.kind !== "defer") {
-      await this.migration.listen(mainAddress(incoming.main), true);
+      await this.#listen(incoming.main);
+    }
+  }
+
+  /** Waits for the guest where the option says, which stands before what goes wrong. */
+  async #listen(main: Exclude<IncomingConfig["main"], { kind: "defer" }>): Promise<void> {
+    try {
+      await this.migration.listen(mainAddress(main), true);
+    } catch (error) {
+      const option = main.kind === "uri" ? `-incoming ${main.uri}` : "-incoming";
+      throw new Error(`${option}: ${messageOf(error)}`, { cause: error });
     }
   }
 

@@ -38,10 +38,25 @@ export interface ChardevEnvironment {
   takeNamedDescriptor(name: string): Descriptor | undefined;
   /** A line for the user, on stderr. */
   tell(line: string): void;
+  /** A line that programs look for, on standard output. */
+  announce(line: string): void;
   /** The user asked to end the machine (Ctrl-a x). */
   quit(): void;
   /** The user asked to write disk changes back (Ctrl-a s). */
   commitDisks(): void;
+}
+
+/** Makes a device; an option that asks for it stands before what goes wrong. */
+export async function naming<Made>(
+  { origin }: ChardevOptions,
+  make: () => Promise<Made>,
+): Promise<Made> {
+  try {
+    return await make();
+  } catch (error) {
+    if (origin === undefined || !(error instanceof Error)) throw error;
+    throw new ChardevError(`${origin}${error.message}`, { cause: error });
+  }
 }
 
 /** Opens `path` for writing. Whether it is opened or created, the user said `open` it. */

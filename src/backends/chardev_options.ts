@@ -72,6 +72,8 @@ export interface ChardevOptions {
   readonly mux: boolean;
   /** Its descriptors, and with them its connection, survive cpr-exec and cpr-transfer. */
   readonly cpr: boolean;
+  /** The option that asks for it, to stand before what goes wrong: `-chardev pty,id=a: `. */
+  readonly origin?: string;
 }
 
 /** What `-serial TEXT`, `-monitor TEXT` or `-qmp TEXT` asks for. */

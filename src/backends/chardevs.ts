@@ -8,6 +8,7 @@ import {
   ChardevError,
   type ChardevState,
   type NamedDescriptor,
+  naming,
   OutputFile,
   outputFlags,
 } from "./chardev.ts";
@@ -132,7 +133,9 @@ export class Chardevs implements Disposable {
    */
   async create(options: ChardevOptions): Promise<Chardev> {
     this.#refuseDuplicate(options.id);
-    if (!options.mux) return this.#add(await this.#make(options), options);
+    if (!options.mux) {
+      return this.#add(await naming(options, () => this.#make(options)), options);
+    }
     const base = await this.create({ ...options, id: `${options.id}-base`, mux: false });
     const { logfile: _, ...muxOptions } = options;
     return this.#add(

@@ -17,13 +17,13 @@ const INPUT_LIMIT = 1024;
 
 const helpText = [
   "",
-  "C-a h    show this help",
-  "C-a x    end the machine",
-  "C-a s    write disk changes back (with -snapshot)",
-  "C-a t    show the time before each line, or no more",
-  "C-a b    send a break",
-  "C-a c    go to the next of console and monitor",
-  "C-a C-a  send C-a",
+  "C-a h    print this help",
+  "C-a x    exit emulator",
+  "C-a s    save disk data back to file (if -snapshot)",
+  "C-a t    toggle console timestamps",
+  "C-a b    send break (magic sysrq)",
+  "C-a c    switch between console and monitor",
+  "C-a C-a  sends C-a",
   "",
 ].join("\n\r");
 

@@ -56,7 +56,7 @@ export class PtyChardev extends Chardev {
       this.#link = link;
     }
     if (adopted === undefined) {
-      environment.tell(`char device redirected to ${this.path} (label ${this.id})`);
+      environment.announce(`char device redirected to ${this.path} (label ${this.id})`);
     }
     if (this.begun) this.#look();
   }

@@ -35,6 +35,7 @@ export interface NewFile extends Disposable {
 /** Opens `path` for a migration that is written from `offset` on. What was there before stays there. */
 export function openNewFile(path: string, offset: number): NewFile {
   try {
+    if (path === "") throw new SystemError("Could not create ''", Errno.ENOENT);
     const target = followLinks(path);
     return openExisting(target, offset) ?? createUnnamed(target) ?? createHidden(target);
   } catch (error) {

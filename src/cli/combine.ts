@@ -36,6 +36,7 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
   }
   const allObjects = withMemory(objects.finish(), parts);
   checkObjects(allObjects, characterParts.chardevs);
+  commandLine.warnings.push(...unusedMemory(allObjects, parts.machine));
   const surroundings: DeviceSurroundings = {
     images: new Map<string, Image>([
       ...images.drives.map(({ id, node }) =>
@@ -138,6 +139,19 @@ function withMemory(
     discardData: false,
   };
   return [...result, ram];
+}
+
+/** Warnings of memory that is not the guest's RAM, which is not made at all. */
+function unusedMemory(
+  objects: readonly ObjectConfig[],
+  machine: MachineParts["machine"],
+): readonly string[] {
+  const used = machine.type === "none" ? undefined : machine.memoryBackend ?? defaultRam;
+  return objects.flatMap(({ type, id }) =>
+    type !== "memory-backend" || id === used
+      ? []
+      : [`warning: nothing uses the memory '${id}': name it with '-machine memory-backend=${id}'`]
+  );
 }
 
 /** Checks what objects name. */

@@ -140,7 +140,6 @@ export interface BootConfig {
   readonly firmware?: string;
   /** Drives in the order of -boot, as QEMU's letters. */
   readonly order?: string;
-  readonly once?: string;
   readonly menu?: boolean;
   readonly splash?: string;
   /** Milliseconds. */
@@ -355,11 +354,6 @@ export interface ProcessConfig {
   /** Threads are named after what they do. */
   readonly debugThreads: boolean;
   readonly exitWithParent: boolean;
-  readonly chroot?: string;
-  /** A user's name, or `uid:gid`. */
-  readonly user?: string;
-  /** Lock all memory (mlockall), now or as it is used. */
-  readonly memoryLock: "off" | "on" | "on-fault";
 }
 
 /** -msg, -D, -d, -trace. */
@@ -368,13 +362,9 @@ export interface LogConfig {
   readonly timestamp: boolean;
   /** Messages start with the guest's name. */
   readonly guestName: boolean;
-  /** Absent: standard error. */
+  /** -D: where -d and -trace log to. */
   readonly file?: string;
-  /** Items of -d, by QEMU's names. */
-  readonly items: readonly string[];
-  /** Patterns of trace events, in order; a leading `-` turns off. */
-  readonly tracePatterns: readonly string[];
-  /** Files with a pattern on each line. */
+  /** Files with a pattern of trace events on each line. */
   readonly traceFiles: readonly string[];
 }
 

@@ -64,7 +64,7 @@ export function readCheckedList<Table extends PropertyTable>(
   { title, impliedKey }: { readonly title: string; readonly impliedKey?: string },
 ): PropertiesOf<Table> {
   const { values, help } = readList(occurrence, impliedKey);
-  if (help) throw new InformationRequest(propertyHelp(title, table));
+  if (help) throw new InformationRequest(propertyHelp(title, table), 1);
   return readProperties(table, { dialect: "options", where: occurrence.where }, values);
 }
 

@@ -83,7 +83,6 @@ export function parseOptionList(
     } else if (first && impliedKey !== undefined) {
       key = impliedKey;
       [value, position] = takeValue(text, position);
-      if (value === "help" || value === "?") help = true;
     } else {
       position = end;
       const word = key;

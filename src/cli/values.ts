@@ -57,6 +57,9 @@ export function parseSize(text: string, unit: "B" | "M" = "B"): SizeResult {
   const [, sign, digits = "", suffix = ""] = match;
   const scale = sizeSuffixes[(suffix || unit).toUpperCase()];
   if (scale === undefined) return { kind: "invalid" };
+  // A part of a number needs a unit that is more than a byte, whatever is assumed without one.
+  const fraction = !Number.isInteger(Number(digits));
+  if (fraction && (suffix === "" || scale === 1)) return { kind: "invalid" };
   const bytes = Math.floor(Number(digits) * scale);
   if (sign === "-" || bytes > Number.MAX_SAFE_INTEGER) return { kind: "out of range" };
   return { kind: "size", bytes };

@@ -1,6 +1,7 @@
 /** Chooses what runs the guest: the first of the -accel options that works on this host. */
 import type { AcceleratorConfig, KvmConfig } from "../cli/config.ts";
 import { Kvm, KvmUnavailableError } from "../kvm/kvm.ts";
+import { tell } from "../process/messages.ts";
 
 /** The accelerator in use. */
 export interface Accelerator {
@@ -19,21 +20,32 @@ export interface Accelerator {
 export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelerator {
   const reasons: string[] = [];
   for (const config of configs) {
-    if (config.kind === "unavailable") reasons.push(`${config.name}: molt does not have it`);
+    if (config.kind === "unavailable") reasons.push(`invalid accelerator ${config.name}`);
     if (config.kind !== "kvm") continue;
     try {
-      return { kind: "kvm", kvm: openKvm(config), dirtyRingSize: config.dirtyRingSize };
+      const kvm = openKvm(config);
+      tellFallback(reasons, "KVM");
+      return { kind: "kvm", kvm, dirtyRingSize: config.dirtyRingSize };
     } catch (error) {
       if (!(error instanceof KvmUnavailableError)) throw error;
       reasons.push(error.message);
     }
   }
   if (configs.some(({ kind }) => kind === "qtest")) {
-    return { kind: "qtest", kvm: openKvm(undefined), dirtyRingSize: 0 };
+    const kvm = openKvm(undefined);
+    tellFallback(reasons, "QTest");
+    return { kind: "qtest", kvm, dirtyRingSize: 0 };
   }
   throw new KvmUnavailableError(
     reasons.length === 1 ? reasons[0] : `no accelerator works: ${reasons.join("; ")}`,
   );
+}
+
+/** Says why what the user preferred is not what runs the guest. */
+function tellFallback(reasons: readonly string[], name: string): void {
+  if (reasons.length === 0) return;
+  reasons.forEach(tell);
+  tell(`falling back to ${name}`);
 }
 
 function openKvm(config: KvmConfig | undefined): Kvm {

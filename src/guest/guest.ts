@@ -5,6 +5,7 @@
  *   accelerator, RAM -> virtio devices' backends -> board
  */
 import { type Accelerator, openAccelerator } from "./accelerator.ts";
+import { checkImages } from "../backends/block/check.ts";
 import type { Chardevs } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
 import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "../cli/config.ts";
@@ -18,6 +19,7 @@ import {
 } from "./configuration.ts";
 import type { DeviceEvent } from "../machine/device_events.ts";
 import type { MachineEvent } from "../machine/machine.ts";
+import { BootFiles } from "../machine/boot_files.ts";
 import { Microvm } from "../machine/microvm.ts";
 import { MachineRam } from "../machine/ram.ts";
 import { readFirmware, type StartUpSource } from "../machine/start_up.ts";
@@ -68,7 +70,8 @@ export class Guest implements Disposable {
     const kvm = undo.use(this.accelerator.kvm);
     const flags = cpuFlags(config.cpu);
     checkCpuFlags(kvm, flags, tell);
-    const startUp = startUpSource(config);
+    const files = undo.use(new BootFiles());
+    const startUp = startUpSource(config, files);
     this.#ram = undo.use(createRam(config, config.machine, startUp, adopt));
     this.#virtio = undo.use(virtio);
     const uuid = config.uuid === undefined ? undefined : uuidBytes(config.uuid);
@@ -127,7 +130,9 @@ export class Guest implements Disposable {
     config: VirtualMachineConfig,
     environment: GuestEnvironment,
   ): Promise<Guest> {
-    const { descriptors } = environment;
+    const { descriptors, incoming } = environment;
+    // A guest that comes from elsewhere brings its images with it.
+    if (!incoming) checkImages(config);
     using undo = new DisposableStack();
     const virtio = undo.use(
       await VirtioDevices.open(config, {
@@ -192,7 +197,13 @@ function createRam(
   });
 }
 
-function startUpSource({ boot, drives, dataDirectories }: VirtualMachineConfig): StartUpSource {
+function startUpSource(
+  { boot, drives, dataDirectories }: VirtualMachineConfig,
+  files: BootFiles,
+): StartUpSource {
+  for (const path of [boot.kernel, boot.initrd]) {
+    if (path !== undefined) files.prepare(path);
+  }
   const kernel = boot.kernel === undefined ? undefined : {
     kernel: boot.kernel,
     ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
@@ -200,12 +211,12 @@ function startUpSource({ boot, drives, dataDirectories }: VirtualMachineConfig):
   };
   if (boot.firmware !== undefined) {
     const image = readFirmware(findFirmware(boot.firmware, dataDirectories));
-    return { kind: "firmware", image, ...(kernel === undefined ? {} : { kernel }) };
+    return { files, kind: "firmware", image, ...(kernel === undefined ? {} : { kernel }) };
   }
-  if (kernel !== undefined) return { kind: "kernel", ...kernel };
+  if (kernel !== undefined) return { files, kind: "kernel", ...kernel };
   const path = drives.map(({ node }) => node && imagePath(node)).find((found) => found);
-  if (path !== undefined) return { kind: "disk", path };
-  return { kind: "nothing" };
+  if (path !== undefined) return { files, kind: "disk", path };
+  return { files, kind: "nothing" };
 }
 
 /** The file or device at the bottom of a block node. */

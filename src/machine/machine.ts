@@ -96,7 +96,7 @@ export class Machine {
   readonly #parts: MachineParts;
   /** The vCPUs that run when the machine does. */
   readonly #executing: readonly Vcpu[];
-  readonly #policy: EndPolicy;
+  #policy: EndPolicy;
   readonly #emit: (event: MachineEvent) => void;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
   #runState: RunState;
@@ -194,6 +194,12 @@ export class Machine {
    * machine did until then: a guest may shut down while it is being stopped.
    */
   stop(state: RunState = "paused"): RunState {
+    const before = this.#halt(state);
+    if (before === "running") this.#emit({ name: "STOP" });
+    return before;
+  }
+
+  #halt(state: RunState): RunState {
     if (this.running) this.#settle();
     const before = this.#runState;
     if (!this.running) {
@@ -203,7 +209,6 @@ export class Machine {
     this.#stopTime();
     for (const listener of this.#parts.listeners.toReversed()) listener.runStateChanged(false);
     this.#enter(state);
-    this.#emit({ name: "STOP" });
     return before;
   }
 
@@ -226,6 +231,11 @@ export class Machine {
   /** Shuts the machine down as soon as no access is under way. */
   requestShutdown(reason: ShutdownReason): void {
     this.#request({ shutdown: reason });
+  }
+
+  /** Changes what happens when the guest ends. */
+  changePolicy(change: Partial<EndPolicy>): void {
+    this.#policy = { ...this.#policy, ...change };
   }
 
   /** Presses the power button: the guest decides. */
@@ -325,6 +335,7 @@ export class Machine {
     else if (reset !== undefined) this.#reset(reset);
   }
 
+  /** What has gone wrong keeps the guest from running on; it stays for people to look at. */
   #fail(reason: string): void {
     tell(reason);
     this.stop("internal-error");
@@ -336,7 +347,8 @@ export class Machine {
       this.stop("shutdown");
       return;
     }
-    if (this.running) this.stop("shutdown");
+    // Clients have been told of the end, which is more than a stop.
+    if (this.running) this.#halt("shutdown");
     this.#hasEnded = true;
     this.#ended.resolve(reason);
   }
@@ -349,7 +361,13 @@ export class Machine {
     const wasRunning = this.running;
     if (wasRunning) this.#park();
     this.#emit({ name: "RESET", data: { guest: guestReasons.includes(reason), reason } });
-    this.resetDevices();
+    try {
+      this.resetDevices();
+    } catch (error) {
+      const cause = error instanceof Error ? error.message : String(error);
+      this.#fail(`the guest cannot start again: ${cause}`);
+      return;
+    }
     if (wasRunning) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
     else if (this.#runState !== "inmigrate") this.setRunState("prelaunch");
   }

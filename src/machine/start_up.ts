@@ -1,7 +1,7 @@
 /**
  * What the boot CPU starts with: firmware (-bios), a kernel (-kernel) loaded directly, a disk's boot
- * sector, or, with none of them, a stub that halts. Images are read again at each reset, so that a
- * guest restarts from what the command line names.
+ * sector, or, with none of them, a stub that halts. Images are read again at each reset, from the files
+ * that were there at the start.
  */
 import type { BootFile, InitialCpu } from "../boot/boot.ts";
 import { loadBootSector } from "../boot/boot_sector.ts";
@@ -12,8 +12,9 @@ import { isRam, lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
 import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
 import { writeSegment } from "../boot/pvh.ts";
 import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
-import { openFile, OpenFlags, read, readFile } from "../native/file.ts";
+import { readFile } from "../native/file.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
+import type { BootFiles } from "./boot_files.ts";
 import type { FirmwareKernel } from "./firmware_items.ts";
 import type { MachineRam } from "./ram.ts";
 
@@ -29,7 +30,9 @@ export interface KernelSource {
 }
 
 /** What the guest starts from, by the command line. */
-export type StartUpSource =
+export type StartUpSource = { readonly files: BootFiles } & StartUpImage;
+
+type StartUpImage =
   | {
     readonly kind: "firmware";
     readonly image: BootFile;
@@ -68,14 +71,17 @@ export function loadStartUp(
     case "firmware":
       firmware.set(source.image.bytes);
       // Firmware starts an ELF kernel where it is, and copies a bzImage itself.
-      if (source.kernel !== undefined) loadIfElf(source.kernel.kernel, ram);
+      if (source.kernel !== undefined) loadIfElf(source.kernel.kernel, source.files, ram);
       return { mode: "reset vector" };
     case "kernel":
       firmware.set(resetOnlyFirmware(firmware.length));
       return loadDirectly(source, machine, ram);
     case "disk":
       firmware.set(resetOnlyFirmware(firmware.length));
-      return loadBootSector(ram.memory, firstSector(source.path));
+      return loadBootSector(ram.memory, {
+        name: source.path,
+        bytes: source.files.readStart(source.path, SECTOR_SIZE),
+      });
     case "nothing":
       firmware.fill(0);
       firmware.set(haltStub, firmware.length - haltStub.length);
@@ -87,7 +93,7 @@ export function loadStartUp(
 export function firmwareKernel(source: StartUpSource): FirmwareKernel | undefined {
   if (source.kind !== "firmware" || source.kernel === undefined) return undefined;
   const { kernel, initrd, commandLine } = source.kernel;
-  const file = (name: string) => ({ name, bytes: readFile(name) });
+  const file = (name: string) => ({ name, bytes: source.files.read(name) });
   return {
     kernel: file(kernel),
     ...(initrd === undefined ? {} : { initrd: file(initrd) }),
@@ -95,8 +101,8 @@ export function firmwareKernel(source: StartUpSource): FirmwareKernel | undefine
   };
 }
 
-function loadIfElf(kernel: string, ram: MachineRam): void {
-  const file = { name: kernel, bytes: readFile(kernel) };
+function loadIfElf(kernel: string, files: BootFiles, ram: MachineRam): void {
+  const file = { name: kernel, bytes: files.read(kernel) };
   if (!isElf(file.bytes)) return;
   const { segments } = parseElf(file);
   const map = microvmMemoryMap(ram.main.usedLength);
@@ -110,13 +116,6 @@ function loadIfElf(kernel: string, ram: MachineRam): void {
 /** At the reset vector: cli; hlt; jmp to the hlt. */
 const haltStub = [0xfa, 0xf4, 0xeb, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-function firstSector(path: string): BootFile {
-  using disk = openFile(path, OpenFlags.readOnly);
-  const bytes = new Uint8Array(SECTOR_SIZE);
-  const count = read(disk.fd, bytes) ?? 0;
-  return { name: path, bytes: bytes.subarray(0, count) };
-}
-
 function loadDirectly(
   source: StartUpSource & { kind: "kernel" },
   machine: StartUpMachine,
@@ -126,10 +125,10 @@ function loadDirectly(
   const tables = machine.acpi ? placeTables(machine.acpi, ram) : undefined;
   if (!machine.acpi) ram.memory.write(mpTableAddress, encodeMpTable(machine));
   return loadKernel(ram.memory, {
-    kernel: { name: source.kernel, bytes: readFile(source.kernel) },
+    kernel: { name: source.kernel, bytes: source.files.read(source.kernel) },
     ...(source.initrd === undefined
       ? {}
-      : { initrd: { name: source.initrd, bytes: readFile(source.initrd) } }),
+      : { initrd: { name: source.initrd, bytes: source.files.read(source.initrd) } }),
     commandLine: source.commandLine,
     memoryMap: microvmMemoryMap(size, tables),
     ...(tables ? { rsdpAddress: RSDP_ADDRESS } : {}),

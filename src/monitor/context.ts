@@ -31,6 +31,8 @@ export interface MachineControl {
   wakeUp(): void;
   /** Ends the process, after what is under way. */
   quit(): void;
+  /** Changes what happens when the guest resets or shuts itself down. */
+  setEndPolicy(change: { readonly noReboot?: boolean; readonly noShutdown?: boolean }): void;
 }
 
 /** Who this machine is. */
@@ -144,6 +146,12 @@ export interface MemoryControl {
   readPhysical(address: number, length: number): Uint8Array | undefined;
   /** The guest-physical address that vCPU `cpu` sees at `address`; `undefined` if none. */
   translate(cpu: number, address: bigint): number | undefined;
+}
+
+/** I/O ports, as the guest reaches those of devices outside the kernel. */
+export interface PortControl {
+  read(port: number, size: 1 | 2 | 4): number;
+  write(port: number, size: 1 | 2 | 4, value: number): void;
 }
 
 /** Character devices; `Chardevs` is this. */
@@ -325,6 +333,7 @@ export interface MonitorContext {
   readonly capabilities: Capabilities;
   readonly cpus: CpuControl;
   readonly memory: MemoryControl;
+  readonly ports: PortControl;
   readonly block: BlockControl;
   readonly network: NetworkControl;
   /** Absent: the machine has none. */

@@ -26,7 +26,15 @@ const MICROVM_CPU_LIMIT = 8;
 /** The subjects of a {@linkcode MonitorContext} that only look. */
 export type Inspection = Pick<
   MonitorContext,
-  "capabilities" | "cpus" | "memory" | "block" | "network" | "balloon" | "iothreads" | "objects"
+  | "capabilities"
+  | "cpus"
+  | "memory"
+  | "ports"
+  | "block"
+  | "network"
+  | "balloon"
+  | "iothreads"
+  | "objects"
 >;
 
 /** The read-only subjects of a {@linkcode MonitorContext}. */
@@ -42,6 +50,7 @@ export function inspect(
     capabilities: capabilities(accelerator),
     cpus,
     memory: memoryControl(board, backends),
+    ports: board.ports,
     ...inspectDevices(config, devices),
     iothreads: [],
     objects: objectTree(config, cpus, backends),
@@ -71,6 +80,7 @@ export function inspectNothing(
       readPhysical: () => undefined,
       translate: () => undefined,
     },
+    ports: { read: (_port, size) => 2 ** (8 * size) - 1, write: () => {} },
     ...noDevices,
     iothreads: [],
     objects,

@@ -64,6 +64,9 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     get memory() {
       return inspection().memory;
     },
+    get ports() {
+      return inspection().ports;
+    },
     get block() {
       return inspection().block;
     },
@@ -112,5 +115,6 @@ function machineControl(vm: MonitoredMachine): MachineControl {
       throw new Error("wake-up from suspend is not supported by this guest");
     },
     quit: () => vm.end("host-qmp-quit"),
+    setEndPolicy: (change) => machine().changePolicy(change),
   };
 }

@@ -109,7 +109,16 @@ export function status(fd: Fd): FileStatus {
 /** The whole content of a file, at most `limit` bytes. */
 export function readFile(path: string, limit = 1 << 30): Uint8Array<ArrayBuffer> {
   using descriptor = openFile(path, OpenFlags.readOnly);
-  const { kind, size } = status(descriptor.fd);
+  return readOpenFile(descriptor.fd, path, limit);
+}
+
+/** The whole content of an open file, at most `limit` bytes; `path` is for errors. */
+export function readOpenFile(
+  fd: Fd,
+  path: string,
+  limit = 1 << 30,
+): Uint8Array<ArrayBuffer> {
+  const { kind, size } = status(fd);
   if (kind === "directory") throw new Error(`Could not read '${path}': it is a directory`);
   if (size > limit) {
     throw new Error(`Could not read '${path}': ${size} bytes are more than the limit of ${limit}`);
@@ -117,7 +126,7 @@ export function readFile(path: string, limit = 1 << 30): Uint8Array<ArrayBuffer>
   const bytes = new Uint8Array(size);
   let done = 0;
   while (done < size) {
-    const count = readAt(descriptor.fd, bytes.subarray(done), done);
+    const count = readAt(fd, bytes.subarray(done), done);
     if (count === 0) throw new Error(`Could not read '${path}': it ended after ${done} bytes`);
     done += count;
   }

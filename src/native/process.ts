@@ -152,7 +152,10 @@ export function changeDirectory(path: string): void {
 
 /** Makes standard input, output and error the open file `fd`. */
 export function replaceStandardStreams(fd: Fd): void {
-  for (const stream of [0, 1, 2]) {
-    unwrap(native.molt_duplicate_onto(fd, stream), `Could not replace descriptor ${stream}`);
-  }
+  for (const stream of [0, 1, 2] as const) replaceStandardStream(stream, fd);
+}
+
+/** Makes one of standard input, output and error the open file `fd`. */
+export function replaceStandardStream(stream: 0 | 1 | 2, fd: Fd): void {
+  unwrap(native.molt_duplicate_onto(fd, stream), `Could not replace descriptor ${stream}`);
 }

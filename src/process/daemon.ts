@@ -4,13 +4,18 @@
  *
  *   parent: pipe, spawn itself with MOLT_DAEMON_READY -> waits for a byte -> exit 0, or 1 at the end
  *   child:  starts the machine -> gives up terminal and directory -> writes the byte
+ *
+ * The child's standard streams are nothing from the start, and the user's come to it beside them: the
+ * runtime keeps copies of those it starts with, and who reads a daemon's output to its end would wait
+ * for as long as it runs.
  */
-import { Descriptor, setCloseOnExec } from "../native/descriptor.ts";
+import { asFd, Descriptor, duplicate, setCloseOnExec } from "../native/descriptor.ts";
 import { createPipe, openFile, OpenFlags, read, write } from "../native/file.ts";
 import {
   changeDirectory,
   environment,
   getEnvironment,
+  replaceStandardStream,
   replaceStandardStreams,
   spawn,
   unsetEnvironment,
@@ -19,12 +24,17 @@ import { ownCommand } from "./own_command.ts";
 
 const READY_VARIABLE = "MOLT_DAEMON_READY";
 
-/** The child's end of the pipe, if this process is the child. */
+/** The child's end of the pipe, if this process is the child; it gets the user's terminal, too. */
 export function takeReadiness(): Descriptor | undefined {
   const value = getEnvironment(READY_VARIABLE);
   if (value === undefined) return undefined;
   unsetEnvironment(READY_VARIABLE);
-  const descriptor = new Descriptor(Number(value));
+  const [ready = -1, output = -1, errors = -1] = value.split(",").map(Number);
+  for (const [stream, given] of [[1, output], [2, errors]] as const) {
+    using descriptor = new Descriptor(given);
+    replaceStandardStream(stream, descriptor.fd);
+  }
+  const descriptor = new Descriptor(ready);
   setCloseOnExec(descriptor.fd, true);
   return descriptor;
 }
@@ -33,12 +43,19 @@ export function takeReadiness(): Descriptor | undefined {
 export function startDaemon(): number {
   const [reader, writer] = createPipe();
   using ready = reader;
-  const READY_FD = 3;
   {
     using childEnd = writer;
+    using output = duplicate(asFd(1));
+    using errors = duplicate(asFd(2));
+    using nothing = openFile("/dev/null", OpenFlags.readWrite);
+    // Under the numbers that they have here, which are none that the user passed on.
+    const given = [childEnd.fd, output.fd, errors.fd];
     spawn(ownCommand(), {
-      descriptors: [[childEnd.fd, READY_FD]],
-      environment: [...environment(), `${READY_VARIABLE}=${READY_FD}`],
+      descriptors: [
+        ...given.map((fd) => [fd, fd] as const),
+        ...[0, 1, 2].map((stream) => [nothing.fd, stream] as const),
+      ],
+      environment: [...environment(), `${READY_VARIABLE}=${given.join(",")}`],
       session: true,
     });
   }

@@ -9,12 +9,24 @@ export function outliveFaults(): Disposable {
   const heed = (event: PromiseRejectionEvent) => {
     event.preventDefault();
     const { reason } = event;
-    tell(`internal fault: ${reason instanceof Error ? reason.message : String(reason)}`);
+    tellFault(reason);
+  };
+  const heedError = (event: ErrorEvent) => {
+    event.preventDefault();
+    tellFault(event.error);
   };
   globalThis.addEventListener("unhandledrejection", heed);
+  globalThis.addEventListener("error", heedError);
   return {
-    [Symbol.dispose]: () => globalThis.removeEventListener("unhandledrejection", heed),
+    [Symbol.dispose]: () => {
+      globalThis.removeEventListener("unhandledrejection", heed);
+      globalThis.removeEventListener("error", heedError);
+    },
   };
+}
+
+function tellFault(reason: unknown): void {
+  tell(`internal fault: ${reason instanceof Error ? reason.message : String(reason)}`);
 }
 
 /** Does `action`; what goes wrong is told. */

@@ -1,5 +1,6 @@
-/** What the user is told on standard error, or in -D's file: with -msg's time and name. */
-import { asFd, type Descriptor, type Fd } from "../native/descriptor.ts";
+/** What the user is told on standard error: with -msg's time and name. */
+import { asFd, type Fd } from "../native/descriptor.ts";
+import { errnoMessage, SystemError } from "../native/errors.ts";
 import { openFile, OpenFlags, write } from "../native/file.ts";
 
 /** How messages look. */
@@ -8,20 +9,35 @@ export interface MessageOptions {
   readonly timestamp: boolean;
   /** Start with the guest's name. */
   readonly guestName: string | undefined;
-  /** -D: a file to append to instead of standard error. */
-  readonly file: string | undefined;
 }
 
-let options: MessageOptions = { timestamp: false, guestName: undefined, file: undefined };
-let file: Descriptor | undefined;
+let options: MessageOptions = { timestamp: false, guestName: undefined };
 
-/** Sets how messages look from now on. Throws if the file cannot be opened. */
+/** Sets how messages look from now on. */
 export function setUpMessages(changed: MessageOptions): void {
-  const flags = OpenFlags.writeOnly | OpenFlags.create | OpenFlags.append;
-  const opened = changed.file === undefined ? undefined : openFile(changed.file, flags, 0o644);
-  file?.[Symbol.dispose]();
-  file = opened;
   options = changed;
+}
+
+/**
+ * Makes -D's file, emptied as QEMU does. It is for what -d and -trace log, and nothing here is logged
+ * so; errors belong on standard error with it as without.
+ */
+export function createLogFile(path: string): void {
+  const { writeOnly, create, truncate } = OpenFlags;
+  try {
+    openFile(path, writeOnly | create | truncate, 0o666)[Symbol.dispose]();
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new Error(`Error opening logfile ${path}: ${errnoMessage(error.errno)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Lines on standard output, without the program's name: for programs that look for them, and help. */
+export function announce(lines: string): void {
+  const STDOUT: Fd = asFd(1);
+  writeText(STDOUT, `${lines}\n`);
 }
 
 /** Tells the user something, in lines that start with the program's name. */
@@ -30,9 +46,16 @@ export function tell(text: string): void {
   const name = options.guestName === undefined ? "" : `${options.guestName} `;
   const STDERR: Fd = asFd(2);
   const lines = text.split("\n").map((line) => `${time}${name}molt: ${line}\n`).join("");
-  const bytes = new TextEncoder().encode(lines);
+  writeText(STDERR, lines);
+}
+
+function writeText(fd: Fd, text: string): void {
   try {
-    write(file?.fd ?? STDERR, new Uint8Array(bytes));
+    const bytes = new Uint8Array(new TextEncoder().encode(text));
+    for (let done = 0; done < bytes.length;) {
+      // Nobody waits for a terminal that takes no more.
+      done += write(fd, bytes.subarray(done)) ?? bytes.length;
+    }
   } catch {
     // Nobody can be told that telling failed.
   }

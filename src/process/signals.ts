@@ -1,11 +1,17 @@
 /** Signals that end the machine as a user wants it ended: after what is under way. */
+import { tell } from "./messages.ts";
 
+/** By their numbers on x86-64 (signal(7)). */
+const numbers = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Calls `end` for each signal that asks the process to end, until disposed. */
 export function onEndSignals(end: (signal: string) => void): Disposable {
   const listeners = endSignals.map((signal) => {
-    const listener = () => end(signal);
+    const listener = () => {
+      tell(`terminating on signal ${numbers[signal]}`);
+      end(signal);
+    };
     Deno.addSignalListener(signal, listener);
     return [signal, listener] as const;
   });

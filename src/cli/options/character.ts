@@ -192,7 +192,10 @@ export class CharacterOptions implements OptionGroup {
   ): void {
     this.#defaultMonitor = false;
     const legacy = this.#legacy(argument, `compat_monitor${this.#compatMonitors}`, where);
-    if (legacy.kind === "none") return;
+    if (legacy.kind === "none") {
+      if (mode === "readline") return;
+      throw new OptionError(`${where}'none' is not a valid char driver`);
+    }
     if (legacy.kind === "create") this.#compatMonitors++;
     const id = legacy.kind === "create" ? legacy.options.id : legacy.id;
     this.#attach({ chardev: id, mode, pretty }, where);
@@ -249,7 +252,9 @@ export class CharacterOptions implements OptionGroup {
       if (!this.#chardevs.has(id)) throw new OptionError(missing);
     }
     return {
-      chardevs: chardevs.map(({ options }) => options),
+      chardevs: chardevs.map(({ options, where }) =>
+        where === "" ? options : { ...options, origin: where }
+      ),
       serialPorts: this.#serial,
       monitors: this.#monitors,
       ...(this.#qtest === undefined ? {} : {

@@ -345,6 +345,9 @@ function boot(common: CommonValues): BootConfig {
   const options = common.boot ?? {};
   checkBootOrder(options.order ?? "");
   checkBootOrder(options.once ?? "");
+  if (options.once !== undefined) {
+    throw new OptionError("no function defined to set boot device list for this architecture");
+  }
   const splashTime = options["splash-time"];
   if (splashTime !== undefined && (splashTime < 0 || splashTime > 0xffff)) {
     throw new OptionError("splash-time is invalid,it should be a value between 0 and 65535");
@@ -353,14 +356,13 @@ function boot(common: CommonValues): BootConfig {
   if (rebootTimeout !== undefined && (rebootTimeout < -1 || rebootTimeout > 0xffff)) {
     throw new OptionError("reboot timeout is invalid,it should be a value between -1 and 65535");
   }
-  const { order, once, menu, splash, strict } = options;
+  const { order, menu, splash, strict } = options;
   return given({
     kernel,
     initrd,
     append,
     firmware,
     order,
-    once,
     menu,
     splash,
     splashTime,

@@ -1,6 +1,15 @@
 /** How the process runs, what it tells, and what people on a terminal see of it. */
 import { InformationRequest, OptionError } from "../errors.ts";
-import { boolean, choice, given, integer, limited, type PropertiesOf, text } from "../property.ts";
+import {
+  boolean,
+  choice,
+  given,
+  integer,
+  limited,
+  type PropertiesOf,
+  refused,
+  text,
+} from "../property.ts";
 import {
   type Occurrence,
   type Option,
@@ -9,6 +18,7 @@ import {
   readJsonOrTree,
   readList,
 } from "../option.ts";
+import { traceWarnings } from "../trace.ts";
 import type { InheritedDescriptor, LogConfig, ProcessConfig } from "../config.ts";
 
 const runWithProperties = {
@@ -18,8 +28,8 @@ const runWithProperties = {
     [false],
     "the kernel frees memory when the process ends; leave it off",
   ),
-  chroot: text("Directory to chroot to before the guest starts"),
-  user: text("User to switch to before the guest starts: a name, or uid:gid"),
+  chroot: refused("start molt in it, as with 'chroot DIRECTORY molt ...'"),
+  user: refused("start molt as that user, as with 'setpriv --reuid=USER --init-groups molt ...'"),
 };
 
 const messageProperties = {
@@ -34,7 +44,7 @@ const traceProperties = {
 };
 
 const overcommitProperties = {
-  "mem-lock": text("on, off or on-fault"),
+  "mem-lock": text("off: the guest's memory may be swapped"),
   "cpu-pm": limited(
     boolean("Let the guest idle its CPUs itself"),
     [false],
@@ -57,12 +67,20 @@ const descriptorProperties = {
   opaque: text("Text that goes with it"),
 };
 
-/** Items of -d that mean something here. */
-const logItems = ["cpu_reset", "guest_errors", "unimp", "trace:PATTERN"];
+/** Items of -d that mean something here: nothing that a guest does is logged with them so far. */
+const logItems = ["guest_errors", "unimp", "trace:PATTERN"];
 /** Items of -d about translated code: there is none. */
 const translationItems = new Set([
   ...["out_asm", "in_asm", "op", "op_opt", "op_ind", "op_plugin", "int", "exec", "cpu", "fpu"],
   ...["mmu", "pcall", "page", "nochain", "plugin", "strace", "tid", "vpu", "invalid_mem"],
+]);
+/** Items that molt does not log, and what to look at instead. */
+const missingItems: ReadonlyMap<string, string> = new Map([
+  ...[...translationItems].map((item) =>
+    [item, "guest code is not translated; use " + logItems.join(", ")] as const
+  ),
+  ["cpu_reset", "use the event RESET and the monitor's 'info registers'"],
+  ["all", "use " + logItems.join(", ")],
 ]);
 
 const headless = "molt has no display; use '-display none', and '-serial' or '-nographic' for text";
@@ -71,12 +89,9 @@ export class ProcessOptions implements OptionGroup {
   readonly title = "Process and debug options";
   #runWith: PropertiesOf<typeof runWithProperties> = {};
   #message: PropertiesOf<typeof messageProperties> = {};
-  #memoryLock: ProcessConfig["memoryLock"] = "off";
   #pidFile: string | undefined;
   #logFile: string | undefined;
-  #logItems: readonly string[] = [];
-  #tracePatterns: string[] = [];
-  #traceFiles: string[] = [];
+  readonly #traceFiles: string[] = [];
   readonly #descriptors: InheritedDescriptor[] = [];
   readonly #dataDirectories: string[] = [];
   /** -S. */
@@ -107,15 +122,15 @@ export class ProcessOptions implements OptionGroup {
     }),
     this.#value(
       "run-with",
-      "[exit-with-parent=on|off][,chroot=dir][,user=username|uid:gid]",
-      "set how the process lives and what it may do",
+      "[exit-with-parent=on|off]",
+      "set how the process lives",
       (occurrence) => this.#setRunWith(occurrence),
     ),
     this.#value(
       "overcommit",
-      "[mem-lock=on|off|on-fault][cpu-pm=off]",
-      "lock all memory of the process",
-      (occurrence) => this.#overcommit(occurrence),
+      "[mem-lock=off][cpu-pm=off]",
+      "accepted: neither memory nor CPUs are kept from others",
+      (occurrence) => overcommit(occurrence),
     ),
     this.#value("sandbox", "off", "there is no system call filter", (occurrence) => {
       const how = { title: "sandbox", impliedKey: "enable" };
@@ -148,7 +163,7 @@ export class ProcessOptions implements OptionGroup {
         this.#message = { ...this.#message, ...read };
       },
     ),
-    this.#value("D", "logfile", "write messages and traces to logfile", ({ argument }) => {
+    this.#value("D", "logfile", "write what -d and -trace log to logfile", ({ argument }) => {
       this.#logFile = argument;
     }),
     this.#value("d", "item1,...", "log items ('-d help' for a list)", (occurrence) => {
@@ -157,16 +172,27 @@ export class ProcessOptions implements OptionGroup {
     this.#value(
       "trace",
       "[[enable=]<pattern>][,events=<file>][,file=<file>]",
-      "trace events",
+      "accepted: there are no trace events",
       (occurrence) => this.#trace(occurrence),
     ),
     this.#value("display", "none", "molt has no display", (occurrence) => display(occurrence)),
     this.#value("vga", "none", "the board has no graphics", ({ argument, where }) => {
       if (argument === "none") return;
+      if (argument === "help") throw new InformationRequest("none                 no graphic card");
       throw new OptionError(`${where}'vga=${argument}' is not available: use '-vga none'`);
     }),
-    this.#value("audio", "none", "the board has no sound", (occurrence) => audio(occurrence)),
-    this.#value("audiodev", "none,id=id", "accepted with none", (occurrence) => audio(occurrence)),
+    this.#value(
+      "audio",
+      "none",
+      "the board has no sound",
+      (occurrence) => audio(occurrence, false),
+    ),
+    this.#value(
+      "audiodev",
+      "none,id=id",
+      "accepted with none",
+      (occurrence) => audio(occurrence, true),
+    ),
     this.#value("k", "language", "accepted: there is no keyboard", () => {}),
   ];
 
@@ -188,18 +214,6 @@ export class ProcessOptions implements OptionGroup {
     this.#runWith = { ...this.#runWith, ...read };
   }
 
-  #overcommit(occurrence: Occurrence): void {
-    const { "mem-lock": lock = "off" } = readCheckedList(overcommitProperties, occurrence, {
-      title: "overcommit",
-    });
-    if (lock !== "on" && lock !== "off" && lock !== "on-fault") {
-      throw new OptionError(
-        `${occurrence.where}parameter 'mem-lock' expects one of 'on', 'off', 'on-fault'`,
-      );
-    }
-    this.#memoryLock = lock;
-  }
-
   #addDescriptor(occurrence: Occurrence): void {
     const { where } = occurrence;
     const { fd = -1, set = -1, opaque } = readCheckedList(descriptorProperties, occurrence, {
@@ -215,32 +229,34 @@ export class ProcessOptions implements OptionGroup {
     this.#descriptors.push({ fd, set, ...given({ opaque }) });
   }
 
-  #log({ argument, where }: Occurrence): void {
+  #log({ argument, where, warn }: Occurrence): void {
     const items = argument.split(",");
     if (items.includes("help") || items.includes("?")) {
-      throw new InformationRequest(["Log items (comma separated):", ...logItems].join("\n"));
+      throw new InformationRequest(["Log items (comma separated):", ...logItems].join("\n"), 1);
     }
     for (const item of items) {
-      if (translationItems.has(item)) {
-        throw new OptionError(
-          `${where}'${item}' is not available: guest code is not translated; use ${
-            logItems.join(", ")
-          }`,
-        );
+      if (item.startsWith("trace:")) {
+        const pattern = item.slice("trace:".length);
+        if (pattern === "help") throw new InformationRequest("");
+        for (const warning of traceWarnings(pattern)) warn(warning);
+        continue;
       }
-      const known = item.startsWith("trace:") || logItems.includes(item);
-      if (!known) throw new OptionError(`${where}unknown log item '${item}'`);
-      if (item.startsWith("trace:")) this.#tracePatterns.push(item.slice("trace:".length));
+      const instead = missingItems.get(item);
+      if (instead !== undefined) {
+        throw new OptionError(`${where}'${item}' is not available: ${instead}`);
+      }
+      if (!logItems.includes(item)) throw new OptionError(`${where}unknown log item '${item}'`);
     }
-    this.#logItems = items.filter((item) => !item.startsWith("trace:"));
   }
 
   #trace(occurrence: Occurrence): void {
+    const { argument, where, warn } = occurrence;
+    if (argument === "help" || argument === "?") throw new InformationRequest("");
     const { enable, events, file } = readCheckedList(traceProperties, occurrence, {
       title: "trace",
       impliedKey: "enable",
     });
-    if (enable !== undefined) this.#tracePatterns.push(enable);
+    for (const warning of traceWarnings(enable ?? "")) warn(`${where}${warning}`);
     if (events !== undefined) this.#traceFiles.push(events);
     if (file !== undefined) this.#logFile = file;
   }
@@ -252,20 +268,17 @@ export class ProcessOptions implements OptionGroup {
     readonly dataDirectories: readonly string[];
     readonly startPaused: boolean;
   } {
-    const { chroot, user, "exit-with-parent": exitWithParent = false } = this.#runWith;
+    const { "exit-with-parent": exitWithParent = false } = this.#runWith;
     return {
       process: {
         ...process,
         daemonize: this.daemonize,
         exitWithParent,
-        memoryLock: this.#memoryLock,
-        ...given({ pidFile: this.#pidFile, chroot, user }),
+        ...given({ pidFile: this.#pidFile }),
       },
       log: {
         timestamp: this.#message.timestamp ?? false,
         guestName: this.#message["guest-name"] ?? false,
-        items: this.#logItems,
-        tracePatterns: this.#tracePatterns,
         traceFiles: this.#traceFiles,
         ...given({ file: this.#logFile }),
       },
@@ -274,6 +287,21 @@ export class ProcessOptions implements OptionGroup {
       startPaused: this.startPaused,
     };
   }
+}
+
+/** Takes what changes nothing. */
+function overcommit(occurrence: Occurrence): void {
+  const { where } = occurrence;
+  const how = { title: "overcommit" };
+  const { "mem-lock": lock = "off" } = readCheckedList(overcommitProperties, occurrence, how);
+  if (lock === "off") return;
+  if (lock !== "on" && lock !== "on-fault") {
+    throw new OptionError(`${where}parameter 'mem-lock' expects one of 'on', 'off', 'on-fault'`);
+  }
+  throw new OptionError(
+    `${where}'mem-lock=${lock}' is not available: ` +
+      "take huge pages, or set memory.swap.max=0 of the process's cgroup",
+  );
 }
 
 /** Takes `none` only. */
@@ -295,10 +323,14 @@ function display(occurrence: Occurrence): void {
 }
 
 /** Takes `none` only. */
-function audio(occurrence: Occurrence): void {
+function audio(occurrence: Occurrence, needsId: boolean): void {
   const { values } = readList(occurrence, "driver");
-  const { driver } = values;
-  if (driver === "none") return;
+  const { driver, id } = values;
+  if (driver === "help" || driver === "?") {
+    throw new InformationRequest("Available audio drivers:\nnone");
+  }
+  if (driver === "none" && (id !== undefined || !needsId)) return;
+  if (driver === "none") throw new OptionError(`${occurrence.where}Parameter 'id' is missing`);
   throw new OptionError(
     `${occurrence.where}Parameter 'driver' does not accept value '${driver ?? ""}'`,
     "molt has no sound; use 'none'",

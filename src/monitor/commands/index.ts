@@ -1,5 +1,6 @@
 /** Every command. Loading this loads zod: import it when the guest runs, or when a client asks. */
 import { type CommandTable, commandTable } from "../command.ts";
+import { absentCommands } from "./absent.ts";
 import { balloonCommands } from "./balloon.ts";
 import { blockCommands } from "./block.ts";
 import { chardevCommands } from "./chardev.ts";
@@ -30,4 +31,5 @@ export const commands: CommandTable = commandTable([
   ...objectCommands,
   ...humanCommands,
   ...migrationCommands,
+  ...absentCommands,
 ]);

@@ -2,8 +2,9 @@
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { describeRamBlocks } from "../human_readable.ts";
-import { savePhysicalMemory } from "../save_memory.ts";
-import { empty, integer, struct } from "../types.ts";
+import { CommandError } from "../errors.ts";
+import { savePhysicalMemory, saveVirtualMemory } from "../save_memory.ts";
+import { empty, integer, struct, wideInteger } from "../types.ts";
 
 export const memoryCommands = [
   defineCommand({
@@ -38,6 +39,21 @@ export const memoryCommands = [
     arguments: empty,
     returns: struct({ "human-readable-text": z.string() }),
     run: ({ memory }) => ({ "human-readable-text": describeRamBlocks(memory.ramBlocks()) }),
+  }),
+  defineCommand({
+    name: "memsave",
+    arguments: struct({
+      "val": wideInteger("uint64"),
+      "size": integer("uint64"),
+      "filename": z.string(),
+      "cpu-index": integer().optional(),
+    }),
+    run: ({ cpus, memory }, { val, size, filename, "cpu-index": cpu = 0 }) => {
+      if (!cpus.list().some(({ index }) => index === cpu)) {
+        throw new CommandError("Parameter 'cpu-index' expects a CPU number");
+      }
+      saveVirtualMemory(memory, cpu, BigInt(val), size, filename);
+    },
   }),
   defineCommand({
     name: "pmemsave",

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { capabilityNames } from "../../migration/capabilities.ts";
 import { MigrationError } from "../../migration/errors.ts";
+import { postcopy } from "../../migration/postcopy.ts";
 import { type Parameter, parameterDeclarations } from "../../migration/parameters.ts";
 import { migrationStatuses } from "../../migration/status.ts";
 import { defineCommand } from "../command.ts";
@@ -157,28 +158,18 @@ export const migrationCommands = [
   defineCommand({
     name: "migrate-start-postcopy",
     arguments: empty,
-    run: () => {
-      throw new MigrationError(
-        "Enable postcopy with migrate_set_capability before the start of migration",
-      );
-    },
+    run: postcopy.start,
   }),
   defineCommand({
     name: "migrate-pause",
     oob: true,
     arguments: empty,
-    run: () => {
-      throw new MigrationError(
-        "migrate-pause is currently only supported during postcopy-active or postcopy-recover state",
-      );
-    },
+    run: postcopy.pause,
   }),
   defineCommand({
     name: "migrate-recover",
     oob: true,
     arguments: struct({ uri: z.string() }),
-    run: () => {
-      throw new MigrationError("Migrate recover can only be run when postcopy is paused.");
-    },
+    run: postcopy.recover,
   }),
 ];

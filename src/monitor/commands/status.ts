@@ -23,6 +23,17 @@ const runState = z.enum([
   "colo",
 ]);
 
+/** qapi/run-state.json: WatchdogAction */
+const watchdogAction = z.enum([
+  "reset",
+  "shutdown",
+  "poweroff",
+  "pause",
+  "debug",
+  "none",
+  "inject-nmi",
+]);
+
 export const statusCommands = [
   defineCommand({
     name: "query-status",
@@ -59,6 +70,26 @@ export const statusCommands = [
     name: "inject-nmi",
     arguments: empty,
     run: ({ machine }) => machine.injectNmi(),
+  }),
+  defineCommand({
+    name: "set-action",
+    arguments: struct({
+      reboot: z.enum(["reset", "shutdown"]).optional(),
+      shutdown: z.enum(["poweroff", "pause"]).optional(),
+      panic: z.enum(["pause", "shutdown", "exit-failure", "none"]).optional(),
+      watchdog: watchdogAction.optional(),
+    }),
+    // The board has neither a watchdog nor a way to tell of a panic.
+    run: ({ machine }, { reboot, shutdown }) =>
+      machine.setEndPolicy({
+        ...(reboot === undefined ? {} : { noReboot: reboot === "shutdown" }),
+        ...(shutdown === undefined ? {} : { noShutdown: shutdown === "pause" }),
+      }),
+  }),
+  defineCommand({
+    name: "watchdog-set-action",
+    arguments: struct({ action: watchdogAction }),
+    run: () => {},
   }),
   defineCommand({
     name: "quit",

@@ -35,6 +35,8 @@ export interface HumanCommand {
   readonly help: string;
   /** Commands that follow this word, as those of `info`. */
   readonly subcommands?: readonly HumanCommand[];
+  /** Words that its first parameter may be, for completion. */
+  readonly choices?: (commands: readonly HumanCommand[]) => readonly string[];
   /** Reads the parameters from `text` and runs. */
   run(invocation: HumanInvocation, text: string): Promise<void>;
 }
@@ -47,6 +49,7 @@ export interface HumanCommandDefinition<Values extends Record<string, unknown>> 
   /** Where the parameters' own words are not enough. */
   readonly usage?: string;
   readonly subcommands?: readonly HumanCommand[];
+  readonly choices?: (commands: readonly HumanCommand[]) => readonly string[];
   run(invocation: HumanInvocation, values: Values): void | Promise<void>;
 }
 
@@ -62,6 +65,7 @@ export function defineHumanCommand<Values extends Record<string, unknown>>(
     help: definition.help,
     usage: definition.usage ?? parameters.map(([name, { usage }]) => usage(name)).join(" "),
     ...(definition.subcommands === undefined ? {} : { subcommands: definition.subcommands }),
+    ...(definition.choices === undefined ? {} : { choices: definition.choices }),
     run: async (invocation, text) => {
       const { context, state } = invocation;
       const input = new ArgumentReader({

@@ -1,12 +1,28 @@
-/** What could be typed next: names of commands. */
+/** What could be typed next: names of commands, and of what some of them are about. */
 import { findCommand, type HumanCommand } from "./command.ts";
 
-/** Words that could complete the last one of `text`; other arguments are not completed. */
+/** Words that could complete the last one of `text`; most arguments are not completed. */
 export function complete(commands: readonly HumanCommand[], text: string): readonly string[] {
   const words = text.trimStart().split(/\s+/);
   const last = words.pop() ?? "";
-  let level: readonly HumanCommand[] = commands;
-  for (const word of words) level = findCommand(level, word)?.subcommands ?? [];
-  const names = level.flatMap((command) => command.names.split("|"));
-  return names.filter((name) => name.startsWith(last)).sort();
+  return candidates(commands, words).filter((name) => name.startsWith(last)).toSorted();
+}
+
+function candidates(
+  commands: readonly HumanCommand[],
+  words: readonly string[],
+): readonly string[] {
+  let level = commands;
+  for (const [index, word] of words.entries()) {
+    const command = findCommand(level, word);
+    const isLast = index === words.length - 1;
+    if (isLast && command?.choices !== undefined) return command.choices(commands);
+    level = command?.subcommands ?? [];
+  }
+  return commandNames(level);
+}
+
+/** All names of `commands`. */
+export function commandNames(commands: readonly HumanCommand[]): readonly string[] {
+  return commands.flatMap(({ names }) => names.split("|"));
 }

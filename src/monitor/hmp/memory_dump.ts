@@ -46,13 +46,14 @@ function describeCell(bytes: Uint8Array, format: DisplayFormat["format"]): strin
     case "x":
       return `0x${hex(value, 2 * bytes.length)}`;
     case "o":
-      return (value === 0n ? "0" : `0${value.toString(8)}`).padStart(width(format, bytes.length));
+      return `0${value.toString(8).padStart(width(format, bytes.length))}`;
     case "u":
       return String(value).padStart(width(format, bytes.length));
     case "c":
       return describeCharacter(Number(value));
     default:
-      return String(BigInt.asIntN(8 * bytes.length, value)).padStart(width(format, bytes.length));
+      // Only the widest values have a sign.
+      return String(BigInt.asIntN(64, value)).padStart(width(format, bytes.length));
   }
 }
 
@@ -67,7 +68,7 @@ export function dumpMemory(
   read: (address: bigint, length: number) => Uint8Array | undefined,
 ): string {
   const cell = format === "c" ? 1 : size;
-  const lineLength = cell === 1 ? 8 : 16;
+  const lineLength = size === 1 ? 8 : 16;
   const total = count * size;
   let text = "";
   for (let done = 0; done < total; done += lineLength) {

@@ -179,7 +179,8 @@ export const optionalText: Parameter<string | undefined> = {
 export const onOff: Parameter<boolean> = {
   read: (input) => {
     const word = input.word();
-    return word === "on" || word === "off" ? word === "on" : input.fail("Expected 'on' or 'off'");
+    if (word === "on" || word === "off") return word === "on";
+    throw new HumanArgumentError("Expected 'on' or 'off'");
   },
   usage: (name) => name,
 };

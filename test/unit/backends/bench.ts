@@ -78,6 +78,7 @@ export class Bench implements AsyncDisposable {
       adopt: this.adopt,
       takeNamedDescriptor: (name) => take(this.named, name),
       tell: (line) => this.told.push(line),
+      announce: (line: string) => this.told.push(line),
       quit: () => this.quits.push("quit"),
       commitDisks: () => this.quits.push("commit"),
     });

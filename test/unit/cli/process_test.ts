@@ -1,6 +1,7 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../../src/cli/command_line.ts";
 import { InformationRequest } from "../../../src/cli/errors.ts";
+import { traceFileWarnings } from "../../../src/cli/trace.ts";
 
 function parse(...argv: string[]) {
   return parseCommandLine(argv);
@@ -65,9 +66,18 @@ Deno.test("name, UUID, clock and actions", () => {
 
 Deno.test("how the process runs and what it logs", () => {
   const config = parse(
-    ...["-S", "-daemonize", "-pidfile", "/p", "-run-with", "user=nobody,chroot=/c"],
-    ...["-overcommit", "mem-lock=on-fault", "-msg", "timestamp=on", "-msg", "guest-name=on"],
-    ...["-D", "/log", "-d", "unimp,trace:vm_*", "-trace", "enable=cpr_*,file=/t"],
+    ...["-S", "-daemonize", "-pidfile", "/p", "-run-with", "exit-with-parent=on"],
+    ...["-overcommit", "mem-lock=off", "-msg", "timestamp=on", "-msg", "guest-name=on"],
+    ...[
+      "-D",
+      "/log",
+      "-d",
+      "unimp,trace:vm_*",
+      "-trace",
+      "enable=cpr_*,file=/t",
+      "-trace",
+      "events=/e",
+    ],
     ...["-add-fd", "fd=5,set=2,opaque=o", "-L", "/a", "-L", "/b", "-sandbox", "off"],
     ...[
       "-only-migratable",
@@ -85,19 +95,38 @@ Deno.test("how the process runs and what it logs", () => {
   assertObjectMatch(config.process, {
     daemonize: true,
     pidFile: "/p",
-    user: "nobody",
-    chroot: "/c",
-    memoryLock: "on-fault",
+    exitWithParent: true,
   });
   assertObjectMatch(config.log, {
     timestamp: true,
     guestName: true,
     file: "/t",
-    items: ["unimp"],
-    tracePatterns: ["vm_*", "cpr_*"],
+    traceFiles: ["/e"],
   });
   assertEquals(config.inheritedDescriptors, [{ fd: 5, set: 2, opaque: "o" }]);
   assertEquals(config.dataDirectories, ["/a", "/b"]);
+});
+
+Deno.test("who asks for a trace event by name is told that it is not there", () => {
+  const { warnings } = parse("-trace", "vm_x", "-trace", "kvm_*", "-d", "trace:vm_y,unimp");
+  assertEquals(warnings, [
+    "-trace vm_x: warning: trace event 'vm_x' does not exist",
+    "warning: trace event 'vm_y' does not exist",
+  ]);
+  assertEquals(traceFileWarnings("# comment\n\n-vm_z\nkvm_*\n"), [
+    "warning: trace event 'vm_z' does not exist",
+  ]);
+});
+
+Deno.test("help asked of an option's list has the exit status that QEMU gives it", () => {
+  const status = (...argv: string[]) =>
+    assertThrows(() => parse(...argv), InformationRequest).exitStatus;
+  assertEquals(status("-rtc", "help"), 1);
+  assertEquals(status("-d", "help"), 1);
+  assertEquals(status("-machine", "help"), 0);
+  assertEquals(status("-trace", "help"), 0);
+  // A first word without a key is the value of the key that it may leave out.
+  assertEquals(parse("-name", "help").name, "help");
 });
 
 Deno.test("fw_cfg entries come from files or texts", () => {

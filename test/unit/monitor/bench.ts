@@ -164,6 +164,7 @@ export class MonitorBench extends Bench {
           throw new Error("wake-up from suspend is not supported by this guest");
         },
         quit: () => void this.calls.push("quit"),
+        setEndPolicy: (change) => void this.calls.push(`policy ${JSON.stringify(change)}`),
       },
       identity: {
         name: "bench",
@@ -193,6 +194,10 @@ export class MonitorBench extends Bench {
             smtId: 0,
           })),
         registers: () => registers,
+      },
+      ports: {
+        read: (port, size) => port === 0x3f9 && size === 1 ? 5 : 2 ** (8 * size) - 1,
+        write: (port, size, value) => this.calls.push(`out ${port} ${size} ${value}`),
       },
       memory: {
         backends: () => [{

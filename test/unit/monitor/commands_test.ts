@@ -152,12 +152,15 @@ Deno.test("what cannot be done is refused in QEMU's words", async () => {
   }
 });
 
+/** Queries of what the board cannot have. */
+const alwaysRefused = ["query-hotpluggable-cpus", "query-vm-generation-id"];
+
 Deno.test("every query returns what its declaration says", async () => {
   await using bench = new MonitorBench();
   using client = await bench.client(await bench.listen());
   for (const command of commands.values()) {
     const queried = /^(x-)?query-/.test(command.name) && command.returns !== undefined;
-    if (!queried || command.name === "query-hotpluggable-cpus") continue;
+    if (!queried || alwaysRefused.includes(command.name)) continue;
     const reply = await ask(client, command.name);
     const checked = struct({ return: command.returns ?? z.never() }).safeParse(reply);
     assertEquals(checked.error?.issues ?? [], [], command.name);
@@ -236,4 +239,50 @@ Deno.test("the machine is stopped, continued, reset, powered down and quit", asy
     assertEquals(await ask(client, name), { return: {} });
   }
   assertEquals(bench.calls, ["reset", "power down", "nmi", "quit"]);
+});
+
+Deno.test("what the machine does not have is answered, not unknown", async () => {
+  await using bench = new MonitorBench();
+  using client = await bench.client(await bench.listen());
+  assertEquals(await ask(client, "query-jobs"), { return: [] });
+  assertEquals(await ask(client, "query-vnc"), { return: { enabled: false } });
+  assertEquals(
+    await ask(client, "trace-event-get-state", { name: "foo" }),
+    error('unknown event "foo"'),
+  );
+  assertEquals(await ask(client, "trace-event-get-state", { name: "foo*" }), { return: [] });
+  assertEquals(await ask(client, "yank", { instances: [] }), { return: {} });
+  assertEquals(
+    await ask(client, "yank", { instances: [{ type: "migration" }] }),
+    error("Instance not found", "DeviceNotFound"),
+  );
+});
+
+Deno.test("set-action changes what happens when the guest ends", async () => {
+  await using bench = new MonitorBench();
+  using client = await bench.client(await bench.listen());
+  assertEquals(await ask(client, "set-action", { shutdown: "pause" }), { return: {} });
+  assertEquals(await ask(client, "set-action", { reboot: "reset" }), { return: {} });
+  assertEquals(bench.calls, ['policy {"noShutdown":true}', 'policy {"noReboot":false}']);
+  assertEquals(
+    await ask(client, "set-action", { foo: "pause" }),
+    error("Parameter 'foo' is unexpected"),
+  );
+  assertEquals(
+    await ask(client, "watchdog-set-action", { action: "foo" }),
+    error("Parameter 'action' does not accept value 'foo'"),
+  );
+});
+
+Deno.test("memsave copies what a vCPU sees to a file", async () => {
+  await using bench = new MonitorBench();
+  using client = await bench.client(await bench.listen());
+  const filename = bench.path("memory");
+  const given = { val: 16, size: 4, filename };
+  assertEquals(await ask(client, "memsave", given), { return: {} });
+  assertEquals(Deno.readFileSync(filename), Uint8Array.of(16, 17, 18, 19));
+  assertEquals(
+    await ask(client, "memsave", { ...given, "cpu-index": 7 }),
+    error("Parameter 'cpu-index' expects a CPU number"),
+  );
 });

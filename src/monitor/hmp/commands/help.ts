@@ -1,5 +1,6 @@
 /** `help`. */
 import { defineHumanCommand, describeCommand, findCommand, type HumanCommand } from "../command.ts";
+import { commandNames } from "../completion.ts";
 import { optionalText } from "../parameters.ts";
 
 /** What `help TOPIC SUBTOPIC` shows; nothing given: all commands. */
@@ -27,6 +28,7 @@ export const helpCommands: readonly HumanCommand[] = [
     help: "show the help",
     parameters: { topic: optionalText, subtopic: optionalText },
     usage: "[cmd]",
+    choices: commandNames,
     run: ({ commands, print }, { topic, subtopic }) => print(help(commands, topic, subtopic)),
   }),
 ];

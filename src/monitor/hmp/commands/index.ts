@@ -1,5 +1,6 @@
 /** Every human monitor command. */
 import type { HumanCommand } from "../command.ts";
+import { absentInfo } from "./absent.ts";
 import { chardevCommands } from "./chardev.ts";
 import { deviceCommands, deviceInfo } from "./devices.ts";
 import { helpCommands } from "./help.ts";
@@ -7,15 +8,19 @@ import { infoCommand } from "./info.ts";
 import { memoryCommands } from "./memory.ts";
 import { migrationHumanCommands, migrationInfo } from "./migration.ts";
 import { objectCommands } from "./objects.ts";
+import { portCommands } from "./ports.ts";
+import { snapshotCommands, snapshotInfo } from "./snapshots.ts";
 import { runCommands } from "./run.ts";
 
 export const humanCommands: readonly HumanCommand[] = [
   ...helpCommands,
-  infoCommand([...deviceInfo, ...migrationInfo]),
+  infoCommand([...deviceInfo, ...migrationInfo, ...snapshotInfo, ...absentInfo]),
   ...deviceCommands,
   ...runCommands,
   ...migrationHumanCommands,
   ...memoryCommands,
   ...chardevCommands,
   ...objectCommands,
+  ...portCommands,
+  ...snapshotCommands,
 ].sort((a, b) => a.names < b.names ? -1 : 1);

@@ -1,5 +1,5 @@
 /** Looking at values and memory. */
-import { savePhysicalMemory } from "../../save_memory.ts";
+import { savePhysicalMemory, saveVirtualMemory } from "../../save_memory.ts";
 import { defineHumanCommand, type HumanCommand, type HumanInvocation } from "../command.ts";
 import { describeValue, dumpMemory } from "../memory_dump.ts";
 import {
@@ -76,6 +76,13 @@ export const memoryCommands: readonly HumanCommand[] = [
       use(invocation, format);
       invocation.print(`${describeValue(expr, format.format)}\n`);
     },
+  }),
+  defineHumanCommand({
+    names: "memsave",
+    help: "save to disk virtual memory dump starting at 'addr' of size 'size'",
+    parameters: { addr: integer, size: integer, file: filename },
+    run: ({ context, state }, { addr, size, file }) =>
+      saveVirtualMemory(context.memory, state.cpu, addr, Number(size), file),
   }),
   defineHumanCommand({
     names: "pmemsave",

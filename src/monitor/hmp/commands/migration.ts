@@ -2,6 +2,8 @@
 import { type CapabilityName, capabilityNames } from "../../../migration/capabilities.ts";
 import { MigrationError } from "../../../migration/errors.ts";
 import type { MigrationInformation } from "../../../migration/information.ts";
+import { parameterDeclarations } from "../../../migration/parameters.ts";
+import { postcopy } from "../../../migration/postcopy.ts";
 import { isMigrationStatus } from "../../../migration/status.ts";
 import type { MigrationControl } from "../../context.ts";
 import { defineHumanCommand, type HumanCommand, type HumanInvocation } from "../command.ts";
@@ -76,8 +78,27 @@ export const migrationHumanCommands: readonly HumanCommand[] = [
     run: ({ context }, { uri }) => context.migration.startIncoming({ uri }),
   }),
   defineHumanCommand({
+    names: "migrate_pause",
+    help: "Pause an ongoing migration (postcopy-only)",
+    parameters: {},
+    run: postcopy.pause,
+  }),
+  defineHumanCommand({
+    names: "migrate_recover",
+    help: "Continue a paused incoming postcopy migration",
+    parameters: { uri: text },
+    run: postcopy.recover,
+  }),
+  defineHumanCommand({
+    names: "migrate_start_postcopy",
+    help: "Followup to a migration command to switch the migration to postcopy mode",
+    parameters: {},
+    run: postcopy.start,
+  }),
+  defineHumanCommand({
     names: "migrate_set_capability",
     help: "Enable/Disable the usage of a capability for migration",
+    choices: () => capabilityNames,
     parameters: { capability: text, state: onOff },
     run: ({ context }, { capability, state }) =>
       context.migration.setCapabilities([{ capability: capabilityNamed(capability), state }]),
@@ -85,6 +106,7 @@ export const migrationHumanCommands: readonly HumanCommand[] = [
   defineHumanCommand({
     names: "migrate_set_parameter",
     help: "Set the parameter for migration",
+    choices: () => [...parameterDeclarations.keys()],
     parameters: { parameter: text, value: rest },
     run: ({ context }, { parameter, value }) =>
       context.migration.setParameterFromText(parameter, value),

@@ -1,4 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { complete } from "../../../../src/monitor/hmp/completion.ts";
+import { humanCommands } from "../../../../src/monitor/hmp/commands/index.ts";
 import { initialState } from "../../../../src/monitor/hmp/state.ts";
 import { runHumanLine } from "../../../../src/monitor/hmp/runner.ts";
 import { createPipe } from "../../../../src/native/file.ts";
@@ -50,6 +52,28 @@ const cases: [string, string][] = [
   ["help foo", "unknown command: 'foo'\n"],
   ["help info status", "info status  -- show the current VM status (running|paused)\n"],
   ["info version", "11.1.3molt test\n"],
+  ["i /b 0x3f9", "portb[0x03f9] = 0x05\n"],
+  ["i 0x3f9", "portl[0x03f9] = 0xffffffff\n"],
+  ["i", 'unexpected end of expression\nTry "help i" for more information\n'],
+  ["o 0x80", 'unexpected end of expression\nTry "help o" for more information\n'],
+  ["loadvm", 'loadvm: string expected\nTry "help loadvm" for more information\n'],
+  ["savevm", "Error: Device 'd0' is writable but does not support snapshots\n"],
+  ["info snapshots", "Error: Device 'd0' is writable but does not support snapshots\n"],
+  ["migrate_recover tcp:0:0", "Error: Migrate recover can only be run when postcopy is paused.\n"],
+  [
+    "migrate_pause",
+    "Error: migrate-pause is currently only supported during postcopy-active or " +
+    "postcopy-recover state\n",
+  ],
+  [
+    "migrate_start_postcopy",
+    "Error: Enable postcopy with migrate_set_capability before the start of migration\n",
+  ],
+  ["info block-jobs", "No active jobs\n"],
+  ["info usb", "Error: USB support not enabled\n"],
+  // The bench's memory counts bytes; only the widest values have a sign.
+  ["xp /2dw 200", "000000c8: 3419064776 3486436812\n"],
+  ["xp /3ob 7", "00000007: 0  7 0 10 0 11\n"],
   ["info name", "bench\n"],
   ["info uuid", "00000000-0000-0000-0000-000000000001\n"],
   ["info kvm", "kvm support: enabled\n"],
@@ -102,7 +126,7 @@ const cases: [string, string][] = [
   ["set_link net9 off", "Error: Device 'net9' not found\n"],
   [
     "set_link net0 maybe",
-    "set_link: Expected 'on' or 'off'\nTry \"help set_link\" for more information\n",
+    "Expected 'on' or 'off'\nTry \"help set_link\" for more information\n",
   ],
   ["info hotpluggable-cpus", "Error: machine does not support hot-plugging CPUs\n"],
   ["system_wakeup", "Error: wake-up from suspend is not supported by this guest\n"],
@@ -259,4 +283,36 @@ Deno.test("getfd over QMP's human-monitor-command takes the descriptor of the re
   assertEquals(await client.message(), { return: "" });
   using taken = bench.descriptors.takeNamed("a");
   assertEquals(taken === undefined, false);
+});
+
+Deno.test("o writes a port with the size of its format", async () => {
+  await using bench = new MonitorBench();
+  assertEquals(await run(bench, "o /b 0x80 0x105", "o /h 0x80 5"), ["", ""]);
+  assertEquals(bench.calls, ["out 128 1 5", "out 128 2 5"]);
+});
+
+Deno.test("commands are completed, and names of what some are about", () => {
+  const found = (text: string) => complete(humanCommands, text);
+  assertEquals(found("migrate_s"), [
+    "migrate_set_capability",
+    "migrate_set_parameter",
+    "migrate_start_postcopy",
+  ]);
+  assertEquals(found("info mem"), [
+    "mem",
+    "memdev",
+    "memory-devices",
+    "memory_size_summary",
+  ]);
+  assertEquals(found("migrate_set_parameter mu"), [
+    "multifd-channels",
+    "multifd-compression",
+    "multifd-qatzip-level",
+    "multifd-zlib-level",
+    "multifd-zstd-level",
+  ]);
+  assertEquals(found("migrate_set_capability map"), ["mapped-ram"]);
+  assertEquals(found("help sto"), ["stop"]);
+  assertEquals(found("help stop s"), []);
+  assertEquals(found("stop s"), []);
 });

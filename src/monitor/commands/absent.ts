@@ -1,0 +1,119 @@
+/** Questions about what the machine does not have: what QEMU answers for a board without it. */
+import { z } from "zod";
+import { defineCommand } from "../command.ts";
+import { CommandError } from "../errors.ts";
+import { anyValue, empty, integer, struct } from "../types.ts";
+
+/** Of each there are none. */
+const emptyLists = [
+  ...["query-acpi-ospm-status", "query-audiodevs", "query-block-jobs", "query-jobs"],
+  ...["query-memory-devices", "query-mice", "query-pci", "query-pr-managers", "query-tpm"],
+  ...["query-tpm-models", "query-tpm-types", "query-vcpu-dirty-limit", "query-vnc-servers"],
+];
+
+const yankInstance = z.discriminatedUnion("type", [
+  struct({ type: z.literal("block-node"), "node-name": z.string() }),
+  struct({ type: z.literal("chardev"), id: z.string() }),
+  struct({ type: z.literal("migration") }),
+]);
+
+/** There are no trace events, so that only patterns find what they ask for. */
+function refuseEvent(name: string): void {
+  if (!/[*?]/.test(name)) throw new CommandError(`unknown event "${name}"`);
+}
+
+export const absentCommands = [
+  ...emptyLists.map((name) =>
+    defineCommand({ name, arguments: empty, returns: z.array(anyValue), run: () => [] })
+  ),
+  defineCommand({
+    name: "query-vnc",
+    arguments: empty,
+    returns: struct({ enabled: z.boolean() }),
+    run: () => ({ enabled: false }),
+  }),
+  defineCommand({
+    name: "query-spice",
+    arguments: empty,
+    returns: struct({
+      "enabled": z.boolean(),
+      "migrated": z.boolean(),
+      "mouse-mode": z.enum(["client", "server", "unknown"]),
+    }),
+    run: () => ({ "enabled": false, "migrated": false, "mouse-mode": "client" as const }),
+  }),
+  defineCommand({
+    name: "query-display-options",
+    arguments: empty,
+    returns: struct({ type: z.enum(["none"]) }),
+    run: () => ({ type: "none" as const }),
+  }),
+  defineCommand({
+    name: "query-dump",
+    arguments: empty,
+    returns: struct({
+      status: z.enum(["none", "active", "completed", "failed"]),
+      completed: integer(),
+      total: integer(),
+    }),
+    run: () => ({ status: "none" as const, completed: 0, total: 0 }),
+  }),
+  defineCommand({
+    name: "query-replay",
+    arguments: empty,
+    returns: struct({ mode: z.enum(["none", "record", "play"]), icount: integer() }),
+    run: () => ({ mode: "none" as const, icount: 0 }),
+  }),
+  defineCommand({
+    name: "query-colo-status",
+    arguments: empty,
+    returns: struct({
+      "mode": z.enum(["none", "primary", "secondary"]),
+      "last-mode": z.enum(["none", "primary", "secondary"]),
+      "reason": z.enum(["none", "request", "error", "processing"]),
+    }),
+    run: () => ({ "mode": "none", "last-mode": "none", "reason": "none" } as const),
+  }),
+  defineCommand({
+    name: "query-vm-generation-id",
+    arguments: empty,
+    returns: struct({ guid: z.string() }),
+    run: () => {
+      throw new CommandError("VM Generation ID device not found");
+    },
+  }),
+  defineCommand({ name: "rtc-reset-reinjection", arguments: empty, run: () => {} }),
+  defineCommand({
+    name: "trace-event-get-state",
+    arguments: struct({ name: z.string() }),
+    returns: z.array(struct({ name: z.string(), state: z.enum(["disabled", "enabled"]) })),
+    run: (_context, { name }) => {
+      refuseEvent(name);
+      return [];
+    },
+  }),
+  defineCommand({
+    name: "trace-event-set-state",
+    arguments: struct({
+      "name": z.string(),
+      "enable": z.boolean(),
+      "ignore-unavailable": z.boolean().optional(),
+    }),
+    run: (_context, { name }) => refuseEvent(name),
+  }),
+  defineCommand({
+    name: "query-yank",
+    oob: true,
+    arguments: empty,
+    returns: z.array(anyValue),
+    run: () => [],
+  }),
+  defineCommand({
+    name: "yank",
+    oob: true,
+    arguments: struct({ instances: z.array(yankInstance) }),
+    run: (_context, { instances }) => {
+      if (instances.length > 0) throw new CommandError("Instance not found", "DeviceNotFound");
+    },
+  }),
+];

@@ -1,0 +1,165 @@
+/** Command lines as users type them: what is said, where, and with which exit status. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { QmpClient, QmpCommandError } from "../../src/qmp_client/mod.ts";
+import { patience } from "../support/patience.ts";
+import { commandOf, guestImage } from "../support/programs.ts";
+import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { VirtualMachine } from "../support/virtual_machine.ts";
+
+const machine = ["-M", "microvm", "-m", "64M", "-nodefaults", "-display", "none"];
+const greeting = '{"execute":"qmp_capabilities"}\n';
+
+interface Outcome {
+  readonly status: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+/** Runs molt in `folder` with `input` on its terminal until it ends. */
+async function run(folder: string, argv: readonly string[], input = ""): Promise<Outcome> {
+  const [program = "", ...leading] = commandOf("molt");
+  const child = new Deno.Command(program, {
+    args: [...leading, ...argv],
+    cwd: folder,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input)).catch(() => {});
+  await writer.close().catch(() => {});
+  const { code, stdout, stderr } = await child.output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { status: code, output: text(stdout), errors: text(stderr) };
+}
+
+Deno.test("-readconfig gives options like the command line", async () => {
+  using directory = new TemporaryDirectory();
+  Deno.writeTextFileSync(
+    directory.file("vm.cfg"),
+    [
+      ...["[machine]", '  type = "microvm"', "[memory]", '  size = "64M"'],
+      ...['[chardev "q"]', '  backend = "stdio"'],
+      ...["[mon]", '  chardev = "q"', '  mode = "control"', ""],
+    ].join("\n"),
+  );
+  const argv = ["-nodefaults", "-display", "none", "-S", "-readconfig", "vm.cfg"];
+  const folder = directory.file(".");
+  const { status, output } = await run(folder, argv, `${greeting}{"execute":"quit"}\n`);
+  assertEquals(status, 0);
+  assertMatch(output, /"host-qmp-quit"/);
+
+  const missing = await run(folder, ["-readconfig", "none.cfg"]);
+  assertEquals(missing, {
+    status: 1,
+    output: "",
+    errors: "molt: -readconfig none.cfg: Could not open 'none.cfg': No such file or directory\n",
+  });
+  const wrong = await run(folder, ["-readconfig", "/"]);
+  assertEquals(wrong.errors, "molt: -readconfig /: Cannot read config file: Is a directory\n");
+});
+
+Deno.test("what cannot be opened is an error that names the option", async () => {
+  using directory = new TemporaryDirectory();
+  const folder = directory.file(".");
+  const noFile = "No such file or directory";
+  for (
+    const [argv, complaint] of [
+      [["-chardev", "file,id=c,path=no/f"], `-chardev file,id=c,path=no/f: Could not open 'no/f'`],
+      [["-incoming", "file:none"], "-incoming file:none: Could not open 'none'"],
+      [["-pidfile", "no/pid"], "cannot create PID file: Could not create 'no/pid'"],
+      [["-D", "no/log"], "Error opening logfile no/log"],
+      [["-trace", "events=none"], "none"],
+      // Nothing uses it.
+      [["-blockdev", "file,filename=none,node-name=n"], "Could not open 'none'"],
+    ] as const
+  ) {
+    const { status, output, errors } = await run(folder, [...machine, ...argv]);
+    assertEquals([status, output], [1, ""], argv.join(" "));
+    const [line = "", ...rest] = errors.split("\n");
+    assertEquals(rest, [""], errors);
+    assertEquals(line.includes(complaint) && line.endsWith(noFile), true, line);
+  }
+});
+
+Deno.test("errors go to standard error with -D too, and warnings say that they are once", async () => {
+  using directory = new TemporaryDirectory();
+  const folder = directory.file(".");
+  const argv = [...machine, "-D", "log", "-global", "no.such=1", "-kernel", "none"];
+  const { status, errors } = await run(folder, argv);
+  assertEquals(status, 1);
+  assertEquals(errors.split("\n"), [
+    "molt: warning: global no.such has invalid class name",
+    "molt: Could not open 'none': No such file or directory",
+    "",
+  ]);
+  assertEquals(Deno.readTextFileSync(directory.file("log")), "");
+});
+
+Deno.test("the name of a pseudo terminal is told on standard output", async () => {
+  using directory = new TemporaryDirectory();
+  const argv = [...machine, "-S", "-serial", "pty", "-monitor", "stdio"];
+  const { status, output, errors } = await run(directory.file("."), argv, "quit\n");
+  assertEquals([status, errors], [0, ""]);
+  assertMatch(output, /^char device redirected to \/dev\/pts\/\d+ \(label serial0\)\n/);
+});
+
+Deno.test("a running machine that is told to quit says so once, without STOP", async () => {
+  using directory = new TemporaryDirectory();
+  const argv = [...machine, "-kernel", guestImage("idle.elf"), "-qmp", "stdio"];
+  const input = `${greeting}{"execute":"quit"}\n`;
+  const { status, output } = await run(directory.file("."), argv, input);
+  assertEquals(status, 0);
+  const events = output.trim().split("\n").map((line) => JSON.parse(line).event ?? "");
+  assertEquals(events.filter((name) => name !== ""), ["SHUTDOWN"]);
+});
+
+Deno.test("a daemon removes its pid file, wherever it was started", async () => {
+  using directory = new TemporaryDirectory();
+  const folder = directory.file(".");
+  const socket = directory.file("qmp");
+  const monitor = ["-qmp", `unix:${socket},server=on,wait=off`];
+  const { status } = await run(folder, [
+    ...[...machine, "-S", "-daemonize", "-pidfile", "pid"],
+    ...monitor,
+  ]);
+  assertEquals(status, 0);
+  const file = directory.file("pid");
+  assertMatch(Deno.readTextFileSync(file), /^\d+\n$/);
+  using qmp = await QmpClient.connect(socket, { signal: patience() });
+  await qmp.execute("quit");
+  while (existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));
+});
+
+Deno.test("help that cannot be shown is no fault", async () => {
+  using directory = new TemporaryDirectory();
+  const [program = "", ...leading] = commandOf("molt");
+  const argv = [program, ...leading, "-help"].map((word) => `'${word}'`).join(" ");
+  const { success, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `${argv} > /dev/full`],
+    cwd: directory.file("."),
+  }).output();
+  assertEquals([success, new TextDecoder().decode(stderr)], [true, ""]);
+});
+
+Deno.test("a migration file without a name is refused, and the guest runs on", async () => {
+  using directory = new TemporaryDirectory();
+  await using vm = await VirtualMachine.start("molt", [
+    ...[...machine, "-kernel", guestImage("idle.elf"), "-serial", "null"],
+  ], { directory });
+  const error = await assertRejects(
+    () => vm.qmp.execute("migrate", { uri: "file:" }),
+    QmpCommandError,
+  );
+  assertEquals(error.description, "Could not create '': No such file or directory");
+  assertEquals((await vm.qmp.execute("query-status")).status, "running");
+});
+
+function existsSync(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
