@@ -114,6 +114,21 @@ Deno.test("a running machine that is told to quit says so once, without STOP", a
   assertEquals(events.filter((name) => name !== ""), ["SHUTDOWN"]);
 });
 
+Deno.test("a disk without a boot sector is told of, and the machine is there", async () => {
+  using directory = new TemporaryDirectory();
+  Deno.writeFileSync(directory.file("disk"), new Uint8Array(1 << 16));
+  const argv = [...machine, "-drive", "file=disk,format=raw", "-qmp", "stdio"];
+  const input = `${greeting}{"execute":"query-status"}\n{"execute":"quit"}\n`;
+  const { status, output, errors } = await run(directory.file("."), argv, input);
+  assertEquals(status, 0);
+  assertMatch(output, /"status": "running"/);
+  assertEquals(
+    errors,
+    "molt: warning: could not boot disk 'disk': no boot signature in its first sector; " +
+      "the guest has nothing to start from\n",
+  );
+});
+
 Deno.test("a daemon removes its pid file, wherever it was started", async () => {
   using directory = new TemporaryDirectory();
   const folder = directory.file(".");
