@@ -190,3 +190,21 @@ Deno.test("questions are answered at once, before what follows is looked at", ()
     assertEquals(text.length > 0, true, question.join(" "));
   }
 });
+
+Deno.test("what is connected to nothing, and what has no effect, is told", () => {
+  const warnings = (...argv: string[]) => parse("-M", "microvm", "-nodefaults", ...argv).warnings;
+  const backend = ["-netdev", "socket,id=n,listen=127.0.0.1:0"];
+  assertEquals(warnings(...backend), ["warning: netdev n has no peer"]);
+  assertEquals(warnings(...backend, "-device", "virtio-net-device,netdev=n"), []);
+  assertEquals(warnings("-device", "virtio-net-device"), [
+    "warning: nic virtio-net-device.0 has no peer",
+  ]);
+  assertEquals(warnings("-object", "memory-backend-ram,id=m,size=1M"), [
+    "warning: nothing uses the memory 'm': name it with '-machine memory-backend=m'",
+  ]);
+  assertEquals(warnings("-rtc", "driftfix=slew"), []);
+  assertEquals(warnings("-rtc", "driftfix=slew", "-machine", "rtc=on"), [
+    "warning: -rtc driftfix=slew: lost ticks are not made up for",
+  ]);
+  assertEquals(warnings("-global", "kvm-pit.lost_tick_policy=delay"), []);
+});
