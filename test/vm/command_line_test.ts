@@ -82,6 +82,18 @@ Deno.test("what cannot be opened is an error that names the option", async () =>
   }
 });
 
+Deno.test("-add-fd takes what was inherited, and nothing of the program's own", async () => {
+  using directory = new TemporaryDirectory();
+  // The runtime has descriptors of its own with such numbers.
+  for (const fd of [3, 4, 5, 6]) {
+    const { status, errors } = await run(directory.file("."), [
+      ...[...machine, "-S", "-monitor", "stdio", "-add-fd", `fd=${fd},set=1`],
+    ], "quit\n");
+    const complaint = `molt: -add-fd fd=${fd},set=1: fd is not valid or already in use\n`;
+    assertEquals([status, errors], [1, complaint]);
+  }
+});
+
 Deno.test("errors go to standard error with -D too, and warnings say that they are once", async () => {
   using directory = new TemporaryDirectory();
   const folder = directory.file(".");

@@ -208,3 +208,12 @@ Deno.test("what is connected to nothing, and what has no effect, is told", () =>
   ]);
   assertEquals(warnings("-global", "kvm-pit.lost_tick_policy=delay"), []);
 });
+
+Deno.test("what libvirt always gives is taken", () => {
+  const config = parse(
+    ...["-audiodev", '{"id":"audio1","driver":"none"}'],
+    ...["-chardev", "null,id=charmonitor"],
+    ...["-mon", "chardev=charmonitor,id=monitor,mode=control"],
+  );
+  assertEquals(config.monitors[0], { chardev: "charmonitor", mode: "control", pretty: false });
+});
