@@ -311,7 +311,7 @@ function display(occurrence: Occurrence): void {
   if (occurrence.argument === "default") return;
   const { values, help } = readJsonOrTree(occurrence, "type");
   if (help || values["type"] === "help") {
-    throw new InformationRequest("Available display types:\nnone");
+    throw new InformationRequest("Available display backend types:\nnone");
   }
   const { type, ...others } = values;
   const kind = values["vnc"] === undefined ? type : "vnc";

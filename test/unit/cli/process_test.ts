@@ -125,6 +125,8 @@ Deno.test("help asked of an option's list has the exit status that QEMU gives it
   assertEquals(status("-d", "help"), 1);
   assertEquals(status("-machine", "help"), 0);
   assertEquals(status("-trace", "help"), 0);
+  assertEquals(status("-drive", "format=help"), 0);
+  assertEquals(status("-audio", "help"), 0);
   // A first word without a key is the value of the key that it may leave out.
   assertEquals(parse("-name", "help").name, "help");
 });
