@@ -153,6 +153,11 @@ Deno.test("a daemon removes its pid file, wherever it was started", async () => 
   assertEquals(status, 0);
   const file = directory.file("pid");
   assertMatch(Deno.readTextFileSync(file), /^\d+\n$/);
+  const second = await run(folder, [...machine, "-S", "-pidfile", "pid"]);
+  assertEquals([second.status, second.errors], [
+    1,
+    "molt: cannot create PID file: Cannot lock pid file: Resource temporarily unavailable\n",
+  ]);
   using qmp = await QmpClient.connect(socket, { signal: patience() });
   await qmp.execute("quit");
   while (existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));
