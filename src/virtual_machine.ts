@@ -35,7 +35,7 @@ import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import { monitorContext, updateInformation } from "./monitored/context.ts";
 import { ChannelCancelled } from "./native/channel.ts";
-import { isOpen } from "./native/descriptor.ts";
+import { isInherited } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
@@ -179,7 +179,9 @@ export class VirtualMachine implements Disposable {
     const { config, monitors } = this;
     for (const { fd, set, opaque } of config.inheritedDescriptors) {
       // A predecessor's set does not outlive an execve.
-      if (inherited === undefined || isOpen(fd)) this.descriptors.addInherited(fd, set, opaque);
+      if (inherited === undefined || isInherited(fd)) {
+        this.descriptors.addInherited(fd, set, opaque);
+      }
     }
     if (inherited !== undefined) this.#receive(inherited);
     if (config.incoming?.cpr !== undefined && inherited === undefined) {

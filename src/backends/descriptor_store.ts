@@ -2,7 +2,7 @@
  * Descriptors that monitors received for others to use: by name (getfd), and in sets (add-fd), whose
  * members /dev/fdset/N stands for where a path is expected.
  */
-import { asFd, Descriptor, type Fd, isOpen, setCloseOnExec } from "../native/descriptor.ts";
+import { asFd, Descriptor, type Fd, isInherited, setCloseOnExec } from "../native/descriptor.ts";
 import { OpenFlags, statusFlags } from "../native/file.ts";
 
 /** A descriptor that is not there, or a name that cannot be. */
@@ -99,7 +99,7 @@ export class DescriptorStore implements Disposable {
 
   /** Takes over the descriptor `fd` that this process inherited, for set `id` (-add-fd). */
   addInherited(fd: number, id: number, opaque: string | undefined): void {
-    if (!isOpen(fd)) {
+    if (!isInherited(fd)) {
       throw new DescriptorStoreError(
         `-add-fd fd=${fd},set=${id}: fd is not valid or already in use`,
       );

@@ -127,6 +127,7 @@ export class SocketChardev extends Chardev {
   #continues = false;
   #clientsHeld = false;
   #disposed = false;
+  #toldUnconnected = false;
 
   private constructor(
     environment: ChardevEnvironment,
@@ -344,16 +345,24 @@ export class SocketChardev extends Chardev {
       connection = await connect(this.#address);
     } catch (error) {
       if (this.#disposed) return;
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#environment.tell(`Unable to connect character device ${this.id}: ${reason}`);
+      this.#tellUnconnected(error);
       return this.#awaitPeer();
     }
     if (this.#disposed || this.#clientsHeld) return connection[Symbol.dispose]();
     this.#connected(connection);
   }
 
+  /** Once, until a connection has been there: it may be tried for ever. */
+  #tellUnconnected(error: unknown): void {
+    if (this.#toldUnconnected) return;
+    this.#toldUnconnected = true;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#environment.tell(`Unable to connect character device ${this.id}: ${reason}`);
+  }
+
   #connected(connection: Descriptor): void {
     const { fd } = connection;
+    this.#toldUnconnected = false;
     const loop: EventLoop = this.#environment.loop;
     this.#accepting?.[Symbol.dispose]();
     this.#accepting = undefined;

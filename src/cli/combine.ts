@@ -1,7 +1,7 @@
 /** Puts together what the subjects of the command line say, and checks what spans several of them. */
 import { OptionError } from "./errors.ts";
 import type { CommandLine } from "./command_line.ts";
-import type { GlobalProperty, ObjectConfig, VirtualMachineConfig } from "./config.ts";
+import type { DeviceConfig, GlobalProperty, ObjectConfig, VirtualMachineConfig } from "./config.ts";
 import { isCpuClass } from "./options/accelerator.ts";
 import type { MachineParts } from "./options/machine.ts";
 import { isDeviceClass, virtioMmio } from "./options/device.ts";
@@ -49,6 +49,12 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
     objects: new Map(allObjects.map(({ id, type }) => [id, type])),
     transports: parts.machine.type === "microvm" ? mostTransports : 0,
   };
+  const devices = commandLine.devices.finish(globals, surroundings);
+  const times = guest.finish();
+  commandLine.warnings.push(...unconnected(devices, networks.netdevs));
+  if (times.clock.slewLostTicks && parts.machine.type === "microvm" && parts.machine.rtc === "on") {
+    commandLine.warnings.push("warning: -rtc driftfix=slew: lost ticks are not made up for");
+  }
   return {
     machine: parts.machine.type === "none"
       ? parts.machine
@@ -67,13 +73,33 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
     drives: images.drives,
     blockNodes: images.blockNodes,
     ...networks,
-    devices: commandLine.devices.finish(globals, surroundings),
-    ...guest.finish(),
+    devices,
+    ...times,
     ...commandLine.migration.finish(),
     ...process.finish(guest.processName()),
     warnings: commandLine.warnings,
   };
 }
+
+/** Warnings of network cards and backends that nothing is at the other end of. */
+function unconnected(
+  devices: readonly DeviceConfig[],
+  netdevs: VirtualMachineConfig["netdevs"],
+): readonly string[] {
+  const cards = devices.filter((device) => device.driver === "virtio-net-device");
+  const used = new Set(cards.map(({ properties }) => properties.netdev));
+  const backends = netdevs.filter(({ id }) => !used.has(id)).map(({ id }) => `netdev ${id}`);
+  const nics = cards.flatMap(({ id, driver, properties }, index) =>
+    properties.netdev === undefined ? [`nic ${id ?? `${driver}.${index}`}`] : []
+  );
+  return [...backends, ...nics].map((end) => `warning: ${end} has no peer`);
+}
+
+/** Properties of the board's devices that may be given the value that they have. */
+const fixedProperties: ReadonlySet<string> = new Set([
+  "kvm-pit.lost_tick_policy=delay",
+  "mc146818rtc.lost_tick_policy=discard",
+]);
 
 /** Classes of the board's own devices, whose properties cannot be changed. */
 const boardClasses =
@@ -84,7 +110,7 @@ function warnOfGlobals(globals: readonly GlobalProperty[], warnings: string[]): 
   for (const { driver, property, value } of globals) {
     const known = driver === "migration" || driver === "virtio-mmio" || isDeviceClass(driver) ||
       isCpuClass(driver);
-    if (known) continue;
+    if (known || fixedProperties.has(`${driver}.${property}=${value}`)) continue;
     if (boardClasses.test(driver)) {
       throw new OptionError(
         `-global ${driver}.${property}=${value}: not available: ` +

@@ -3,7 +3,7 @@
  * sector, or, with none of them, a stub that halts. Images are read again at each reset, from the files
  * that were there at the start.
  */
-import type { BootFile, InitialCpu } from "../boot/boot.ts";
+import { BootError, type BootFile, type InitialCpu } from "../boot/boot.ts";
 import { loadBootSector } from "../boot/boot_sector.ts";
 import { isElf, parseElf } from "../boot/elf.ts";
 import { layOutFirmware, resetOnlyFirmware } from "../boot/firmware.ts";
@@ -13,6 +13,7 @@ import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
 import { writeSegment } from "../boot/pvh.ts";
 import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
 import { readFile } from "../native/file.ts";
+import { tell } from "../process/messages.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import type { BootFiles } from "./boot_files.ts";
 import type { FirmwareKernel } from "./firmware_items.ts";
@@ -77,16 +78,30 @@ export function loadStartUp(
       firmware.set(resetOnlyFirmware(firmware.length));
       return loadDirectly(source, machine, ram);
     case "disk":
-      firmware.set(resetOnlyFirmware(firmware.length));
-      return loadBootSector(ram.memory, {
-        name: source.path,
-        bytes: source.files.readStart(source.path, SECTOR_SIZE),
-      });
+      return startDisk(source, ram);
     case "nothing":
-      firmware.fill(0);
-      firmware.set(haltStub, firmware.length - haltStub.length);
-      return { mode: "reset vector" };
+      return haltAtOnce(firmware);
   }
+}
+
+/** A disk that cannot be booted is no reason to end: with QEMU it is the firmware that finds nothing. */
+function startDisk({ path, files }: StartUpSource & { kind: "disk" }, ram: MachineRam): InitialCpu {
+  const firmware = ram.firmware.mapping.bytes;
+  firmware.set(resetOnlyFirmware(firmware.length));
+  try {
+    const bytes = files.readStart(path, SECTOR_SIZE);
+    return loadBootSector(ram.memory, { name: path, bytes });
+  } catch (error) {
+    if (!(error instanceof BootError)) throw error;
+    tell(`warning: ${error.message}; the guest has nothing to start from`);
+    return haltAtOnce(firmware);
+  }
+}
+
+function haltAtOnce(firmware: Uint8Array): InitialCpu {
+  firmware.fill(0);
+  firmware.set(haltStub, firmware.length - haltStub.length);
+  return { mode: "reset vector" };
 }
 
 /** What firmware is to start, read for fw_cfg. */

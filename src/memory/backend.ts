@@ -11,6 +11,7 @@ import {
   unlink,
 } from "../native/file.ts";
 import { processId } from "../native/process.ts";
+import { SystemError } from "../native/errors.ts";
 import { Descriptor } from "../native/descriptor.ts";
 import { Advice, Mapping } from "../native/mapping.ts";
 import { checkAdoptedSize, PAGE_SIZE, RamBlock } from "./ram_block.ts";
@@ -189,23 +190,35 @@ function fileBlock(options: MemoryBackendOptions & { kind: "file" }): RamBlock {
 function openBackingFile(options: MemoryBackendOptions & { kind: "file" }): Descriptor {
   const { path, size, offset } = options;
   const access = options.readOnly ? OpenFlags.readOnly : OpenFlags.readWrite;
-  const descriptor = isDirectory(path)
-    ? openFile(path, OpenFlags.readWrite | OpenFlags.temporary)
-    : openFile(path, access | (options.readOnly ? 0 : OpenFlags.create), 0o644);
+  const descriptor = openBackingStore(
+    path,
+    isDirectory(path)
+      ? OpenFlags.readWrite | OpenFlags.temporary
+      : access | (options.readOnly ? 0 : OpenFlags.create),
+  );
   try {
     const { kind, size: actual } = status(descriptor.fd);
     if (kind === "file" && actual === 0) {
       truncate(descriptor.fd, offset + size);
     } else if (kind === "file" && actual < offset + size) {
       throw new Error(
-        `backing store size 0x${actual.toString(16)} of '${path}' does not match ` +
-          `'size' option 0x${(offset + size).toString(16)}`,
+        `${options.id} backing store size 0x${actual.toString(16)} is too small for 'size' ` +
+          `option 0x${size.toString(16)} plus 'offset' option 0x${offset.toString(16)}`,
       );
     }
     return descriptor;
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
+  }
+}
+
+function openBackingStore(path: string, flags: number): Descriptor {
+  try {
+    return openFile(path, flags, 0o644);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new SystemError(`can't open backing store ${path} for guest RAM`, error.errno);
   }
 }
 

@@ -65,6 +65,14 @@ export function setCloseOnExec(fd: Fd, on: boolean): void {
   );
 }
 
+/**
+ * True if `fd` came from whoever started this process: what this program and its runtime open themselves
+ * closes on exec.
+ */
+export function isInherited(fd: number): boolean {
+  return native.molt_get_cloexec(fd) === 0;
+}
+
 /** True if `fd` is the number of an open descriptor. */
 export function isOpen(fd: number): boolean {
   return native.molt_get_cloexec(fd) >= 0;

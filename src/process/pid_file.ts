@@ -17,7 +17,9 @@ export function createPidFile(path: string): Disposable {
   // -daemonize changes the directory meanwhile.
   const place = path.startsWith("/") ? path : `${readLink("/proc/self/cwd")}/${path}`;
   try {
-    if (!lockFile(descriptor.fd, "write")) throw new Error(`Cannot lock pid file '${path}'`);
+    if (!lockFile(descriptor.fd, "write")) {
+      throw new Error("Cannot lock pid file: Resource temporarily unavailable");
+    }
     truncate(descriptor.fd, 0);
     writeAt(descriptor.fd, new Uint8Array(new TextEncoder().encode(`${processId()}\n`)), 0);
   } catch (error) {

@@ -82,6 +82,18 @@ Deno.test("what cannot be opened is an error that names the option", async () =>
   }
 });
 
+Deno.test("-add-fd takes what was inherited, and nothing of the program's own", async () => {
+  using directory = new TemporaryDirectory();
+  // The runtime has descriptors of its own with such numbers.
+  for (const fd of [3, 4, 5, 6]) {
+    const { status, errors } = await run(directory.file("."), [
+      ...[...machine, "-S", "-monitor", "stdio", "-add-fd", `fd=${fd},set=1`],
+    ], "quit\n");
+    const complaint = `molt: -add-fd fd=${fd},set=1: fd is not valid or already in use\n`;
+    assertEquals([status, errors], [1, complaint]);
+  }
+});
+
 Deno.test("errors go to standard error with -D too, and warnings say that they are once", async () => {
   using directory = new TemporaryDirectory();
   const folder = directory.file(".");
@@ -114,6 +126,21 @@ Deno.test("a running machine that is told to quit says so once, without STOP", a
   assertEquals(events.filter((name) => name !== ""), ["SHUTDOWN"]);
 });
 
+Deno.test("a disk without a boot sector is told of, and the machine is there", async () => {
+  using directory = new TemporaryDirectory();
+  Deno.writeFileSync(directory.file("disk"), new Uint8Array(1 << 16));
+  const argv = [...machine, "-drive", "file=disk,format=raw", "-qmp", "stdio"];
+  const input = `${greeting}{"execute":"query-status"}\n{"execute":"quit"}\n`;
+  const { status, output, errors } = await run(directory.file("."), argv, input);
+  assertEquals(status, 0);
+  assertMatch(output, /"status": "running"/);
+  assertEquals(
+    errors,
+    "molt: warning: could not boot disk 'disk': no boot signature in its first sector; " +
+      "the guest has nothing to start from\n",
+  );
+});
+
 Deno.test("a daemon removes its pid file, wherever it was started", async () => {
   using directory = new TemporaryDirectory();
   const folder = directory.file(".");
@@ -126,6 +153,11 @@ Deno.test("a daemon removes its pid file, wherever it was started", async () => 
   assertEquals(status, 0);
   const file = directory.file("pid");
   assertMatch(Deno.readTextFileSync(file), /^\d+\n$/);
+  const second = await run(folder, [...machine, "-S", "-pidfile", "pid"]);
+  assertEquals([second.status, second.errors], [
+    1,
+    "molt: cannot create PID file: Cannot lock pid file: Resource temporarily unavailable\n",
+  ]);
   using qmp = await QmpClient.connect(socket, { signal: patience() });
   await qmp.execute("quit");
   while (existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));

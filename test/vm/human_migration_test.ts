@@ -1,5 +1,5 @@
 /** A person moves a machine from the human monitor: sees how far it is, and may change their mind. */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { HeartbeatLog } from "../support/heartbeat_log.ts";
 import { heartbeatMachine } from "../support/heartbeat_machine.ts";
 import { patience } from "../support/patience.ts";
@@ -124,6 +124,9 @@ Deno.test("migrate shows how far it is, is interrupted from here and from elsewh
     await terminal.run(`migrate ${state}`),
     /Migration completed: [\d.]+ MiB in [\d.]+ s, the guest stood still for \d+ ms\n$/,
   );
+  const { ram } = await source.qmp.execute("query-migrate");
+  assertGreater(ram?.mbps ?? 0, 0);
+  assertGreater(ram?.["pages-per-second"] ?? 0, 0);
   await source.kill();
 
   const incoming = [...guest, ...monitor("target.hmp"), "-incoming", "defer"];

@@ -110,9 +110,9 @@ export class AcceleratorOptions implements OptionGroup {
     const { values, help } = readList(occurrence, "accel");
     const name = values["accel"];
     if (name === "help" || name === "?" || help && name === undefined) {
-      throw new InformationRequest("Accelerators supported in molt:\nkvm\nqtest");
+      throw new InformationRequest("Accelerators supported in QEMU binary:\nkvm\nqtest");
     }
-    if (help) {
+    if (help && name === "kvm") {
       throw new InformationRequest(`${name}-accel options:\n${describeProperties(kvmProperties)}`);
     }
     if (name === undefined) {

@@ -15,6 +15,7 @@ import { parseInteger } from "../values.ts";
 import type { CharacterConnection, MonitorConfig } from "../config.ts";
 
 const monitorProperties = {
+  id: text("Name of the monitor"),
   chardev: required(text("Character device")),
   mode: defaulting(
     choice(["readline", "control"], "HMP for people or QMP for programs"),
@@ -212,8 +213,8 @@ export class CharacterOptions implements OptionGroup {
     if (monitor.pretty && monitor.mode === "readline") {
       throw new OptionError(`${where}'pretty' is not compatible with HMP monitors`);
     }
-    this.#monitors.push(monitor);
-    const { chardev: id } = monitor;
+    const { chardev: id, mode, pretty } = monitor;
+    this.#monitors.push({ chardev: id, mode, pretty });
     this.#references.push({ id, missing: `${where}chardev "${id}" not found` });
   }
 

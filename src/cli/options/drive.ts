@@ -1,5 +1,5 @@
 /** One -drive, read: the older way to name an image, with the treatment of its errors. */
-import { OptionError } from "../errors.ts";
+import { InformationRequest, OptionError } from "../errors.ts";
 import {
   boolean,
   given,
@@ -194,6 +194,12 @@ function medium(
     throw new OptionError(`${where}Cannot specify both 'driver' and 'format'`);
   }
   const kind = format ?? driver;
+  if (kind === "help" || kind === "?") {
+    const formats = "file host_device null-co raw";
+    throw new InformationRequest(
+      `Supported formats: ${formats}\nSupported formats (read-only): ${formats}`,
+    );
+  }
   const filename = read.file ?? read["file.filename"];
   if (filename === undefined && kind === undefined) return undefined;
   if (filename === undefined || filename === "") {

@@ -271,6 +271,9 @@ function memoryBackend(
   return { type: "memory-backend", id, size, prealloc, alignment: 0, ...given({ merge, dump }) };
 }
 
+/** Bytes of a page of the host. */
+const pageSize = 4096;
+
 function isPowerOfTwo(value: number): boolean {
   return value > 0 && Number.isInteger(Math.log2(value));
 }
@@ -292,6 +295,12 @@ function memfd(id: string, properties: PropertiesOf<typeof memfdProperties>): Ob
 
 function file(id: string, properties: PropertiesOf<typeof fileProperties>): ObjectConfig {
   const common = memoryBackend("memory-backend-file", id, properties);
+  for (const [name, value] of [["alignment", properties.align], ["offset", properties.offset]]) {
+    if (Number(value) % pageSize === 0) continue;
+    throw new OptionError(
+      `${name} 0x${value?.toString(16)} must be multiples of page size 0x${pageSize.toString(16)}`,
+    );
+  }
   return {
     ...common,
     kind: "file",

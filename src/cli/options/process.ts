@@ -11,6 +11,7 @@ import {
   text,
 } from "../property.ts";
 import {
+  isJson,
   type Occurrence,
   type Option,
   type OptionGroup,
@@ -310,7 +311,7 @@ function display(occurrence: Occurrence): void {
   if (occurrence.argument === "default") return;
   const { values, help } = readJsonOrTree(occurrence, "type");
   if (help || values["type"] === "help") {
-    throw new InformationRequest("Available display types:\nnone");
+    throw new InformationRequest("Available display backend types:\nnone");
   }
   const { type, ...others } = values;
   const kind = values["vnc"] === undefined ? type : "vnc";
@@ -324,7 +325,9 @@ function display(occurrence: Occurrence): void {
 
 /** Takes `none` only. */
 function audio(occurrence: Occurrence, needsId: boolean): void {
-  const { values } = readList(occurrence, "driver");
+  const values = isJson(occurrence.argument)
+    ? readJsonOrTree(occurrence, "driver").values
+    : readList(occurrence, "driver").values;
   const { driver, id } = values;
   if (driver === "help" || driver === "?") {
     throw new InformationRequest("Available audio drivers:\nnone");

@@ -58,6 +58,8 @@ export class PrecopySender implements RamSender {
   readonly #bandwidth = new BandwidthMeter();
   readonly #autoConverge: AutoConverge | undefined;
   #synchronisedAt = performance.now();
+  /** When the first pages could be sent. */
+  #begunAt = performance.now();
 
   constructor(options: PrecopyOptions) {
     const { listings, sources, parameters, signal, autoConverge } = options;
@@ -80,6 +82,7 @@ export class PrecopySender implements RamSender {
     writer.endRam(RAM_SECTION_ID);
     await flush();
     this.#dirty.start();
+    this.#begunAt = performance.now();
     this.#noteRemaining();
   }
 
@@ -103,6 +106,15 @@ export class PrecopySender implements RamSender {
       while (this.#dirty.remaining > 0) await this.#send(() => true, false);
       await this.#options.transport.complete?.();
     });
+    this.#noteAverages();
+  }
+
+  /** What remains to be told of a complete transfer, which may have been shorter than one sample. */
+  #noteAverages(): void {
+    const { statistics } = this;
+    const seconds = Math.max(performance.now() - this.#begunAt, 1) / 1000;
+    statistics.mbps = statistics.transferred * 8 / 1e6 / seconds;
+    statistics.pagesPerSecond = Math.round((statistics.normal + statistics.duplicate) / seconds);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -101,12 +101,13 @@ Deno.test("a client with reconnect-ms waits for its server and comes back to it"
   const path = bench.path("s");
   const chardev = await bench.create({ backend: "socket", path, "reconnect-ms": "5" });
   const recorder = record(chardev);
-  await until(() => bench.told.length >= 2);
-  assertEquals(
-    bench.told[0],
+  await until(() => bench.told.length >= 1);
+  // Told once, however often it is tried.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals(bench.told, [
     `Unable to connect character device test: Failed to connect to '${path}': ` +
-      "No such file or directory",
-  );
+    "No such file or directory",
+  ]);
   using listener = await listen({ kind: "unix", path });
   await until(() => chardev.open);
   chardev.write(bytesOf("once"));

@@ -125,6 +125,8 @@ Deno.test("help asked of an option's list has the exit status that QEMU gives it
   assertEquals(status("-d", "help"), 1);
   assertEquals(status("-machine", "help"), 0);
   assertEquals(status("-trace", "help"), 0);
+  assertEquals(status("-drive", "format=help"), 0);
+  assertEquals(status("-audio", "help"), 0);
   // A first word without a key is the value of the key that it may leave out.
   assertEquals(parse("-name", "help").name, "help");
 });
@@ -189,4 +191,31 @@ Deno.test("questions are answered at once, before what follows is looked at", ()
     assertEquals(text.trimEnd(), text);
     assertEquals(text.length > 0, true, question.join(" "));
   }
+});
+
+Deno.test("what is connected to nothing, and what has no effect, is told", () => {
+  const warnings = (...argv: string[]) => parse("-M", "microvm", "-nodefaults", ...argv).warnings;
+  const backend = ["-netdev", "socket,id=n,listen=127.0.0.1:0"];
+  assertEquals(warnings(...backend), ["warning: netdev n has no peer"]);
+  assertEquals(warnings(...backend, "-device", "virtio-net-device,netdev=n"), []);
+  assertEquals(warnings("-device", "virtio-net-device"), [
+    "warning: nic virtio-net-device.0 has no peer",
+  ]);
+  assertEquals(warnings("-object", "memory-backend-ram,id=m,size=1M"), [
+    "warning: nothing uses the memory 'm': name it with '-machine memory-backend=m'",
+  ]);
+  assertEquals(warnings("-rtc", "driftfix=slew"), []);
+  assertEquals(warnings("-rtc", "driftfix=slew", "-machine", "rtc=on"), [
+    "warning: -rtc driftfix=slew: lost ticks are not made up for",
+  ]);
+  assertEquals(warnings("-global", "kvm-pit.lost_tick_policy=delay"), []);
+});
+
+Deno.test("what libvirt always gives is taken", () => {
+  const config = parse(
+    ...["-audiodev", '{"id":"audio1","driver":"none"}'],
+    ...["-chardev", "null,id=charmonitor"],
+    ...["-mon", "chardev=charmonitor,id=monitor,mode=control"],
+  );
+  assertEquals(config.monitors[0], { chardev: "charmonitor", mode: "control", pretty: false });
 });
