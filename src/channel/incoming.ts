@@ -6,7 +6,7 @@
  *                                told apart by their first four bytes -> no longer listening
  */
 import { ChannelDescriptor } from "../native/channel.ts";
-import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
+import { Descriptor } from "../native/descriptor.ts";
 import { Errno, SystemError } from "../native/errors.ts";
 import { unlink } from "../native/file.ts";
 import { accept, boundAddress, isListening, listen } from "../native/socket.ts";
@@ -15,7 +15,7 @@ import { ChannelError, type IncomingChannel } from "./channel.ts";
 import { IncomingCommand } from "./command.ts";
 import { IncomingFile } from "./file.ts";
 import { openDescriptor } from "./outgoing.ts";
-import type { GivenDescriptors } from "./path.ts";
+import { type GivenDescriptors, takeDescriptor } from "./path.ts";
 import { StreamChannel } from "./stream.ts";
 
 /** First u32 of the main channel: `QEVM`. */
@@ -79,15 +79,6 @@ export async function listenForMigration(
     case "inet":
       return new SocketListener(await listenInet(address));
   }
-}
-
-function takeDescriptor(name: string, given: GivenDescriptors): Descriptor {
-  const named = given.takeNamed(name);
-  if (named !== undefined) return named;
-  if (!/^\d{1,9}$/.test(name) || !isOpen(Number(name))) {
-    throw new ChannelError(`File descriptor named '${name}' has not been found`);
-  }
-  return new Descriptor(asFd(Number(name)));
 }
 
 /** Listens at the address's port or the first free one up to `to`. */

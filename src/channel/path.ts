@@ -1,6 +1,9 @@
-/** Paths of files, among them /dev/fdset/N, which stands for a descriptor that a monitor was given. */
+/**
+ * What a monitor was given in place of a path: descriptors by name or number, and /dev/fdset/N, which
+ * stands for one of a set.
+ */
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
-import type { Descriptor } from "../native/descriptor.ts";
+import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
 import { openFile } from "../native/file.ts";
 import { ChannelError } from "./channel.ts";
 
@@ -28,4 +31,17 @@ export function openPath(path: string, flags: number, given: GivenDescriptors): 
     throw new ChannelError(`Failed to find fdset ${path}`);
   }
   return given.openFromSet(set, flags);
+}
+
+/**
+ * The descriptor that a monitor was given under `name`, or the one of this number that whoever started the
+ * process left open.
+ */
+export function takeDescriptor(name: string, given: GivenDescriptors): Descriptor {
+  const named = given.takeNamed(name);
+  if (named !== undefined) return named;
+  if (!/^\d{1,9}$/.test(name) || !isOpen(Number(name))) {
+    throw new ChannelError(`File descriptor named '${name}' has not been found`);
+  }
+  return new Descriptor(asFd(Number(name)));
 }

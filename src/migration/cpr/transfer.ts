@@ -16,9 +16,9 @@
 import type { ChannelAddress } from "../../channel/address.ts";
 import { ChannelError } from "../../channel/channel.ts";
 import type { ListeningAddress } from "../../channel/incoming.ts";
-import type { GivenDescriptors } from "../../channel/path.ts";
+import { type GivenDescriptors, takeDescriptor } from "../../channel/path.ts";
 import { ChannelCancelled, ChannelDescriptor, isBrokenChannel } from "../../native/channel.ts";
-import { asFd, Descriptor, isOpen } from "../../native/descriptor.ts";
+import { Descriptor } from "../../native/descriptor.ts";
 import { Errno, SystemError } from "../../native/errors.ts";
 import { unlink } from "../../native/file.ts";
 import {
@@ -201,15 +201,6 @@ export class HandoverListener implements Disposable {
       await this.#socket.readable();
     }
   }
-}
-
-function takeDescriptor(name: string, given: GivenDescriptors): Descriptor {
-  const named = given.takeNamed(name);
-  if (named !== undefined) return named;
-  if (!/^\d{1,9}$/.test(name) || !isOpen(Number(name))) {
-    throw new ChannelError(`File descriptor named '${name}' has not been found`);
-  }
-  return new Descriptor(asFd(Number(name)));
 }
 
 /** Reads the state that a source sends on `connection`. Takes over the connection. */
