@@ -8,12 +8,11 @@
  * One connection at a time: while it lasts, other clients wait in the listener's queue. A client
  * that hung up while input of it is still unread makes room for the next one.
  */
-import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
+import { Descriptor } from "../native/descriptor.ts";
 import { type EventLoop, Events, monotonicTime, type Timer } from "../native/event_loop.ts";
 import {
   accept,
   acceptNext,
-  type BoundAddress,
   boundAddress,
   connect,
   isListening,
@@ -24,7 +23,7 @@ import {
   type SocketAddress,
 } from "../native/socket.ts";
 import { SystemError } from "../native/errors.ts";
-import { openFile, setNonBlocking, status, unlink } from "../native/file.ts";
+import { unlink } from "../native/file.ts";
 import {
   Chardev,
   type ChardevEnvironment,
@@ -38,76 +37,14 @@ import type {
   ChardevOptions,
   SocketRole,
 } from "./chardev_options.ts";
+import { addressOf, describeAddress, describeBound, takeSocket } from "./socket_address.ts";
+import { identify, identifyOwn, type SocketFile } from "./socket_file.ts";
 import { ByteStream } from "./stream.ts";
 
 /** After a client could not be accepted. */
 const ACCEPT_AGAIN_NS = 1_000_000_000n;
 
 type SocketOptions = Extract<ChardevBackendOptions, { kind: "socket" }>;
-
-function describeInet(address: BoundAddress): string {
-  if (address.kind === "unix") return address.path;
-  const host = address.v6 ? `[${address.host}]` : address.host;
-  return `${host}:${address.port}`;
-}
-
-function describe(address: SocketAddress, listener: Descriptor | undefined): string {
-  if (address.kind === "unix") {
-    return `unix:${address.path}${address.abstract ? ",abstract=on,tight=on" : ""}`;
-  }
-  const bound = listener === undefined ? undefined : boundAddress(listener.fd);
-  return `tcp:${bound === undefined ? `${address.host}:${address.port}` : describeInet(bound)}`;
-}
-
-/** A socket that came as a descriptor. */
-type SocketDescriptor = Extract<ChardevAddress, { kind: "fd" | "named" }>;
-
-function takeSocket(environment: ChardevEnvironment, address: SocketDescriptor): Descriptor {
-  const name = address.kind === "fd" ? String(address.fd) : address.name;
-  const descriptor = address.kind === "named"
-    ? environment.takeNamedDescriptor(name)
-    : isOpen(address.fd)
-    ? new Descriptor(address.fd)
-    : undefined;
-  if (descriptor === undefined && address.kind === "named") {
-    throw new ChardevError(`File descriptor named '${name}' has not been found`);
-  }
-  if (descriptor === undefined || status(descriptor.fd).kind !== "socket") {
-    throw new ChardevError(`File descriptor '${name}' is not a socket`);
-  }
-  setNonBlocking(descriptor.fd, true);
-  return descriptor;
-}
-
-/** Which file a path names, without opening what is behind it. */
-function identify(path: string): string {
-  const O_PATH = 0o10000000;
-  using file = openFile(path, O_PATH);
-  const { device, inode } = status(file.fd);
-  return `${device}:${inode}`;
-}
-
-/** A file at the path of a listening socket. */
-interface SocketFile {
-  readonly path: string;
-  readonly identity: string;
-}
-
-/** What is at the path of a socket that listens here; a predecessor's may have been removed since. */
-function identifyOwn(path: string): SocketFile | undefined {
-  try {
-    return { path, identity: identify(path) };
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    return undefined;
-  }
-}
-
-/** The address of a socket that came as a descriptor, for query-chardev. */
-function addressOf(fd: number): SocketAddress {
-  const bound = boundAddress(asFd(fd));
-  return bound.kind === "unix" ? bound : { ...bound, port: String(bound.port) };
-}
 
 export class SocketChardev extends Chardev {
   readonly #environment: ChardevEnvironment;
@@ -162,10 +99,10 @@ export class SocketChardev extends Chardev {
     const state = this.#connection === undefined ? "disconnected:" : "";
     const role = this.#role.kind === "server" ? ",server=on" : "";
     if (this.#connection === undefined || this.#address.kind === "unix") {
-      return `${state}${describe(this.#address, this.#listener)}${role}`;
+      return `${state}${describeAddress(this.#address, this.#listener)}${role}`;
     }
     const { fd } = this.#connection;
-    return `tcp:${describeInet(boundAddress(fd))}${role} <-> ${describeInet(peerAddress(fd))}`;
+    return `tcp:${describeBound(boundAddress(fd))}${role} <-> ${describeBound(peerAddress(fd))}`;
   }
 
   override descriptors(): readonly NamedDescriptor[] {
