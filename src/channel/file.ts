@@ -130,11 +130,6 @@ export class OutgoingFile implements OutgoingChannel {
     this.seek(this.position + bytes.length);
   }
 
-  /** A file may always take long. */
-  writeNow(): number {
-    return 0;
-  }
-
   async writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
     try {
       return await this.#io.use(operation, undefined, "Unable to write");

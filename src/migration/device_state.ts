@@ -11,25 +11,20 @@ import type { StreamWriter } from "./stream/stream_writer.ts";
 export const RAM_SECTION_ID = 1;
 
 const GLOBAL_STATE = "globalstate";
-const VCPU = "cpu";
 
 /** Sections that say nothing of this machine: a stream may come without them. */
 const optionalSections: ReadonlySet<string> = new Set(["kvmclock", "kvm-tpr-opt", "timer"]);
 
 /**
  * Writes every device of a stopped machine. `runState` is what it was before it was stopped; without,
- * the destination takes it that the guest ran. `saved` is called after each vCPU, the largest sections.
+ * the destination takes it that the guest ran.
  */
 export function saveDevices(
   writer: StreamWriter,
   source: MigratableMachine,
   runState: RunState | undefined,
-  saved: () => void = () => {},
 ): void {
-  source.sections.forEach((section, index) => {
-    saveDevice(writer, section, index);
-    if (section.idstr === VCPU) saved();
-  });
+  source.sections.forEach((section, index) => saveDevice(writer, section, index));
   if (runState === undefined) return;
   writer.device({
     sectionId: RAM_SECTION_ID + 1 + source.sections.length,

@@ -183,8 +183,7 @@ export class OutgoingSession {
       this.#tellActive();
       await this.#pause();
     }
-    // The destination reads one part while the next one is saved.
-    this.#saveDevices(() => this.#writer.offer((bytes) => this.#channel.writeNow(bytes)));
+    this.#saveDevices();
     this.#writer.end();
     const sent = this.#flush();
     if (!pauses) this.#tellActive();
@@ -214,10 +213,10 @@ export class OutgoingSession {
     }
   }
 
-  #saveDevices(saved?: () => void): void {
+  #saveDevices(): void {
     const { source, plan } = this.#owner;
     const runState = plan.stream.storeGlobalState ? this.#owner.runState() : undefined;
-    saveDevices(this.#writer, source, runState, saved);
+    saveDevices(this.#writer, source, runState);
   }
 
   /** Waits until the destination has the guest. */

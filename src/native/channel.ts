@@ -11,7 +11,6 @@ const POLLOUT = 4;
 const OFFSET = 8;
 /** Up to this much is written from the isolate if there is room; a thread takes over beyond. */
 const IMMEDIATE = 65536;
-const WRITE = "Unable to write";
 
 /** Somebody cancelled the channel while it was in use. */
 export class ChannelCancelled extends Error {
@@ -98,7 +97,8 @@ export class ChannelDescriptor implements Disposable {
 
   /** Writes all of `bytes`, from this thread while there is room. */
   async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const now = bytes.length <= IMMEDIATE && !this.#isFile ? this.writeNow(bytes) : 0;
+    const attempt = "Unable to write";
+    const now = bytes.length <= IMMEDIATE && !this.#isFile ? this.#writeNow(bytes, attempt) : 0;
     if (now === bytes.length) return;
     const rest = bytes.subarray(now);
     await this.use(
@@ -107,16 +107,15 @@ export class ChannelDescriptor implements Disposable {
         return error < 0 ? error : rest.length;
       },
       rest,
-      WRITE,
+      attempt,
     );
   }
 
-  /** Writes as much of `bytes` as there is room for: the count. Not to a file. */
-  writeNow(bytes: Uint8Array<ArrayBuffer>): number {
+  #writeNow(bytes: Uint8Array<ArrayBuffer>, attempt: string): number {
     if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
     const result = Number(native.molt_write(this.fd, bytes, BigInt(bytes.length)));
     if (result === -Errno.EAGAIN || result === -Errno.EINTR) return 0;
-    const count = unwrap(result, WRITE);
+    const count = unwrap(result, attempt);
     this.#sent += count;
     return count;
   }

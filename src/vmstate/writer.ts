@@ -23,10 +23,9 @@ export class StateWriter {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  /** Forgets what was written, or the first `count` bytes of it, and keeps the memory. */
-  clear(count = this.#length): void {
-    this.#bytes.copyWithin(0, count, this.#length);
-    this.#length -= count;
+  /** Forgets what was written and keeps the memory. */
+  clear(): void {
+    this.#length = 0;
   }
 
   /**

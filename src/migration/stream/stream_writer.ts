@@ -55,13 +55,6 @@ export class StreamWriter {
     return bytes;
   }
 
-  /** Has `write` take as many of the bytes written as it can: it returns the count. */
-  offer(write: (bytes: Uint8Array<ArrayBuffer>) => number): void {
-    const count = write(this.buffer.bytes);
-    this.#taken += count;
-    this.buffer.clear(count);
-  }
-
   /** Goes on at a later offset (mapped-ram). Everything written must have been taken. */
   seek(offset: number): void {
     if (this.buffer.length > 0 || offset < this.#taken) {
