@@ -8,25 +8,25 @@ import {
   startStreams,
   workers,
 } from "./checks.ts";
-import { Guest, type GuestOptions } from "./guest.ts";
-import type { TestContext } from "./test.ts";
-
-/** How a guest is asked to end. */
-export type Ending = "poweroff" | "power button";
+import { type Boot, bootName, type Ending } from "../plan.ts";
+import { Guest } from "./guest.ts";
+import type { Test, TestContext } from "./test.ts";
 
 /** Boots a guest, looks at what it finds, reboots it, and lets it power itself off. */
-export async function bootTest(
-  test: TestContext,
-  options: GuestOptions,
-  ending: Ending,
-): Promise<void> {
-  await using guest = test.use(await Guest.boot(options));
-  try {
-    await useGuest(test, guest, ending);
-  } catch (error) {
-    await guest.examine();
-    throw error;
-  }
+export function bootTest(boot: Boot): Test {
+  return {
+    group: "boot",
+    name: bootName(boot),
+    async run(test) {
+      await using guest = test.use(await Guest.boot(boot));
+      try {
+        await useGuest(test, guest, boot.ending);
+      } catch (error) {
+        await guest.examine();
+        throw error;
+      }
+    },
+  };
 }
 
 async function useGuest(test: TestContext, guest: Guest, ending: Ending): Promise<void> {

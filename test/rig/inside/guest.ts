@@ -3,6 +3,7 @@ import { TemporaryDirectory } from "../../support/temporary_directory.ts";
 import type { QmpClient } from "../../../src/qmp_client/mod.ts";
 import type { Vmm } from "../../support/programs.ts";
 import { type StartOptions, VirtualMachine } from "../../support/virtual_machine.ts";
+import type { KernelForm } from "../plan.ts";
 import { GuestConsole } from "./console.ts";
 
 /** How long a guest may take to start, in seconds; usually it takes ten. */
@@ -12,9 +13,6 @@ const PASST_PATIENCE = 60;
 const MEGABYTES = 256;
 /** Characters of the console that are shown after a failure. */
 const CONSOLE_SHOWN = 8000;
-
-/** The kernel in either form in which it can be given to -kernel. */
-export type KernelForm = "bzImage" | "PVH";
 
 const kernels: Readonly<Record<KernelForm, string>> = {
   bzImage: "/rig/vmlinuz",
@@ -99,7 +97,7 @@ export class Guest implements AsyncDisposable {
 
   /** Waits for the shell after a start. */
   async awaitShell(): Promise<void> {
-    await this.console.waitFor(/^rig: ready$/m, BOOT_PATIENCE);
+    await this.console.awaitShell(BOOT_PATIENCE);
   }
 
   /** Starts a process for this guest, the first one or one that can take it over. */

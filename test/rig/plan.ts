@@ -1,0 +1,74 @@
+/** Which tests there are, and which of them share an outer machine. */
+
+/** The kernel in either form in which it can be given to -kernel. */
+export type KernelForm = "bzImage" | "PVH";
+
+/** How a guest is asked to end. */
+export type Ending = "poweroff" | "power button";
+
+/** A boot that is tested. */
+export interface Boot {
+  readonly kernel: KernelForm;
+  readonly cpus: number;
+  readonly ending: Ending;
+}
+
+const firstBoots: readonly Boot[] = [
+  { kernel: "bzImage", cpus: 2, ending: "power button" },
+  { kernel: "PVH", cpus: 1, ending: "poweroff" },
+];
+
+const moreBoots: readonly Boot[] = [
+  { kernel: "bzImage", cpus: 1, ending: "poweroff" },
+  { kernel: "bzImage", cpus: 4, ending: "poweroff" },
+  { kernel: "PVH", cpus: 2, ending: "power button" },
+  { kernel: "PVH", cpus: 4, ending: "power button" },
+];
+
+/** All boots that are tested. */
+export const boots: readonly Boot[] = [...firstBoots, ...moreBoots];
+
+/** Ways to update, in an order in which one guest takes them. */
+export const updateNames = [
+  ...["cpr-exec", "cpr-transfer", "mapped-ram", "live", "live, QEMU and back"],
+  ...["live, RAM to a file", "cpr-reboot"],
+] as const;
+
+/** A test as --only sees it. */
+export function fullName(group: string, name: string): string {
+  return `${group}:${name}`;
+}
+
+/** The name of a boot's test. */
+export function bootName({ kernel, cpus }: Boot): string {
+  return `${kernel}, -smp ${cpus}`;
+}
+
+const hardware = ["molt --version", "heartbeat, -smp 2"].map((name) => fullName("hardware", name));
+const aftermath = fullName("updates", "power-off, disks");
+const bootNames = (list: readonly Boot[]) => list.map((boot) => fullName("boot", bootName(boot)));
+const updates = (...names: readonly string[]) => [
+  ...names.map((name) => fullName("updates", name)),
+  aftermath,
+];
+
+/** Every test, by its full name, once. */
+export const allTests: readonly string[] = [
+  ...hardware,
+  ...bootNames(boots),
+  ...updates(...updateNames),
+];
+
+/**
+ * Tests by their full names, in the order in which they run. Each of the lists gets an outer machine of
+ * its own, because one that has run for long is not reliable: see docs/testing.md.
+ */
+export function pieces(full: boolean): readonly (readonly string[])[] {
+  if (!full) return [[...hardware, ...bootNames(firstBoots)], updates(...updateNames)];
+  return [
+    [...hardware, ...bootNames(firstBoots)],
+    bootNames(moreBoots.slice(0, 2)),
+    bootNames(moreBoots.slice(2)),
+    ...updateNames.map((name) => updates(name)),
+  ];
+}
