@@ -58,7 +58,11 @@ export async function* runLevel1(options: Level1Options): AsyncGenerator<Line> {
   let ended = false;
   const errors = new Response(process.stderr).text();
   void process.status.then(() => ended = true);
-  const stop = () => process.kill("SIGKILL");
+  let stopped = false;
+  const stop = () => {
+    stopped = true;
+    if (!ended) process.kill("SIGKILL");
+  };
   for (const signal of signals) Deno.addSignalListener(signal, stop);
   try {
     using file = await Deno.open(results);
@@ -79,6 +83,7 @@ export async function* runLevel1(options: Level1Options): AsyncGenerator<Line> {
         yield parsed;
       }
       if (count > 0) continue;
+      if (stopped) throw new Error("stopped by a signal");
       if (over) throw await failure("it has ended", console, (await errors).trim());
       if (Date.now() - heard > options.silence * 1000) {
         throw await failure(`nothing was heard of the tests for ${options.silence} s`, console, "");
