@@ -162,9 +162,10 @@ async function runPiece(level1: Machine, tests: readonly string[]): Promise<void
 const outerFailures: string[] = [];
 
 async function main(): Promise<number> {
-  const only = option("only") ?? "";
-  const plan = pieces(Deno.args.includes("--full"))
-    .map((tests) => tests.filter((name) => name.includes(only)))
+  const only = option("only");
+  // Who names tests may name any.
+  const plan = pieces(Deno.args.includes("--full") || only !== undefined)
+    .map((tests) => tests.filter((name) => name.includes(only ?? "")))
     .filter((tests) => tests.length > 0);
   await Deno.mkdir(cacheFolder(), { recursive: true });
   const folder = await Deno.makeTempDir({ prefix: "molt-rig-" });
