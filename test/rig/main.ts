@@ -164,7 +164,8 @@ const outerFailures: string[] = [];
 async function main(): Promise<number> {
   const only = option("only");
   // Who names tests may name any.
-  const plan = pieces(Deno.args.includes("--full") || only !== undefined)
+  const selection = only === undefined ? "CI" : "all";
+  const plan = pieces(Deno.args.includes("--full") ? "full" : selection)
     .map((tests) => tests.filter((name) => name.includes(only ?? "")))
     .filter((tests) => tests.length > 0);
   await Deno.mkdir(cacheFolder(), { recursive: true });

@@ -24,8 +24,7 @@ export function bootTest(boot: Boot): Test {
         if (boot.reboots) await reboot(test, guest);
         await end(test, guest, boot.ending);
       } catch (error) {
-        await guest.examine();
-        throw error;
+        throw await guest.examine(error);
       }
     },
   };
