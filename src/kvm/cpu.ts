@@ -84,9 +84,10 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
     const { msrs, xsave, tscKhz } = this.#surroundings;
     // First: KVM takes a pending INIT or start-up IPI when it is asked, which changes registers.
     const mpState = this.mpState;
+    // Then this: KVM puts what a pending exception brings with it into CR2 or DR6 when it is asked.
+    const events = getEvents(vcpu.get(Ioctl.getVcpuEvents, 64, "KVM_GET_VCPU_EVENTS"));
     const regs = vcpu.get(Ioctl.getRegs, 144, "KVM_GET_REGS");
     const sregs = vcpu.get(Ioctl.getSregs, SREGS_SIZE, "KVM_GET_SREGS");
-    const events = getEvents(vcpu.get(Ioctl.getVcpuEvents, 64, "KVM_GET_VCPU_EVENTS"));
     const debug = vcpu.get(Ioctl.getDebugRegs, 128, "KVM_GET_DEBUGREGS");
     const image = vcpu.get(Ioctl.getXsave, XSAVE_SIZE, "KVM_GET_XSAVE");
     const registers = {

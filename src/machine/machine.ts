@@ -311,6 +311,8 @@ export class Machine {
   #serveUnusual(vcpu: Vcpu, exit: UnusualExit): void {
     switch (exit.kind) {
       case "shutdown":
+        // Its event says no more than that of a reset which the guest has asked for.
+        tell(`vCPU ${vcpu.index}: triple fault`);
         this.#requests.reset ??= "guest-reset";
         break;
       case "error":

@@ -8,8 +8,15 @@ import { cacheFolder, fetchPackages, peerQemuFolder } from "./packages.ts";
 import { run, runForText } from "./commands.ts";
 import { buildGuest, buildHost, buildWorker } from "./images.ts";
 import { extractVmlinux } from "./kernel.ts";
-import { type Level1Options, runLevel1 } from "./level1.ts";
-import type { Result } from "./report.ts";
+import {
+  Level1Error,
+  type Level1Options,
+  OuterMachineError,
+  runLevel1,
+  translatedCode,
+} from "./level1.ts";
+import { allTests, pieces } from "./plan.ts";
+import type { Line, Result } from "./report.ts";
 import { formatTables } from "./table.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -20,7 +27,10 @@ function option(name: string): string | undefined {
   return Deno.args.find((argument) => argument.startsWith(start))?.slice(start.length);
 }
 
-async function prepare(folder: string): Promise<Level1Options> {
+/** A machine that can be started for any tests. */
+type Machine = Omit<Level1Options, "words">;
+
+async function prepare(folder: string): Promise<Machine> {
   const packages = await fetchPackages(Deno.args.includes("--refresh"));
   await run(["sh", `${root}scripts/peer_qemu.sh`, "install"]);
   const file = (name: string) => `${folder}/${name}`;
@@ -67,20 +77,9 @@ async function prepare(folder: string): Promise<Level1Options> {
     initramfs: file("host.initramfs"),
     disk: file("host.ext4"),
     folder,
-    words: level1Words(),
     // A script says nothing there.
     silence: option("script") === undefined ? 300 : 3600,
   };
-}
-
-/** What the driver is told by the options of this program. */
-function level1Words(): string[] {
-  const [only, count] = [option("only"), option("count")];
-  return [
-    ...(Deno.args.includes("--full") ? ["rig.full"] : []),
-    ...(count === undefined ? [] : [`rig.count=${count}`]),
-    ...(only === undefined ? [] : [`rig.only=${encodeURIComponent(only)}`]),
-  ];
 }
 
 /** As on systems where Deno's own download site cannot be reached: see scripts/compile_kit.sh. */
@@ -96,35 +95,108 @@ async function compileMolt(output: string): Promise<void> {
   });
 }
 
+/** What the rig found so far. */
+const results: Result[] = [];
+
+/** Writes what the driver reports; returns a result as soon as there is one. */
+function tell(line: Line): Result | undefined {
+  if (line.kind === "begin") console.log(`${line.group}: ${line.name} ...`);
+  if (line.kind === "step") console.log(`    ${line.text}`);
+  if (line.kind === "log") console.log(`--- ${line.title}\n${line.text}\n---`);
+  if (line.kind !== "result") return undefined;
+  const { group, name, seconds, error } = line.result;
+  console.log(`${group}: ${name}: ${error ?? "ok"} (${seconds.toFixed(1)} s)`);
+  return line.result;
+}
+
+/** Runs tests in a machine. `done` is called with each result. */
+async function runTests(
+  level1: Machine,
+  tests: readonly string[],
+  done: (result: Result) => void,
+): Promise<void> {
+  const count = option("count") ?? (Deno.args.includes("--full") ? "10" : "1");
+  const numbers = tests.map((name) => allTests.indexOf(name));
+  const words = [`rig.count=${count}`, `rig.tests=${numbers.join(".")}`];
+  for await (const line of runLevel1({ ...level1, words })) {
+    const result = tell(line);
+    if (result === undefined) continue;
+    done(result);
+    console.log(`    the emulator: ${await translatedCode(level1.folder)}`);
+  }
+}
+
+/**
+ * Runs a piece. If the outer machine itself fails, the tests that have no result yet are run in another
+ * one, once. What failed in a machine that works stays failed.
+ */
+async function runPiece(level1: Machine, tests: readonly string[]): Promise<void> {
+  const rest = [...tests];
+  const done = (result: Result) => {
+    results.push(result);
+    rest.shift();
+  };
+  for (const again of [false, true]) {
+    try {
+      return await runTests(level1, rest, done);
+    } catch (error) {
+      console.error(await Deno.readTextFile(`${level1.folder}/console`).catch(() => ""));
+      if (!(error instanceof Level1Error)) throw error;
+      const lost = rest.length > 0 ? rest.join("; ") : "nothing";
+      console.error(`\n*** ${error.name}: ${error.message}\n*** not tested: ${lost}`);
+      if (error instanceof OuterMachineError && !again) {
+        outerFailures.push(error.message);
+        console.error("*** THE TESTS' MACHINE FAILED, NOT WHAT IS TESTED: once more from there\n");
+        continue;
+      }
+      for (const test of rest) {
+        const [group = "", name = ""] = test.split(/:(.*)/);
+        results.push({ group, name, values: {}, seconds: 0, error: error.message });
+      }
+      return;
+    }
+  }
+}
+
+/** Outer machines that failed and were replaced. */
+const outerFailures: string[] = [];
+
 async function main(): Promise<number> {
+  const only = option("only");
+  // Who names tests may name any.
+  const selection = only === undefined ? "CI" : "all";
+  const plan = pieces(Deno.args.includes("--full") ? "full" : selection)
+    .map((tests) => tests.filter((name) => name.includes(only ?? "")))
+    .filter((tests) => tests.length > 0);
   await Deno.mkdir(cacheFolder(), { recursive: true });
   const folder = await Deno.makeTempDir({ prefix: "molt-rig-" });
-  const results: Result[] = [];
+  const started = performance.now();
+  const passed = () => `${((performance.now() - started) / 1000).toFixed(0)} s`;
   try {
-    const started = performance.now();
     const level1 = await prepare(folder);
-    console.log(`prepared in ${((performance.now() - started) / 1000).toFixed(0)} s`);
-    for await (const line of runLevel1(level1)) {
-      if (line.kind === "begin") console.log(`${line.group}: ${line.name} ...`);
-      if (line.kind === "step") console.log(`    ${line.text}`);
-      if (line.kind === "log") console.log(`--- ${line.title}\n${line.text}\n---`);
-      if (line.kind === "result") {
-        const { group, name, seconds, error } = line.result;
-        results.push(line.result);
-        console.log(`${group}: ${name}: ${error ?? "ok"} (${seconds.toFixed(1)} s)`);
-      }
-    }
-  } catch (error) {
-    if (option("script") === undefined) console.error(error);
-    console.error(await Deno.readTextFile(`${folder}/console`).catch(() => ""));
-    return 1;
+    console.log(`prepared in ${passed()}`);
+    if (option("script") !== undefined) return await runScript(level1);
+    for (const tests of plan) await runPiece(level1, tests);
   } finally {
     await Deno.remove(folder, { recursive: true });
-    console.log(formatTables(results));
   }
+  console.log(formatTables(results));
+  for (const message of outerFailures) console.log(`an outer machine was replaced: ${message}`);
   const failed = results.filter(({ error }) => error !== undefined).length;
-  console.log(`rig | ${results.length - failed} passed | ${failed} failed`);
+  console.log(`rig | ${results.length - failed} passed | ${failed} failed | ${passed()}`);
   return failed === 0 && results.length > 0 ? 0 : 1;
+}
+
+/** Runs the script of --script in a machine and prints what was on its console. */
+async function runScript(level1: Machine): Promise<number> {
+  try {
+    for await (const line of runLevel1({ ...level1, words: [] })) tell(line);
+  } catch (error) {
+    // It ends without the driver's report.
+    if (!(error instanceof Level1Error)) throw error;
+  }
+  console.log(await Deno.readTextFile(`${level1.folder}/console`));
+  return 0;
 }
 
 Deno.exit(await main());

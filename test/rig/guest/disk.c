@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096, MOST_BLOCKS = 16, PROCESSES = 3, REST_MICROSECONDS = 5000 };
+enum { BLOCK = 4096, MOST_BLOCKS = 16, PROCESSES = 3, REST_MICROSECONDS = 20000 };
 
 struct block {
   uint64_t number;

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, PAGES_AT_ONCE = 64, REST_MICROSECONDS = 8000 };
+enum { PAGE = 4096, PAGES_AT_ONCE = 64, REST_MICROSECONDS = 30000 };
 
 /* Counts pages that were compared and written. */
 int run_memory(int argc, char **argv) {

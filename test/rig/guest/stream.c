@@ -21,7 +21,7 @@ enum {
   /* Bytes that may be under way. */
   WINDOW = 128 * 1024,
   /* Other workers want the processors, too. */
-  REST_MICROSECONDS = 8000,
+  REST_MICROSECONDS = 30000,
 };
 
 static int connect_to(const char *host, const char *port) {

@@ -8,28 +8,30 @@ import {
   startStreams,
   workers,
 } from "./checks.ts";
-import { Guest, type GuestOptions } from "./guest.ts";
-import type { TestContext } from "./test.ts";
-
-/** How a guest is asked to end. */
-export type Ending = "poweroff" | "power button";
+import { type Boot, bootName, type Ending } from "../plan.ts";
+import { Guest } from "./guest.ts";
+import type { Test, TestContext } from "./test.ts";
 
 /** Boots a guest, looks at what it finds, reboots it, and lets it power itself off. */
-export async function bootTest(
-  test: TestContext,
-  options: GuestOptions,
-  ending: Ending,
-): Promise<void> {
-  await using guest = test.use(await Guest.boot(options));
-  try {
-    await useGuest(test, guest, ending);
-  } catch (error) {
-    await guest.examine();
-    throw error;
-  }
+export function bootTest(boot: Boot): Test {
+  return {
+    group: "boot",
+    name: bootName(boot),
+    async run(test) {
+      await using guest = test.use(await Guest.boot(boot));
+      try {
+        await useGuest(test, guest);
+        if (boot.reboots) await reboot(test, guest);
+        await end(test, guest, boot.ending);
+      } catch (error) {
+        throw await guest.examine(error);
+      }
+    },
+  };
 }
 
-async function useGuest(test: TestContext, guest: Guest, ending: Ending): Promise<void> {
+/** Looks at what the guest finds. */
+async function useGuest(test: TestContext, guest: Guest): Promise<void> {
   const { options } = guest;
   await expect(guest, "uname -r", /cloud-amd64$/);
   await expect(guest, "nproc", new RegExp(`^${options.cpus}$`));
@@ -48,7 +50,10 @@ async function useGuest(test: TestContext, guest: Guest, ending: Ending): Promis
   await awaitProgress(guest, await workers(guest));
   test.value("network", "tap, passt");
   await checkKernelLog(guest);
+}
 
+/** Has the guest reboot itself. */
+async function reboot(test: TestContext, guest: Guest): Promise<void> {
   using resets = guest.process.qmp.events("RESET");
   await shell(guest, "reboot");
   const reset = await resets.take({ signal: test.patience(180) });
@@ -56,7 +61,10 @@ async function useGuest(test: TestContext, guest: Guest, ending: Ending): Promis
   await guest.awaitShell();
   await expect(guest, "cat /marker", /^molt$/);
   test.value("reboot", "ok");
+}
 
+/** Has the guest end itself, and looks at what it leaves. */
+async function end(test: TestContext, guest: Guest, ending: Ending): Promise<void> {
   using shutdowns = guest.process.qmp.events("SHUTDOWN");
   if (ending === "poweroff") await shell(guest, "poweroff");
   else await guest.process.qmp.execute("system_powerdown");

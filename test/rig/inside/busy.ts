@@ -47,11 +47,10 @@ export class BusyGuest implements AsyncDisposable {
     try {
       return await action(guest);
     } catch (error) {
-      guest.note(`failed: ${error}`);
-      await guest.examine();
+      const failure = await guest.examine(error);
       this.#guest = undefined;
       await guest[Symbol.asyncDispose]();
-      throw error;
+      throw failure;
     }
   }
 

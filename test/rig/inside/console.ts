@@ -5,6 +5,18 @@ export class ConsoleError extends Error {
   override readonly name = "ConsoleError";
 }
 
+/** The guest did not go on: it began anew, or its kernel gave up. */
+export class GuestLostError extends Error {
+  override readonly name = "GuestLostError";
+}
+
+/** What the guest's shell says when it starts (test/rig/guest/console). */
+const SHELL_STARTS = "rig: ready";
+/** What a guest says that does not go on. */
+const loss = new RegExp(`^${SHELL_STARTS}$|Kernel panic`, "m");
+/** Characters before it that are shown. */
+const SHOWN_BEFORE_LOSS = 3000;
+
 /** The result of a command. */
 export interface CommandResult {
   readonly status: number;
@@ -45,15 +57,24 @@ export class GuestConsole implements Disposable {
     if (this.#connection === undefined) throw new ConsoleError("not connected");
     const tag = `@${++this.#commands}`;
     await this.#connection.write(new TextEncoder().encode(`${command}; echo "${tag} $?"\n`));
-    const match = await this.waitFor(new RegExp(`^${tag} (\\d+)$`, "m"), seconds);
+    const match = await this.waitFor(new RegExp(`^${tag} (\\d+)$`, "m"), seconds, loss);
     const text = match.before.replace(/\n$/, "");
     return { status: Number(match.found[1]), text };
   }
 
-  /** Waits until the guest writes what `pattern` describes. Returns what was new before it. */
+  /** Waits for the shell after a start that was asked for. */
+  async awaitShell(seconds: number): Promise<void> {
+    await this.waitFor(new RegExp(`^${SHELL_STARTS}$`, "m"), seconds);
+  }
+
+  /**
+   * Waits until the guest writes what `pattern` describes. Returns what was new before it. Throws at
+   * once if it writes what `unexpected` describes.
+   */
   async waitFor(
     pattern: RegExp,
     seconds: number,
+    unexpected?: RegExp,
   ): Promise<{ readonly before: string; readonly found: RegExpMatchArray }> {
     const deadline = AbortSignal.timeout(seconds * MILLISECONDS);
     const expired = Promise.withResolvers<void>();
@@ -68,6 +89,15 @@ export class GuestConsole implements Disposable {
           this.#read += end + 1;
           return { before: rest.slice(0, found.index), found };
         }
+      }
+      const lost = unexpected && rest.match(unexpected);
+      if (lost) {
+        const end = this.#read + (lost.index ?? 0) + lost[0].length;
+        this.#read = end;
+        throw new GuestLostError(
+          `the guest did not go on: it wrote '${lost[0]}', and before that: ` +
+            this.#text.slice(0, end).slice(-SHOWN_BEFORE_LOSS),
+        );
       }
       if (deadline.aborted) {
         throw new ConsoleError(

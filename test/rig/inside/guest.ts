@@ -3,7 +3,9 @@ import { TemporaryDirectory } from "../../support/temporary_directory.ts";
 import type { QmpClient } from "../../../src/qmp_client/mod.ts";
 import type { Vmm } from "../../support/programs.ts";
 import { type StartOptions, VirtualMachine } from "../../support/virtual_machine.ts";
+import type { KernelForm } from "../plan.ts";
 import { GuestConsole } from "./console.ts";
+import { foreignState } from "./foreign_state.ts";
 
 /** How long a guest may take to start, in seconds; usually it takes ten. */
 const BOOT_PATIENCE = 240;
@@ -12,9 +14,6 @@ const PASST_PATIENCE = 60;
 const MEGABYTES = 256;
 /** Characters of the console that are shown after a failure. */
 const CONSOLE_SHOWN = 8000;
-
-/** The kernel in either form in which it can be given to -kernel. */
-export type KernelForm = "bzImage" | "PVH";
 
 const kernels: Readonly<Record<KernelForm, string>> = {
   bzImage: "/rig/vmlinuz",
@@ -52,6 +51,7 @@ export class Guest implements AsyncDisposable {
   readonly directory = new TemporaryDirectory("/var/guests");
   readonly #processes: VirtualMachine[] = [];
   readonly #notes: string[] = [];
+  readonly #foreign: string[] = [];
   #processCount = 0;
   #resources: Resources = { ram: "memfd", tap: "tap0" };
   #passt: Deno.ChildProcess | undefined;
@@ -72,8 +72,8 @@ export class Guest implements AsyncDisposable {
       await guest.console.attach(guest.consolePath);
       await guest.awaitShell();
       return guest;
-    } catch (cause) {
-      await guest.examine();
+    } catch (failure) {
+      const cause = await guest.examine(failure);
       const error = new Error(`the guest did not start\n${guest.describe()}`, { cause });
       await guest[Symbol.asyncDispose]();
       throw error;
@@ -99,7 +99,7 @@ export class Guest implements AsyncDisposable {
 
   /** Waits for the shell after a start. */
   async awaitShell(): Promise<void> {
-    await this.console.waitFor(/^rig: ready$/m, BOOT_PATIENCE);
+    await this.console.awaitShell(BOOT_PATIENCE);
   }
 
   /** Starts a process for this guest, the first one or one that can take it over. */
@@ -149,13 +149,20 @@ export class Guest implements AsyncDisposable {
     ].join("\n");
   }
 
-  /** Notes what the guest and its processes are doing, as far as they can be asked. */
-  async examine(): Promise<void> {
+  /**
+   * Notes what the guest and its processes are doing, as far as they can be asked. Returns what failed:
+   * `failure`, with the emulator named if that has lost the guest.
+   */
+  async examine(failure: unknown): Promise<unknown> {
+    this.note(`failed: ${failure}`);
     try {
       await this.#examine();
     } catch (error) {
       this.note(`no more can be said: ${error}`);
     }
+    if (this.#foreign.length === 0) return failure;
+    const text = `THE EMULATOR LOST THIS GUEST, not molt: ${this.#foreign.join("; ")}`;
+    return new Error(text, { cause: failure });
   }
 
   async #examine(): Promise<void> {
@@ -165,9 +172,10 @@ export class Guest implements AsyncDisposable {
     }
     this.note(`/proc/net/tcp: ${await Deno.readTextFile("/proc/net/tcp")}`);
     for (const process of this.#processes.filter(({ alive }) => alive)) {
-      for (const command of ["info status", "info registers -a"]) {
-        this.note(`${process.pid}: ${command}: ${await ask(process.qmp, command)}`);
-      }
+      this.note(`${process.pid}: ${await ask(process.qmp, "info status")}`);
+      const registers = await ask(process.qmp, "info registers -a");
+      this.note(`${process.pid}: ${registers}`);
+      this.#foreign.push(...foreignState(registers, MEGABYTES << 20));
       const folder = `/proc/${process.pid}/task`;
       for await (const { name } of Deno.readDir(folder)) {
         const file = (path: string) => Deno.readTextFile(`${folder}/${name}/${path}`);

@@ -1,4 +1,5 @@
 /** Running tests one after the other and telling what came of them. */
+import { fullName } from "../plan.ts";
 import { formatLine, type Line } from "../report.ts";
 
 /** What a test may use. */
@@ -19,6 +20,11 @@ export interface Test {
   readonly group: string;
   readonly name: string;
   readonly run: (test: TestContext) => Promise<void>;
+}
+
+/** The test as --only sees it. */
+export function testName({ group, name }: Test): string {
+  return fullName(group, name);
 }
 
 /** Runs a test; whatever it throws is its result. Returns whether it passed. */

@@ -8,6 +8,7 @@ import {
   type QmpClient,
   QmpDisconnectedError,
 } from "../../../src/qmp_client/mod.ts";
+import type { updateNames } from "../plan.ts";
 import type { Vmm } from "../../support/programs.ts";
 import type { VirtualMachine } from "../../support/virtual_machine.ts";
 import type { Guest, RamPlace, Resources } from "./guest.ts";
@@ -17,7 +18,7 @@ import type { Guest, RamPlace, Resources } from "./guest.ts";
  * what is to be said of it.
  */
 export interface Update {
-  readonly name: string;
+  readonly name: (typeof updateNames)[number];
   /** Whether the guest's connection to passt goes with it. */
   readonly keepsPasst: boolean;
   readonly run: (guest: Guest, signal: AbortSignal) => Promise<string>;
@@ -224,7 +225,7 @@ const cprReboot: Update = {
   },
 };
 
-/** All ways, in an order in which one guest takes them. */
+/** All ways. */
 export const updates: readonly Update[] = [
   cprExec,
   cprTransfer,

@@ -1,0 +1,81 @@
+/** Which tests there are, and which of them share an outer machine. */
+
+/** The kernel in either form in which it can be given to -kernel. */
+export type KernelForm = "bzImage" | "PVH";
+
+/** How a guest is asked to end. */
+export type Ending = "poweroff" | "power button";
+
+/** A boot that is tested. */
+export interface Boot {
+  readonly kernel: KernelForm;
+  readonly cpus: number;
+  readonly ending: Ending;
+  /** Whether the guest reboots before it ends. */
+  readonly reboots: boolean;
+}
+
+const firstBoots: readonly Boot[] = [
+  { kernel: "bzImage", cpus: 2, ending: "power button", reboots: true },
+  // CI's time is short; its other boot reboots, and so do all that --full adds.
+  { kernel: "PVH", cpus: 1, ending: "poweroff", reboots: false },
+];
+
+const moreBoots: readonly Boot[] = [
+  { kernel: "bzImage", cpus: 1, ending: "poweroff", reboots: true },
+  { kernel: "bzImage", cpus: 4, ending: "poweroff", reboots: true },
+  { kernel: "PVH", cpus: 2, ending: "power button", reboots: true },
+  { kernel: "PVH", cpus: 4, ending: "power button", reboots: true },
+];
+
+/** All boots that are tested. */
+export const boots: readonly Boot[] = [...firstBoots, ...moreBoots];
+
+/** Ways to update, in an order in which one guest takes them. */
+export const updateNames = [
+  ...["cpr-exec", "cpr-transfer", "mapped-ram", "live", "live, QEMU and back"],
+  ...["live, RAM to a file", "cpr-reboot"],
+] as const;
+
+/** A test as --only sees it. */
+export function fullName(group: string, name: string): string {
+  return `${group}:${name}`;
+}
+
+/** The name of a boot's test. */
+export function bootName({ kernel, cpus }: Boot): string {
+  return `${kernel}, -smp ${cpus}`;
+}
+
+const hardware = ["molt --version", "heartbeat, -smp 2"].map((name) => fullName("hardware", name));
+const aftermath = fullName("updates", "power-off, disks");
+const bootNames = (list: readonly Boot[]) => list.map((boot) => fullName("boot", bootName(boot)));
+const updates = (...names: readonly string[]) => [
+  ...names.map((name) => fullName("updates", name)),
+  aftermath,
+];
+
+/** Every test, by its full name, once. */
+export const allTests: readonly string[] = [
+  ...hardware,
+  ...bootNames(boots),
+  ...updates(...updateNames),
+];
+
+/**
+ * Tests by their full names, in the order in which they run. Each of the lists gets an outer machine of
+ * its own, because one that has run for long is not reliable: see docs/testing.md. That also says why
+ * CI boots guests and does not update them.
+ */
+export function pieces(selection: "CI" | "all" | "full"): readonly (readonly string[])[] {
+  const first = [...hardware, ...bootNames(firstBoots)];
+  if (selection === "CI") return [first];
+  const booting = [first, bootNames(moreBoots.slice(0, 2)), bootNames(moreBoots.slice(2))];
+  if (selection === "all") return [...booting, updates(...updateNames)];
+  return [
+    ...booting,
+    updates("cpr-exec", "cpr-transfer", "mapped-ram"),
+    updates("live", "live, QEMU and back"),
+    updates("live, RAM to a file", "cpr-reboot"),
+  ];
+}
