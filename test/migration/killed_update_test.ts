@@ -5,8 +5,9 @@
  *   the process has the guest -> its caretaker has it -> the process, its successor by then, has it
  */
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { newSeed, Random } from "../support/random.ts";
 import { patience } from "../support/patience.ts";
+import { killIfThere } from "../support/processes.ts";
+import { newSeed, Random } from "../support/random.ts";
 import { thorough } from "../support/thorough.ts";
 import { UpdatedMachine } from "../support/updated_machine.ts";
 
@@ -36,7 +37,7 @@ async function kill(victim: Victim, milliseconds: number): Promise<Outcome> {
   await machine.execute(vm.command);
   await pause(milliseconds);
   const [target] = vm.processes.filter((pid) => (pid === vm.pid) === (victim === "process"));
-  if (target !== undefined) Deno.kill(target, "SIGKILL");
+  if (target !== undefined) killIfThere(target);
 
   const signal = patience();
   for (let alone = false;;) {

@@ -64,3 +64,12 @@ export function childrenOf(pid: number): number[] {
     }
   });
 }
+
+/** Sends a signal to a process that may have ended by itself. */
+export function killIfThere(pid: number, signal: Deno.Signal = "SIGKILL"): void {
+  try {
+    Deno.kill(pid, signal);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

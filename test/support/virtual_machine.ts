@@ -1,7 +1,7 @@
 /** Machines in processes of their own, driven over QMP as a user would. */
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { patience } from "./patience.ts";
-import { processesWith } from "./processes.ts";
+import { killIfThere, processesWith } from "./processes.ts";
 import { commandOf, type Vmm } from "./programs.ts";
 import type { TemporaryDirectory } from "./temporary_directory.ts";
 
@@ -151,13 +151,5 @@ export class VirtualMachine implements AsyncDisposable {
   async #collect(): Promise<void> {
     const text = this.#process.stderr.pipeThrough(new TextDecoderStream());
     for await (const piece of text) this.#errorText += piece;
-  }
-}
-
-function killIfThere(pid: number, signal: Deno.Signal = "SIGKILL"): void {
-  try {
-    Deno.kill(pid, signal);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
