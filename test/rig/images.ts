@@ -15,6 +15,12 @@ const guestModules = [
 /** Drivers of the machine around it. */
 const hostModules = ["virtio_pci", "virtio_blk", "kvm-amd", "tun", "bridge", "dummy"];
 
+/** Options for modules, by file. */
+const moduleOptions: Readonly<Record<string, string>> = {
+  // The emulator's virtual GIF is one suspect of losing guests (docs/testing.md).
+  "kvm-amd.ko": "vgif=0",
+};
+
 const topFolders = ["bin", "sbin", "etc", "dev", "proc", "sys", "tmp", "run", "root"];
 
 /** A folder that becomes a file system. */
@@ -99,7 +105,8 @@ async function addModules(
 ): Promise<void> {
   const paths = await modulesInOrder(modules, names);
   const base = (path: string) => path.slice(path.lastIndexOf("/") + 1);
-  archive.file("modules/order", paths.map((path) => `${base(path)}\n`).join(""));
+  const line = (path: string) => [base(path), moduleOptions[base(path)] ?? ""].join(" ").trim();
+  archive.file("modules/order", paths.map((path) => `${line(path)}\n`).join(""));
   for (const path of paths) archive.file(`modules/${base(path)}`, await Deno.readFile(path));
 }
 

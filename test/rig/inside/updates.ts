@@ -11,7 +11,7 @@ import {
 import type { updateNames } from "../plan.ts";
 import type { Vmm } from "../../support/programs.ts";
 import type { VirtualMachine } from "../../support/virtual_machine.ts";
-import type { Guest, RamPlace, Resources } from "./guest.ts";
+import { type Guest, type RamPlace, type Resources, yieldToHost } from "./guest.ts";
 
 /**
  * A way. When `run` returns, the guest runs in `guest.process`, and no other process is left. Returns
@@ -101,6 +101,7 @@ const cprExec: Update = {
       if (!(error instanceof QmpDisconnectedError)) throw error;
     }
     await process.connect();
+    await yieldToHost(process);
     await awaitRunning(process.qmp, signal);
     await guest.console.attach(guest.consolePath);
     return "";
