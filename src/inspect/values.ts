@@ -32,6 +32,7 @@ const BUFFER_BYTES = 32;
 /** A field's value: numbers also in hex, buffers as hex or text, equal neighbours once. */
 export function valueText(value: unknown): string {
   if (value instanceof Uint8Array) return bufferText(value);
+  if (value instanceof BigUint64Array) return listText([...value]);
   if (Array.isArray(value)) return listText(value);
   switch (typeof value) {
     case "number":

@@ -11,7 +11,7 @@ import {
   cpuState,
   type SegmentState,
 } from "./cpu_state.ts";
-import type { MsrTable } from "./msrs.ts";
+import { msrReset, type MsrTable } from "./msrs.ts";
 import {
   derivedFlags,
   getEvents,
@@ -45,6 +45,8 @@ const SREGS = {
   interruptBitmap: 280,
 } as const;
 const SREGS_SIZE = 312;
+/** The index of the MSR. */
+const TSC = 0x10;
 
 /** What all vCPUs of a machine share. */
 export interface CpuSurroundings {
@@ -90,6 +92,8 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
     const sregs = vcpu.get(Ioctl.getSregs, SREGS_SIZE, "KVM_GET_SREGS");
     const debug = vcpu.get(Ioctl.getDebugRegs, 128, "KVM_GET_DEBUGREGS");
     const image = vcpu.get(Ioctl.getXsave, XSAVE_SIZE, "KVM_GET_XSAVE");
+    const values = msrs.createList();
+    vcpu.getMsrs(values);
     const registers = {
       regs: REGS_ORDER.map((index) => regs.getBigUint64(8 * index, true)),
       eip: regs.getBigUint64(RIP, true),
@@ -100,10 +104,9 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
       efer: sregs.getBigUint64(SREGS.efer, true),
     };
     const { interruptShadow, nmiMasked, smm, ...eventState } = events;
-    return {
-      ...zeroState,
+    const state: CpuState = {
+      ...blank,
       ...registers,
-      ...msrs.decode(vcpu.getMsrs(msrs.indices)),
       ...getXsave(image, xsave),
       ...eventState,
       hflags: derivedFlags(registers, interruptShadow, smm),
@@ -119,6 +122,8 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
       xcr0: getXcr0(vcpu.get(Ioctl.getXcrs, 392, "KVM_GET_XCRS")),
       tscKhz: BigInt(tscKhz),
     };
+    msrs.decode(values, state);
+    return state;
   }
 
   load(state: CpuState): void {
@@ -168,8 +173,7 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
   reset(): void {
     if (this.#powerOn === undefined) throw new Error("The vCPU's power-on state is not known");
     // Time goes on over a reset.
-    const tsc = this.#vcpu.getMsrs([0x10]).get(0x10) ?? 0n;
-    this.load({ ...this.#powerOn, tsc });
+    this.load({ ...this.#powerOn, tsc: this.#vcpu.getMsr(TSC) });
   }
 
   /** Sets a vCPU that is as after reset to its first instruction. */
@@ -229,8 +233,20 @@ export class CpuCommon implements SavedDevice<CpuCommonState> {
   load(): void {}
 }
 
-/** What no register of this board's vCPUs holds: emulated SVM, SMM, and features not offered. */
-const zeroState = {
+/**
+ * What all states have in common, and what is not read but has to be there: no register of this board's
+ * vCPUs holds emulated SVM's and SMM's state, and others are features that the host may not have.
+ */
+const blank = {
+  ...msrReset,
+  mtrrDeftype: 0n,
+  mtrrFixed: new BigUint64Array(0),
+  mtrrVar: new BigUint64Array(0),
+  mcgCap: 0n,
+  mcgStatus: 0n,
+  mcgCtl: 0n,
+  mcgExtCtl: 0n,
+  mceBanks: new BigUint64Array(40),
   fpregsFormat: 0,
   a20Mask: -1,
   smbase: 0x30000,
@@ -243,7 +259,12 @@ const zeroState = {
   interceptDrWrite: 0,
   interceptExceptions: 0,
   vTpr: 0,
-} as const;
+  intCtl: 0,
+  pl0Ssp: 0n,
+  msrHvVapic: 0n,
+  msrHvTsc: 0n,
+  msrHvRuntime: 0n,
+};
 
 function structure(size: number): DataView<ArrayBuffer> {
   return new DataView(new ArrayBuffer(size));

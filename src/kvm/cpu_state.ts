@@ -13,6 +13,7 @@ import {
   u64,
   u8,
   VmStateError,
+  words,
 } from "../vmstate/vmstate.ts";
 import { cpuSubsections } from "./cpu_subsections.ts";
 
@@ -130,7 +131,7 @@ export const cpuState = struct({
     a20Mask: i32(),
     mxcsr: u32(),
     /** Bits 127:0 of the 16 vector registers. */
-    xmmRegs: array(nested(xmm), 16, { name: "env.xmm_regs[0]" }),
+    xmmRegs: words(array(nested(xmm), 16, { name: "env.xmm_regs[0]" })),
     efer: u64(),
     star: u64(),
     lstar: u64(),
@@ -152,9 +153,9 @@ export const cpuState = struct({
     interceptExceptions: u32(),
     vTpr: u8(),
     /** 64K_00000, 16K_80000, 16K_A0000, then eight of 4K from C0000 on. */
-    mtrrFixed: array(u64(), 11),
+    mtrrFixed: words(array(u64(), 11)),
     mtrrDeftype: u64(),
-    mtrrVar: array(nested(mtrrVar), 8, { since: 8 }),
+    mtrrVar: words(array(nested(mtrrVar), 8, { since: 8 })),
     /** Vector of an interrupt accepted for injection, -1 if none. */
     interruptInjected: i32(),
     /** KVM_MP_STATE_*. */
@@ -171,7 +172,7 @@ export const cpuState = struct({
     mcgStatus: u64(),
     mcgCtl: u64(),
     /** CTL, STATUS, ADDR and MISC of each of 10 banks. */
-    mceBanks: array(u64(), 40),
+    mceBanks: words(array(u64(), 40)),
     tscAux: u64(),
     /** KVM MSR 0x4b564d01. */
     systemTimeMsr: u64(),
@@ -181,7 +182,7 @@ export const cpuState = struct({
     /** XSTATE_BV of the XSAVE image. */
     xstateBv: u64({ since: 12 }),
     /** Bits 255:128 of the 16 vector registers. */
-    ymmHighRegs: array(nested(ymmHigh), 16, { name: "env.xmm_regs[1]", since: 12 }),
+    ymmHighRegs: words(array(nested(ymmHigh), 16, { name: "env.xmm_regs[1]", since: 12 })),
   },
   subsections: cpuSubsections,
   postLoad(state) {

@@ -4,6 +4,7 @@
  * the state has only with the feature.
  */
 import {
+  allZero,
   array,
   byteArray,
   i32,
@@ -15,6 +16,7 @@ import {
   u32,
   u64,
   u8,
+  words,
 } from "../vmstate/vmstate.ts";
 import { nestedState } from "./nested_state.ts";
 
@@ -185,11 +187,12 @@ export const cpuSubsections = {
     version: 1,
     prefix: "env.",
     fields: {
-      opmaskRegs: array(u64(), 8),
-      zmmHighRegs: array(nested(zmmHigh), 16, { name: "env.xmm_regs[0]" }),
-      highZmmRegs: array(nested(highZmm), 16, { name: "env.xmm_regs[1]" }),
+      opmaskRegs: words(array(u64(), 8)),
+      zmmHighRegs: words(array(nested(zmmHigh), 16, { name: "env.xmm_regs[0]" })),
+      highZmmRegs: words(array(nested(highZmm), 16, { name: "env.xmm_regs[1]" })),
     },
-    needed: anyNonZero,
+    needed: ({ opmaskRegs, zmmHighRegs, highZmmRegs }) =>
+      ![opmaskRegs, zmmHighRegs, highZmmRegs].every(allZero),
   }),
   xss: register("cpu/xss", "xss"),
   umwait: subsection({

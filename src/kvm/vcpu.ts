@@ -5,14 +5,12 @@ import type { EventLoop } from "../native/event_loop.ts";
 import { VcpuThread } from "../native/vcpu_thread.ts";
 import { Ioctl } from "./constants.ts";
 import type { CpuidEntry, Kvm } from "./kvm.ts";
+import { MsrList } from "./msr_list.ts";
 import type { KvmVm } from "./vm.ts";
 
 /** Offsets in struct kvm_run. */
 const EXIT_REASON = 8;
 const EXIT_DATA = 32;
-
-/** MSR values by index. */
-export type MsrValues = Map<number, bigint>;
 
 /** One vCPU and its thread, which starts parked. */
 export class Vcpu implements Disposable {
@@ -68,34 +66,28 @@ export class Vcpu implements Disposable {
     ioctl(this.fd, request, bytes, name);
   }
 
-  /** Reads MSRs. Every index must be one that KVM knows. */
-  getMsrs(indices: readonly number[]): MsrValues {
-    const data = msrList(indices.length);
-    indices.forEach((index, i) => data.setUint32(8 + 16 * i, index, true));
-    const bytes = new Uint8Array(data.buffer);
-    const done = ioctl(this.fd, Ioctl.getMsrs, bytes, "KVM_GET_MSRS");
-    if (done < indices.length) {
-      throw new Error(`Could not read MSR 0x${indices[done]!.toString(16)} of vCPU ${this.index}`);
-    }
-    return new Map(indices.map((index, i) => [index, data.getBigUint64(16 + 16 * i, true)]));
+  /** Reads MSRs into `list`. Every index must be one that KVM knows. */
+  getMsrs(list: MsrList): void {
+    const done = ioctl(this.fd, Ioctl.getMsrs, list.bytes, "KVM_GET_MSRS");
+    if (done === list.length) return;
+    throw new Error(`Could not read MSR 0x${list.index(done).toString(16)} of vCPU ${this.index}`);
+  }
+
+  /** Reads one MSR. */
+  getMsr(index: number): bigint {
+    const list = MsrList.of([index]);
+    this.getMsrs(list);
+    return list.value(0);
   }
 
   /** Writes MSRs in order. */
-  setMsrs(values: Iterable<readonly [index: number, value: bigint]>): void {
-    const entries = [...values];
-    const data = msrList(entries.length);
-    entries.forEach(([index, value], i) => {
-      data.setUint32(8 + 16 * i, index, true);
-      data.setBigUint64(16 + 16 * i, value, true);
-    });
-    const done = ioctl(this.fd, Ioctl.setMsrs, new Uint8Array(data.buffer), "KVM_SET_MSRS");
-    const refused = entries[done];
-    if (refused) {
-      throw new Error(
-        `Could not set MSR 0x${refused[0].toString(16)} of vCPU ${this.index} ` +
-          `to 0x${refused[1].toString(16)}`,
-      );
-    }
+  setMsrs(list: MsrList): void {
+    const done = ioctl(this.fd, Ioctl.setMsrs, list.bytes, "KVM_SET_MSRS");
+    if (done === list.length) return;
+    throw new Error(
+      `Could not set MSR 0x${list.index(done).toString(16)} of vCPU ${this.index} ` +
+        `to 0x${list.value(done).toString(16)}`,
+    );
   }
 
   /** The frequency of the vCPU's TSC in kHz. */
@@ -112,11 +104,4 @@ export class Vcpu implements Disposable {
   [Symbol.dispose](): void {
     this.thread[Symbol.dispose]();
   }
-}
-
-/** struct kvm_msrs with room for `count` entries. */
-function msrList(count: number): DataView<ArrayBuffer> {
-  const data = new DataView(new ArrayBuffer(8 + 16 * count));
-  data.setUint32(0, count, true);
-  return data;
 }

@@ -52,16 +52,12 @@ export function xsaveLayout(cpuid: readonly CpuidEntry[]): XsaveLayout {
   };
 }
 
-/** Decodes an XSAVE image. */
-export function getXsave(image: DataView, layout: XsaveLayout): XsaveState {
+/** Decodes an XSAVE image. The state looks into the image instead of copying from it. */
+export function getXsave(image: DataView<ArrayBuffer>, layout: XsaveLayout): XsaveState {
   const word = (at: number) => image.getBigUint64(at, true);
-  const pair = (at: number) => ({ low: word(at), high: word(at + 8) });
-  const sixteen = (at: number | undefined) =>
-    Array.from(
-      { length: 16 },
-      (_, i) => at === undefined ? { low: 0n, high: 0n } : pair(at + 16 * i),
-    );
-  const { opmask, zmmHigh, highZmm } = layout;
+  const words = (at: number, count: number) =>
+    new BigUint64Array(image.buffer, image.byteOffset + at, count);
+  const { ymmHigh, opmask, zmmHigh, highZmm } = layout;
   return {
     fpuc: image.getUint16(0, true),
     fpus: image.getUint16(2, true),
@@ -72,29 +68,14 @@ export function getXsave(image: DataView, layout: XsaveLayout): XsaveState {
     })),
     fpopIpDp: { fpop: image.getUint16(6, true), fpip: word(8), fpdp: word(16) },
     mxcsr: image.getUint32(24, true),
-    xmmRegs: sixteen(XMM_REGISTERS),
-    ymmHighRegs: sixteen(layout.ymmHigh),
+    xmmRegs: words(XMM_REGISTERS, 32),
+    ymmHighRegs: ymmHigh === undefined ? new BigUint64Array(32) : words(ymmHigh, 32),
     xstateBv: word(XSTATE_BV),
     ...(opmask === undefined || zmmHigh === undefined || highZmm === undefined ? {} : {
       avx512: {
-        opmaskRegs: Array.from({ length: 8 }, (_, i) => word(opmask + 8 * i)),
-        zmmHighRegs: Array.from({ length: 16 }, (_, i) => {
-          const at = zmmHigh + 32 * i;
-          return { q4: word(at), q5: word(at + 8), q6: word(at + 16), q7: word(at + 24) };
-        }),
-        highZmmRegs: Array.from({ length: 16 }, (_, i) => {
-          const at = highZmm + 64 * i;
-          return {
-            q0: word(at),
-            q1: word(at + 8),
-            q2: word(at + 16),
-            q3: word(at + 24),
-            q4: word(at + 32),
-            q5: word(at + 40),
-            q6: word(at + 48),
-            q7: word(at + 56),
-          };
-        }),
+        opmaskRegs: words(opmask, 8),
+        zmmHighRegs: words(zmmHigh, 64),
+        highZmmRegs: words(highZmm, 128),
       },
     }),
     pkru: layout.pkru === undefined ? 0 : image.getUint32(layout.pkru, true),
@@ -102,10 +83,14 @@ export function getXsave(image: DataView, layout: XsaveLayout): XsaveState {
 }
 
 /** Encodes an XSAVE image. Throws if the state uses registers that this host does not have. */
-export function setXsave(image: DataView, state: CpuState, layout: XsaveLayout): void {
+export function setXsave(
+  image: DataView<ArrayBuffer>,
+  state: CpuState,
+  layout: XsaveLayout,
+): void {
   const word = (at: number, value: bigint) => image.setBigUint64(at, value, true);
-  const words = (at: number, values: readonly bigint[]) =>
-    values.forEach((value, i) => word(at + 8 * i, value));
+  const words = (at: number, values: BigUint64Array<ArrayBuffer>) =>
+    new BigUint64Array(image.buffer, image.byteOffset + at, values.length).set(values);
   image.setUint16(0, state.fpuc, true);
   image.setUint16(2, state.fpus, true);
   image.setUint8(4, state.fptag & 0xff);
@@ -119,23 +104,17 @@ export function setXsave(image: DataView, state: CpuState, layout: XsaveLayout):
     word(16, state.fpopIpDp.fpdp);
   }
   image.setUint32(24, state.mxcsr, true);
-  state.xmmRegs.forEach(({ low, high }, i) => words(XMM_REGISTERS + 16 * i, [low, high]));
+  words(XMM_REGISTERS, state.xmmRegs);
   word(XSTATE_BV, state.xstateBv);
   const { ymmHigh, opmask, zmmHigh, highZmm, pkru } = layout;
-  if (ymmHigh !== undefined) {
-    state.ymmHighRegs.forEach(({ low, high }, i) => words(ymmHigh + 16 * i, [low, high]));
-  }
+  if (ymmHigh !== undefined) words(ymmHigh, state.ymmHighRegs);
   if (state.avx512) {
     if (opmask === undefined || zmmHigh === undefined || highZmm === undefined) {
       throw new Error("The vCPU uses AVX-512 registers, which this host does not have");
     }
     words(opmask, state.avx512.opmaskRegs);
-    state.avx512.zmmHighRegs.forEach(({ q4, q5, q6, q7 }, i) =>
-      words(zmmHigh + 32 * i, [q4, q5, q6, q7])
-    );
-    state.avx512.highZmmRegs.forEach(({ q0, q1, q2, q3, q4, q5, q6, q7 }, i) =>
-      words(highZmm + 64 * i, [q0, q1, q2, q3, q4, q5, q6, q7])
-    );
+    words(zmmHigh, state.avx512.zmmHighRegs);
+    words(highZmm, state.avx512.highZmmRegs);
   }
   if (pkru !== undefined) image.setUint32(pkru, state.pkru ?? 0, true);
 }

@@ -1,4 +1,5 @@
 /** Bounds-checked reading of big-endian items from bytes. */
+import { halvesOf } from "./halves.ts";
 import { OutOfDataError, VmStateError } from "./errors.ts";
 
 /** Where one field lay in the stream and what it held. */
@@ -127,6 +128,18 @@ export class StateReader {
       throw this.error(`${count} items, at most ${maximum} are accepted`, this.offset - 4);
     }
     return count;
+  }
+
+  /** `count` u64s. */
+  words(count: number): BigUint64Array<ArrayBuffer> {
+    const start = this.skip(8 * count);
+    const words = new BigUint64Array(count);
+    const halves = halvesOf(words);
+    for (let i = 0; i < halves.length; i += 2) {
+      halves[i] = this.#view.getInt32(start + 4 * i + 4);
+      halves[i + 1] = this.#view.getInt32(start + 4 * i);
+    }
+    return words;
   }
 
   /** A copy of the next `size` bytes. */

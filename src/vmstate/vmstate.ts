@@ -10,7 +10,8 @@
  *     });
  *     export type UartState = StateOf<typeof uartState>;
  *
- * Integers of up to 32 bits are `number`, of 64 bits `bigint`, raw bytes `Uint8Array`.
+ * Integers of up to 32 bits are `number`, of 64 bits `bigint`, many of 64 bits `BigUint64Array`, raw
+ * bytes `Uint8Array`.
  */
 export { array, countedArray, list, zeroPaddedArray } from "./arrays.ts";
 export { byteArray, bytes, countedBytes, padding, text } from "./bytes.ts";
@@ -30,4 +31,5 @@ export { type FieldTrace, type ReaderOptions, StateReader } from "./reader.ts";
 export { bool, i16, i32, i64, i8, timer, u16, u32, u64, u8, widened } from "./scalars.ts";
 export { struct, Structure } from "./structure.ts";
 export { Subsection, subsection } from "./subsection.ts";
+export { allZero, words } from "./words.ts";
 export { StateWriter } from "./writer.ts";

@@ -1,5 +1,6 @@
 /** Writing of big-endian items into a growing buffer. */
 import { VmStateError } from "./errors.ts";
+import { halvesOf } from "./halves.ts";
 
 /** A growing buffer of encoded items. Integers are big-endian. */
 export class StateWriter {
@@ -63,6 +64,16 @@ export class StateWriter {
   u64(value: bigint): void {
     const offset = this.reserve(8);
     this.#view.setBigUint64(offset, value);
+  }
+
+  /** u64s in a row. */
+  words(words: BigUint64Array<ArrayBuffer>): void {
+    const start = this.reserve(words.byteLength);
+    const halves = halvesOf(words);
+    for (let i = 0; i < halves.length; i += 2) {
+      this.#view.setInt32(start + 4 * i, halves[i + 1] as number);
+      this.#view.setInt32(start + 4 * i + 4, halves[i] as number);
+    }
   }
 
   /** A u64 that is an offset or a length, less than 2^53. */
