@@ -9,7 +9,7 @@ import { reapCaretaker, takeCaretakerSockets } from "./src/migration/cpr/caretak
 import { type InheritedDescriptors, readExecState } from "./src/migration/cpr/descriptors.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { EventLoop } from "./src/native/event_loop.ts";
-import { exitWithParent, setProcessName } from "./src/native/process.ts";
+import { exitWithParent, letEngineThreadsWait, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
 import { announce, createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
 import { readOptionFile, readTraceFile } from "./src/process/option_file.ts";
@@ -47,6 +47,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   if (caretaker === undefined) writePidFile();
   const loop = new EventLoop();
   const served = loop.run();
+  letEngineThreadsWait();
   using vm = caretaker === undefined
     ? await createMachine(config, loop, inherited, timeline)
     : await takeCareOfGuest(config, loop, caretaker);

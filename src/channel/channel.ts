@@ -17,6 +17,8 @@ export interface OutgoingChannel extends Disposable {
   readonly position: number;
   /** Writes all of `bytes`, which must stay as they are until it is done. */
   write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Writes at once what there is room for, which may be nothing. Returns the count. */
+  writeNow(bytes: Uint8Array<ArrayBuffer>): number;
   /**
    * Has the C library write, on another thread, from `position` on. `operation` gets the address of a
    * struct molt_channel and resolves with the count of bytes written or a negative errno; what it

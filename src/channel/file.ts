@@ -130,6 +130,11 @@ export class OutgoingFile implements OutgoingChannel {
     this.seek(this.position + bytes.length);
   }
 
+  /** A disk may make one wait. */
+  writeNow(): number {
+    return 0;
+  }
+
   async writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
     try {
       return await this.#io.use(operation, undefined, "Unable to write");

@@ -34,6 +34,10 @@ export class StreamChannel implements OutgoingChannel, IncomingChannel {
     return this.#io.write(bytes);
   }
 
+  writeNow(bytes: Uint8Array<ArrayBuffer>): number {
+    return this.#io.writeNow(bytes);
+  }
+
   writeInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
     return this.#io.use(operation, undefined, "Unable to write");
   }

@@ -184,7 +184,8 @@ export class Machine {
       vcpus: [],
       listeners: [],
       resettables: [],
-      runStateEntered: () => {},
+      // Whatever it becomes, this machine's devices are not in use.
+      runStateEntered: () => this.#parts.runStateEntered("inmigrate"),
     };
     return new Machine(parts, this.#policy, "inmigrate", emit);
   }

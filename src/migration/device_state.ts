@@ -24,7 +24,19 @@ export function saveDevices(
   source: MigratableMachine,
   runState: RunState | undefined,
 ): void {
-  source.sections.forEach((section, index) => saveDevice(writer, section, index));
+  for (const _ of savingDevices(writer, source, runState));
+}
+
+/** As {@linkcode saveDevices}, for a caller who wants to do something after each device. */
+export function* savingDevices(
+  writer: StreamWriter,
+  source: MigratableMachine,
+  runState: RunState | undefined,
+): Generator<void> {
+  for (const [index, section] of source.sections.entries()) {
+    saveDevice(writer, section, index);
+    yield;
+  }
   if (runState === undefined) return;
   writer.device({
     sectionId: RAM_SECTION_ID + 1 + source.sections.length,
@@ -61,11 +73,17 @@ function asSection(section: SavedDevice<never>): AnySection {
   };
 }
 
-/** Device states that were received, kept until the stream is known to be whole. */
+/**
+ * Device states that were received. They are kept until the stream is known to be whole, or until those
+ * of all devices before them have come.
+ */
 export class ReceivedDevices {
   readonly #sections: readonly AnySection[];
   readonly #states = new Map<AnySection, unknown>();
   #globalState: GlobalState | undefined;
+  #early = false;
+  /** How many sections' devices have their state. */
+  #loaded = 0;
 
   constructor(target: MigratableMachine) {
     this.#sections = target.sections.map(asSection);
@@ -83,6 +101,18 @@ export class ReceivedDevices {
     if (idstr === GLOBAL_STATE) this.#globalState = state as GlobalState;
     const section = this.#find(idstr, instanceId);
     if (section) this.#states.set(section, state);
+    if (this.#early) this.#loadWhatCame();
+  }
+
+  /**
+   * From now on devices get their state as it comes, if only in the order in which they get it anyway:
+   * the guest stands still already, and what can be done before the last state is here should be. When the
+   * stream turns out not to be whole the machine is as after any other load that failed: it can be loaded
+   * again, not started.
+   */
+  loadEarly(): void {
+    this.#early = true;
+    this.#loadWhatCame();
   }
 
   /** The source's run state before it was stopped; `running` if the stream does not say. */
@@ -90,7 +120,7 @@ export class ReceivedDevices {
     return this.#globalState?.runstate ?? "running";
   }
 
-  /** Gives every device its state. Throws, having touched none, if a device's is missing. */
+  /** Gives every device its state. Throws, having touched none of the rest, if a device's is missing. */
   apply(): void {
     for (const section of this.#sections) {
       if (!this.#states.has(section) && !optionalSections.has(section.idstr)) {
@@ -100,18 +130,30 @@ export class ReceivedDevices {
         );
       }
     }
-    for (const section of this.#sections) {
-      if (!this.#states.has(section)) continue;
-      try {
-        section.load(this.#states.get(section));
-      } catch (cause) {
-        const reason = cause instanceof Error ? cause.message : String(cause);
-        throw new MigrationError(
-          `error while loading state for instance 0x${section.instanceId.toString(16)} of device ` +
-            `'${section.idstr}': ${reason}`,
-          { cause },
-        );
-      }
+    for (const section of this.#sections.slice(this.#loaded)) {
+      if (this.#states.has(section)) this.#load(section);
+    }
+  }
+
+  #loadWhatCame(): void {
+    for (;;) {
+      const section = this.#sections[this.#loaded];
+      if (section === undefined || !this.#states.has(section)) return;
+      this.#load(section);
+      this.#loaded++;
+    }
+  }
+
+  #load(section: AnySection): void {
+    try {
+      section.load(this.#states.get(section));
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new MigrationError(
+        `error while loading state for instance 0x${section.instanceId.toString(16)} of device ` +
+          `'${section.idstr}': ${reason}`,
+        { cause },
+      );
     }
   }
 

@@ -15,7 +15,7 @@ import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
 import { MultifdReceiver } from "./multifd/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
-import { hasInput, yieldToOthers } from "../native/wait.ts";
+import { hasInput, watchForInput, yieldToOthers } from "../native/wait.ts";
 import { RamReceiver } from "./ram/receiver.ts";
 import { ReturnPathWriter } from "./return_path.ts";
 import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
@@ -48,6 +48,8 @@ const READ_SIZE = 1 << 20;
 
 /** How long the thread waits for input, and how often before another thread does. */
 const PROMPT_WAIT_MS = 2;
+/** How long it looks for input without sleeping, while a guest stands still. */
+const WATCH_MS = 0.5;
 const PROMPT_WAITS = 100;
 
 function takenBack(): MigrationError {
@@ -67,6 +69,8 @@ export class IncomingSession implements AsyncDisposable {
   #returnPath: ReturnPathWriter | undefined;
   /** The source was told that the machine is loaded. */
   #confirmed = false;
+  /** The source has stopped the guest, whose memory is here. */
+  #standsStill = false;
 
   constructor(
     plan: SessionPlan,
@@ -266,6 +270,7 @@ export class IncomingSession implements AsyncDisposable {
    */
   async #awaitPromptly(): Promise<void> {
     if (this.#channel.seekable) return;
+    if (this.#standsStill && watchForInput(this.#channel.fd, WATCH_MS)) return;
     for (let time = 0; time < PROMPT_WAITS; time++) {
       if (hasInput(this.#channel.fd, PROMPT_WAIT_MS)) return;
       await yieldToOthers();
@@ -304,6 +309,10 @@ export class IncomingSession implements AsyncDisposable {
         await this.#returnPath.pong(command.value);
         break;
       case "SWITCHOVER_START":
+        if (this.#handedOver !== undefined) {
+          this.#standsStill = true;
+          this.#devices.loadEarly();
+        }
         break;
       default:
         throw new StreamError(`${command.name} is not supported`, offset, {

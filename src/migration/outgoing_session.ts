@@ -9,14 +9,17 @@
  *
  * Where memory stays in place everything but the devices' state is written before the guest stops, and
  * what people are told is told after: it stands still for as long as saving and loading that state take.
+ * A molt loads one device while the next one is saved, if nothing happens here but saving: whatever wakes
+ * another thread or process takes a processor from one of the two.
  */
 import type { OutgoingChannel } from "../channel/channel.ts";
 import type { RunState } from "../machine/run_state.ts";
 import { isBrokenChannel } from "../native/channel.ts";
+import { hasInput } from "../native/wait.ts";
 import { send } from "../native/socket.ts";
 import { inPlaceModes } from "./blockers.ts";
 import type { Ownership } from "./cpr/ownership.ts";
-import { saveDevices } from "./device_state.ts";
+import { saveDevices, savingDevices } from "./device_state.ts";
 import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
 import type { OutgoingPlan } from "./outgoing_plan.ts";
 import { createRamSender } from "./ram_sender.ts";
@@ -25,6 +28,11 @@ import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
 import { type MigratableMachine, streamConfiguration } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
 import { StreamWriter } from "./stream/stream_writer.ts";
+
+/** Devices' state is sent in parts of so many bytes or more, to a destination that loads them as they come. */
+const PART = 512;
+/** How long a destination is given before anybody else, once it has everything. */
+const ARRIVAL_MS = 5;
 
 /** What a session asks of the migration that it belongs to. */
 export interface SessionOwner {
@@ -57,6 +65,8 @@ export class OutgoingSession {
   readonly #owner: SessionOwner;
   readonly #channel: OutgoingChannel;
   readonly #writer: StreamWriter;
+  /** What was written before what the writer has. */
+  #unsent: Uint8Array<ArrayBuffer> | undefined;
   #ram: RamSender | undefined;
   #returnPath: ReturnPathReader | undefined;
 
@@ -158,7 +168,7 @@ export class OutgoingSession {
     owner.advance("device");
     this.#announceSwitchover();
     await ram.finish();
-    this.#saveDevices();
+    saveDevices(this.#writer, source, this.#runState());
     this.#writer.finish(!source.suppressDescription);
     await this.#flush();
     await this.#channel.finish();
@@ -183,9 +193,16 @@ export class OutgoingSession {
       this.#tellActive();
       await this.#pause();
     }
-    this.#saveDevices();
+    // A molt that the guest comes to loads one part while the next one is saved.
+    const inParts = this.#returnPath?.destinationAwaitsCommit ?? false;
+    if (inParts) this.#sendWhatFits();
+    for (const _ of savingDevices(this.#writer, source, this.#runState())) {
+      if (inParts && this.#writer.buffer.length >= PART) this.#sendWhatFits();
+    }
     this.#writer.end();
     const sent = this.#flush();
+    // Who is told of it needs a processor, and so does the destination: that one first.
+    if (this.#returnPath !== undefined) hasInput(this.#channel.fd, ARRIVAL_MS);
     if (!pauses) this.#tellActive();
     owner.advance("device");
     await sent;
@@ -213,10 +230,9 @@ export class OutgoingSession {
     }
   }
 
-  #saveDevices(): void {
-    const { source, plan } = this.#owner;
-    const runState = plan.stream.storeGlobalState ? this.#owner.runState() : undefined;
-    saveDevices(this.#writer, source, runState);
+  /** What the stream says that the machine did before it was stopped, if it says so. */
+  #runState(): RunState | undefined {
+    return this.#owner.plan.stream.storeGlobalState ? this.#owner.runState() : undefined;
   }
 
   /** Waits until the destination has the guest. */
@@ -264,7 +280,18 @@ export class OutgoingSession {
   }
 
   async #flush(): Promise<void> {
+    const unsent = this.#unsent;
+    this.#unsent = undefined;
+    if (unsent !== undefined) await this.#channel.write(unsent);
     await this.#channel.write(this.#writer.take());
+  }
+
+  /** Sends what there is room for, without giving way to anything else that waits to be done. */
+  #sendWhatFits(): void {
+    if (this.#unsent !== undefined) return;
+    const bytes = this.#writer.take();
+    const count = this.#channel.writeNow(bytes);
+    if (count < bytes.length) this.#unsent = bytes.subarray(count);
   }
 
   async #unlessCancelled<Value>(promise: Promise<Value> | undefined): Promise<Value | undefined> {

@@ -23,6 +23,8 @@ import { StreamWriter } from "./stream/stream_writer.ts";
 const SAVES = 12;
 /** The guest runs for so many ms in between. */
 const PAUSE = 1;
+/** How long, in ms, the engine's compiler gets to finish what it has begun then. */
+const SETTLING = 30;
 /** How often a destination loads: it gets hardly faster then. */
 const LOADS = 40;
 
@@ -37,6 +39,7 @@ export async function rehearseSaving(source: MigratableMachine): Promise<void> {
     writer.take();
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
+  await new Promise((resolve) => setTimeout(resolve, SETTLING));
 }
 
 function saveOneByOne(writer: StreamWriter, { machine, sections }: MigratableMachine): void {

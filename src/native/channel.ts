@@ -11,6 +11,8 @@ const POLLOUT = 4;
 const OFFSET = 8;
 /** Up to this much is written from the isolate if there is room; a thread takes over beyond. */
 const IMMEDIATE = 65536;
+/** What is attempted, for errors. */
+const WRITING = "Unable to write";
 
 /** Somebody cancelled the channel while it was in use. */
 export class ChannelCancelled extends Error {
@@ -97,8 +99,7 @@ export class ChannelDescriptor implements Disposable {
 
   /** Writes all of `bytes`, from this thread while there is room. */
   async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const attempt = "Unable to write";
-    const now = bytes.length <= IMMEDIATE && !this.#isFile ? this.#writeNow(bytes, attempt) : 0;
+    const now = bytes.length <= IMMEDIATE ? this.writeNow(bytes) : 0;
     if (now === bytes.length) return;
     const rest = bytes.subarray(now);
     await this.use(
@@ -107,15 +108,17 @@ export class ChannelDescriptor implements Disposable {
         return error < 0 ? error : rest.length;
       },
       rest,
-      attempt,
+      WRITING,
     );
   }
 
-  #writeNow(bytes: Uint8Array<ArrayBuffer>, attempt: string): number {
+  /** Writes what there is room for, from this thread; nothing to a file. Returns the count. */
+  writeNow(bytes: Uint8Array<ArrayBuffer>): number {
     if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+    if (this.#isFile) return 0;
     const result = Number(native.molt_write(this.fd, bytes, BigInt(bytes.length)));
     if (result === -Errno.EAGAIN || result === -Errno.EINTR) return 0;
-    const count = unwrap(result, attempt);
+    const count = unwrap(result, WRITING);
     this.#sent += count;
     return count;
   }

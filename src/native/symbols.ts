@@ -82,6 +82,7 @@ export const symbols = {
   molt_timerfd_set: { parameters: [i32, i64], result: i32 },
   molt_clock: { parameters: [i32], result: i64 },
   molt_poll: { parameters: [i32, i32, i32], result: i32 },
+  molt_poll_busily: { parameters: [i32, i32, i64], result: i32 },
   poll_async: {
     name: "molt_poll",
     parameters: [i32, i32, i32],
@@ -109,6 +110,9 @@ export const symbols = {
   },
   molt_send: { parameters: [i32, buffer, u64, buffer, u32], result: i64 },
   molt_receive: { parameters: [i32, buffer, u64, i32, buffer, buffer], result: i64 },
+
+  // thread.c
+  molt_schedule_as_batch: { parameters: [buffer], result: i32 },
 
   // process.c
   molt_close_on_exec_from: { parameters: [i32], result: i32 },

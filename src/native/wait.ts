@@ -10,6 +10,12 @@ export function hasInput(fd: Fd, milliseconds: number): boolean {
   return unwrap(native.molt_poll(fd, POLLIN, milliseconds), "Could not wait for input") > 0;
 }
 
+/** As {@linkcode hasInput}, without sleeping: a sleeper is late, and whoever wakes it has the work. */
+export function watchForInput(fd: Fd, milliseconds: number): boolean {
+  const nanoseconds = BigInt(milliseconds * 1e6);
+  return unwrap(native.molt_poll_busily(fd, POLLIN, nanoseconds), "Could not wait for input") > 0;
+}
+
 /** Lets everything else that is ready happen. */
 export async function yieldToOthers(): Promise<void> {
   await native.poll_async(-1, 0, 0);

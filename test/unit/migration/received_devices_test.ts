@@ -1,0 +1,54 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { ReceivedDevices } from "../../../src/migration/device_state.ts";
+import { MigrationError } from "../../../src/migration/errors.ts";
+import type { MigratableMachine } from "../../../src/migration/source.ts";
+import { struct, u8 } from "../../../src/vmstate/vmstate.ts";
+
+const description = struct({ name: "lamp", version: 1, fields: { brightness: u8() } });
+
+/** A machine of lamps, which are loaded in this order, and a record of that. */
+function machineOf(...names: readonly string[]): { machine: MigratableMachine; loaded: string[] } {
+  const loaded: string[] = [];
+  const sections = names.map((idstr) => ({
+    idstr,
+    instanceId: 0,
+    description,
+    save: () => ({ brightness: 1 }),
+    load: ({ brightness }: { brightness: number }) => loaded.push(`${idstr} ${brightness}`),
+  }));
+  return { machine: { sections } as unknown as MigratableMachine, loaded };
+}
+
+Deno.test("devices get their state when the stream has ended, in the machine's order", () => {
+  const { machine, loaded } = machineOf("a", "b");
+  const devices = new ReceivedDevices(machine);
+  devices.add("b", 0, { brightness: 2 });
+  devices.add("a", 0, { brightness: 1 });
+  assertEquals(loaded, []);
+  devices.apply();
+  assertEquals(loaded, ["a 1", "b 2"]);
+});
+
+Deno.test("devices that may be loaded early are, in the same order, and once", () => {
+  const { machine, loaded } = machineOf("a", "b", "c");
+  const devices = new ReceivedDevices(machine);
+  devices.add("a", 0, { brightness: 1 });
+  devices.loadEarly();
+  assertEquals(loaded, ["a 1"]);
+  devices.add("c", 0, { brightness: 3 });
+  assertEquals(loaded, ["a 1"], "b is loaded before c");
+  devices.add("b", 0, { brightness: 2 });
+  assertEquals(loaded, ["a 1", "b 2", "c 3"]);
+  devices.apply();
+  assertEquals(loaded, ["a 1", "b 2", "c 3"]);
+});
+
+Deno.test("a state that is missing is named, also when others were loaded early", () => {
+  const { machine, loaded } = machineOf("a", "b", "c");
+  const devices = new ReceivedDevices(machine);
+  devices.loadEarly();
+  devices.add("a", 0, { brightness: 1 });
+  devices.add("c", 0, { brightness: 3 });
+  assertThrows(() => devices.apply(), MigrationError, "the stream has no section 'b' 0");
+  assertEquals(loaded, ["a 1"]);
+});
