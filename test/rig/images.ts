@@ -17,7 +17,7 @@ const hostModules = ["virtio_pci", "virtio_blk", "kvm-amd", "tun", "bridge", "du
 
 /** Options for modules, by file. */
 const moduleOptions: Readonly<Record<string, string>> = {
-  // The emulator's virtual GIF is one suspect of losing guests (docs/testing.md).
+  // The emulator's virtual GIF is a suspect of losing guests (docs/testing.md).
   "kvm-amd.ko": "vgif=0",
 };
 

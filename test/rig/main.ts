@@ -27,6 +27,9 @@ function option(name: string): string | undefined {
   return Deno.args.find((argument) => argument.startsWith(start))?.slice(start.length);
 }
 
+/** What an outer machine may take: its 3 GiB, the code that the emulator makes of its, and the rest. */
+const MACHINE_MEMORY = 5.5 * (1 << 30);
+
 /** A machine that can be started for any tests. */
 type Machine = Omit<Level1Options, "words">;
 
@@ -95,18 +98,24 @@ async function compileMolt(output: string): Promise<void> {
   });
 }
 
-/** What the rig found so far. */
-const results: Result[] = [];
+/** Writes what the driver reports of its tests. */
+class Narrator {
+  #test = "";
 
-/** Writes what the driver reports; returns a result as soon as there is one. */
-function tell(line: Line): Result | undefined {
-  if (line.kind === "begin") console.log(`${line.group}: ${line.name} ...`);
-  if (line.kind === "step") console.log(`    ${line.text}`);
-  if (line.kind === "log") console.log(`--- ${line.title}\n${line.text}\n---`);
-  if (line.kind !== "result") return undefined;
-  const { group, name, seconds, error } = line.result;
-  console.log(`${group}: ${name}: ${error ?? "ok"} (${seconds.toFixed(1)} s)`);
-  return line.result;
+  /** Returns a result as soon as there is one. */
+  tell(line: Line): Result | undefined {
+    if (line.kind === "begin") {
+      this.#test = `${line.group}: ${line.name}`;
+      console.log(`${this.#test} ...`);
+    }
+    // Other machines' lines may be between this one and its test's first.
+    if (line.kind === "step") console.log(`${this.#test}: ${line.text}`);
+    if (line.kind === "log") console.log(`--- ${line.title}\n${line.text}\n---`);
+    if (line.kind !== "result") return undefined;
+    const { seconds, error } = line.result;
+    console.log(`${this.#test}: ${error ?? "ok"} (${seconds.toFixed(1)} s)`);
+    return line.result;
+  }
 }
 
 /** Runs tests in a machine. `done` is called with each result. */
@@ -118,19 +127,21 @@ async function runTests(
   const count = option("count") ?? (Deno.args.includes("--full") ? "10" : "1");
   const numbers = tests.map((name) => allTests.indexOf(name));
   const words = [`rig.count=${count}`, `rig.tests=${numbers.join(".")}`];
+  const narrator = new Narrator();
   for await (const line of runLevel1({ ...level1, words })) {
-    const result = tell(line);
+    const result = narrator.tell(line);
     if (result === undefined) continue;
     done(result);
-    console.log(`    the emulator: ${await translatedCode(level1.folder)}`);
+    console.log(`    its emulator: ${await translatedCode(level1.folder)}`);
   }
 }
 
 /**
- * Runs a piece. If the outer machine itself fails, the tests that have no result yet are run in another
- * one, once. What failed in a machine that works stays failed.
+ * Runs a piece and returns its results. If the outer machine itself fails, the tests that have no result
+ * yet are run in another one, once. What failed in a machine that works stays failed.
  */
-async function runPiece(level1: Machine, tests: readonly string[]): Promise<void> {
+async function runPiece(level1: Machine, tests: readonly string[]): Promise<Result[]> {
+  const results: Result[] = [];
   const rest = [...tests];
   const done = (result: Result) => {
     results.push(result);
@@ -138,7 +149,8 @@ async function runPiece(level1: Machine, tests: readonly string[]): Promise<void
   };
   for (const again of [false, true]) {
     try {
-      return await runTests(level1, rest, done);
+      await runTests(level1, rest, done);
+      break;
     } catch (error) {
       console.error(await Deno.readTextFile(`${level1.folder}/console`).catch(() => ""));
       if (!(error instanceof Level1Error)) throw error;
@@ -153,9 +165,34 @@ async function runPiece(level1: Machine, tests: readonly string[]): Promise<void
         const [group = "", name = ""] = test.split(/:(.*)/);
         results.push({ group, name, values: {}, seconds: 0, error: error.message });
       }
-      return;
+      break;
     }
   }
+  return results;
+}
+
+/** How many outer machines this host can run at once: each keeps one processor busy. */
+function machinesAtOnce(): number {
+  const fit = Math.floor(Deno.systemMemoryInfo().available / MACHINE_MEMORY);
+  return Math.max(1, Math.min(navigator.hardwareConcurrency, fit));
+}
+
+/** Runs pieces, several at once, and returns all results in the pieces' order. */
+async function runPieces(
+  level1: Machine,
+  plan: readonly (readonly string[])[],
+): Promise<Result[]> {
+  const results: Result[][] = [];
+  const waiting = plan.entries();
+  const work = async () => {
+    for (const [index, tests] of waiting) {
+      const folder = `${level1.folder}/${index}`;
+      await Deno.mkdir(folder);
+      results[index] = await runPiece({ ...level1, folder }, tests);
+    }
+  };
+  await Promise.all(Array.from({ length: machinesAtOnce() }, work));
+  return results.flat();
 }
 
 /** Outer machines that failed and were replaced. */
@@ -171,12 +208,13 @@ async function main(): Promise<number> {
   await Deno.mkdir(cacheFolder(), { recursive: true });
   const folder = await Deno.makeTempDir({ prefix: "molt-rig-" });
   const started = performance.now();
+  const results: Result[] = [];
   const passed = () => `${((performance.now() - started) / 1000).toFixed(0)} s`;
   try {
     const level1 = await prepare(folder);
     console.log(`prepared in ${passed()}`);
     if (option("script") !== undefined) return await runScript(level1);
-    for (const tests of plan) await runPiece(level1, tests);
+    results.push(...await runPieces(level1, plan));
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -190,7 +228,8 @@ async function main(): Promise<number> {
 /** Runs the script of --script in a machine and prints what was on its console. */
 async function runScript(level1: Machine): Promise<number> {
   try {
-    for await (const line of runLevel1({ ...level1, words: [] })) tell(line);
+    const narrator = new Narrator();
+    for await (const line of runLevel1({ ...level1, words: [] })) narrator.tell(line);
   } catch (error) {
     // It ends without the driver's report.
     if (!(error instanceof Level1Error)) throw error;
