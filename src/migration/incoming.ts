@@ -7,8 +7,9 @@
  *   completed   the machine runs, or stands still as it did at the source
  *   failed      it does not, and can be loaded again
  *
- * Pages go to RAM as they come, device states are kept until the stream is known to be whole. With a
- * return path the source is told (return_path.ts), and a source that can takes its last chance then.
+ * Pages go to RAM as they come, device states are kept until the stream is known to be whole; in a live
+ * update, where the guest stands still already, devices get theirs as it comes. With a return path the
+ * source is told (return_path.ts), and a source that can takes its last chance then.
  */
 import type { ChannelAddress } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
