@@ -48,9 +48,9 @@ const READ_SIZE = 1 << 20;
 
 /** How long the thread waits for input, and how often before another thread does. */
 const PROMPT_WAIT_MS = 2;
+const PROMPT_WAITS = 100;
 /** How long it looks for input without sleeping, while a guest stands still. */
 const WATCH_MS = 0.5;
-const PROMPT_WAITS = 100;
 
 function takenBack(): MigrationError {
   return new MigrationError("the source has taken the guest back");

@@ -27,6 +27,7 @@ import type { RamSender, RamStatistics } from "./ram/sender.ts";
 import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
 import { type MigratableMachine, streamConfiguration } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
+import { StreamSender } from "./stream_sender.ts";
 import { StreamWriter } from "./stream/stream_writer.ts";
 
 /** Devices' state is sent in parts of so many bytes or more, to a destination that loads them as they come. */
@@ -65,8 +66,7 @@ export class OutgoingSession {
   readonly #owner: SessionOwner;
   readonly #channel: OutgoingChannel;
   readonly #writer: StreamWriter;
-  /** What was written before what the writer has. */
-  #unsent: Uint8Array<ArrayBuffer> | undefined;
+  readonly #sender: StreamSender;
   #ram: RamSender | undefined;
   #returnPath: ReturnPathReader | undefined;
 
@@ -74,6 +74,7 @@ export class OutgoingSession {
     this.#owner = owner;
     this.#channel = channel;
     this.#writer = new StreamWriter(channel.position);
+    this.#sender = new StreamSender(this.#writer, channel);
   }
 
   get statistics(): RamStatistics | undefined {
@@ -97,7 +98,7 @@ export class OutgoingSession {
       connect: () => this.#owner.connect(),
       stream: plan.stream,
       writer: this.#writer,
-      flush: () => this.#flush(),
+      flush: () => this.#sender.flush(),
       throttle,
       signal,
       passBegan: (pass) => this.#owner.passBegan(pass),
@@ -131,7 +132,7 @@ export class OutgoingSession {
     this.#writer.begin(streamConfiguration(source, plan.capabilities));
     this.#openReturnPath();
     await ram.begin();
-    await this.#flush();
+    await this.#sender.flush();
   }
 
   #openReturnPath(): void {
@@ -157,7 +158,7 @@ export class OutgoingSession {
     if (plan.mode !== "normal") owner.stop();
     owner.advance("active");
     while (!await ram.pass()) {
-      await this.#flush();
+      await this.#sender.flush();
       this.#returnPath?.check();
     }
     if (plan.capabilities.has("switchover-ack")) {
@@ -170,7 +171,7 @@ export class OutgoingSession {
     await ram.finish();
     saveDevices(this.#writer, source, this.#runState());
     this.#writer.finish(!source.suppressDescription);
-    await this.#flush();
+    await this.#sender.flush();
     await this.#channel.finish();
     this.#owner.saved();
   }
@@ -195,19 +196,19 @@ export class OutgoingSession {
     }
     // A molt that the guest comes to loads one part while the next one is saved.
     const inParts = this.#returnPath?.destinationAwaitsCommit ?? false;
-    if (inParts) this.#sendWhatFits();
+    if (inParts) this.#sender.sendWhatFits();
     for (const _ of savingDevices(this.#writer, source, this.#runState())) {
-      if (inParts && this.#writer.buffer.length >= PART) this.#sendWhatFits();
+      if (inParts && this.#writer.buffer.length >= PART) this.#sender.sendWhatFits();
     }
     this.#writer.end();
-    const sent = this.#flush();
+    const sent = this.#sender.flush();
     // Who is told of it needs a processor, and so does the destination: that one first.
     if (this.#returnPath !== undefined) hasInput(this.#channel.fd, ARRIVAL_MS);
     if (!pauses) this.#tellActive();
     owner.advance("device");
     await sent;
     if (!source.suppressDescription) this.#writer.describe();
-    await this.#flush();
+    await this.#sender.flush();
     await this.#channel.finish();
     this.#owner.saved();
   }
@@ -256,7 +257,7 @@ export class OutgoingSession {
     }
     if (!returnPath.destinationAwaitsCommit || ownership !== undefined) return;
     this.#writer.command({ name: "COMMIT" });
-    await this.#flush();
+    await this.#sender.flush();
     await this.#awaitEnd();
   }
 
@@ -277,21 +278,6 @@ export class OutgoingSession {
   async #awaitEnd(): Promise<void> {
     const buffer = new Uint8Array(64);
     while (await this.#channel.returnPath?.read(buffer)) { /* it has nothing more to say */ }
-  }
-
-  async #flush(): Promise<void> {
-    const unsent = this.#unsent;
-    this.#unsent = undefined;
-    if (unsent !== undefined) await this.#channel.write(unsent);
-    await this.#channel.write(this.#writer.take());
-  }
-
-  /** Sends what there is room for, without giving way to anything else that waits to be done. */
-  #sendWhatFits(): void {
-    if (this.#unsent !== undefined) return;
-    const bytes = this.#writer.take();
-    const count = this.#channel.writeNow(bytes);
-    if (count < bytes.length) this.#unsent = bytes.subarray(count);
   }
 
   async #unlessCancelled<Value>(promise: Promise<Value> | undefined): Promise<Value | undefined> {
