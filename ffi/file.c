@@ -253,22 +253,14 @@ MOLT_EXPORT int32_t molt_poll(int32_t fd, int32_t events, int32_t timeout_ms)
 	return found < 0 ? -errno : found == 0 ? 0 : entry.revents;
 }
 
-static int64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 /* As molt_poll, looking again and again instead of sleeping, for at most `timeout_ns`. */
 MOLT_EXPORT int32_t molt_poll_busily(int32_t fd, int32_t events, int64_t timeout_ns)
 {
-	int64_t end = monotonic_ns() + timeout_ns;
+	int64_t end = molt_clock(CLOCK_MONOTONIC) + timeout_ns;
 	int32_t found;
 
 	do
 		found = molt_poll(fd, events, 0);
-	while (found == 0 && monotonic_ns() < end);
+	while (found == 0 && molt_clock(CLOCK_MONOTONIC) < end);
 	return found;
 }

@@ -79,9 +79,8 @@ for (const victim of ["process", "caretaker"] as const) {
         outcomes.push(await kill(victim, whole * (i + random.below(1000) / 1000) / MOMENTS));
       }
       const lives = outcomes.filter((outcome) => outcome === "lives").length;
-      // A caretaker has the guest for about half of an update, as far as a busy host keeps to what was
-      // measured before; earlier and later the process has it.
-      assertGreater(lives, victim === "process" ? MOMENTS / 8 : 1, String(outcomes));
+      // A caretaker has the guest for about half of an update; before and after, the process has it.
+      assertGreater(lives, victim === "process" ? MOMENTS / 4 : 1, String(outcomes));
       assert(lives < MOMENTS, "somebody who had the guest was killed");
     } catch (cause) {
       throw new Error(`MOLT_SEED=${seed}: ${cause}`, { cause });

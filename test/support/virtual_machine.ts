@@ -49,7 +49,8 @@ export class VirtualMachine implements AsyncDisposable {
     const [program = "", ...args] = command;
     this.#process = new Deno.Command(program, {
       args,
-      env: { ...env, [MARK]: this.#mark },
+      // `deno run` looks for a newer one of itself, with a socket that comes and goes.
+      env: { DENO_NO_UPDATE_CHECK: "1", ...env, [MARK]: this.#mark },
       stdin: "null",
       stdout: "null",
       stderr: "piped",
