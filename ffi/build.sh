@@ -6,8 +6,8 @@ mkdir -p build
 out=build/libmolt.so
 for source in ffi/*.c ffi/*.h ffi/build.sh; do
   if [ ! -e "$out" ] || [ "$source" -nt "$out" ]; then
-    ${CC:-cc} -std=c11 -O2 -g -Wall -Wextra -Werror -fPIC -fvisibility=hidden -pthread ${CFLAGS:-} \
-      -shared -o "$out.$$" ffi/*.c
+    ${CC:-cc} -std=c11 -O2 -g -Wall -Wextra -Wconversion -Wsign-conversion -Werror \
+      -fPIC -fvisibility=hidden -pthread ${CFLAGS:-} -shared -o "$out.$$" ffi/*.c
     mv "$out.$$" "$out"
     break
   fi

@@ -29,7 +29,7 @@ static int32_t check_cancelled(const struct molt_channel *channel)
 	return poll(&entry, 1, 0) > 0 ? -ECANCELED : 0;
 }
 
-int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors, size_t count)
+int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors, uint32_t count)
 {
 	while (count > 0) {
 		int now = count < IOV_MAX ? (int)count : IOV_MAX;
@@ -39,7 +39,7 @@ int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors,
 		int32_t error = 0;
 
 		if (done >= 0) {
-			count = molt_iov_skip(&vectors, (uint32_t)count, (uint64_t)done);
+			count = molt_iov_skip(&vectors, count, (uint64_t)done);
 			if (channel->offset >= 0) {
 				channel->offset += done;
 				error = check_cancelled(channel);
@@ -55,7 +55,7 @@ int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors,
 	return 0;
 }
 
-int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, size_t count)
+int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, uint32_t count)
 {
 	size_t total = 0;
 
@@ -70,7 +70,7 @@ int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, 
 			return total == 0 ? 1 : -EPIPE;
 		if (done > 0) {
 			total += (size_t)done;
-			count = molt_iov_skip(&vectors, (uint32_t)count, (uint64_t)done);
+			count = molt_iov_skip(&vectors, count, (uint64_t)done);
 			if (channel->offset >= 0) {
 				channel->offset += done;
 				error = check_cancelled(channel);
@@ -143,5 +143,5 @@ MOLT_EXPORT int32_t molt_await_child(int32_t pid, int32_t *status)
 	do
 		ended = waitpid(pid, status, 0);
 	while (ended < 0 && errno == EINTR);
-	return (int32_t)molt_result(ended);
+	return molt_status(ended);
 }

@@ -16,11 +16,11 @@ struct molt_channel {
  * Writes all that the vectors hold, waiting for room; changes the vectors. Returns 0 or -errno.
  * Advances the channel's offset.
  */
-int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors, size_t count);
+int32_t molt_channel_writev(struct molt_channel *channel, struct iovec *vectors, uint32_t count);
 
 /* Fills all of the vectors, changing them. 0, 1 if the stream ended before the first byte, or -errno;
  * -EPIPE if it ended later. */
-int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, size_t count);
+int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, uint32_t count);
 
 /* Reads what there is, at least a byte. Returns the count, 0 at the end, or -errno. */
 int64_t molt_channel_read_some(struct molt_channel *channel, void *buffer, size_t length);

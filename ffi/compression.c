@@ -168,21 +168,21 @@ void molt_codec_destroy(struct molt_codec *codec)
 	free(codec);
 }
 
-size_t molt_codec_bound(size_t length)
+uint32_t molt_codec_bound(uint32_t length)
 {
 	/* More than either library asks for, with its flush markers and frame headers. */
 	return length + length / 128 + 4096;
 }
 
-static int64_t deflate_all(struct molt_codec *codec, const void *input, size_t length, void *output,
-			   size_t room)
+static int64_t deflate_all(struct molt_codec *codec, const void *input, uint32_t length, void *output,
+			   uint32_t room)
 {
 	struct zlib_stream *stream = &codec->zlib;
 
 	stream->next_in = input;
-	stream->avail_in = (unsigned int)length;
+	stream->avail_in = length;
 	stream->next_out = output;
-	stream->avail_out = (unsigned int)room;
+	stream->avail_out = room;
 
 	int outcome = zlib.deflate(stream, ZLIB_SYNC_FLUSH);
 
@@ -191,8 +191,8 @@ static int64_t deflate_all(struct molt_codec *codec, const void *input, size_t l
 	return (int64_t)(room - stream->avail_out);
 }
 
-int64_t molt_codec_compress(struct molt_codec *codec, const void *input, size_t length,
-			    void *output, size_t room)
+int64_t molt_codec_compress(struct molt_codec *codec, const void *input, uint32_t length,
+			    void *output, uint32_t room)
 {
 	if (codec->compression == MOLT_COMPRESSION_ZLIB)
 		return deflate_all(codec, input, length, output, room);
@@ -207,16 +207,16 @@ int64_t molt_codec_compress(struct molt_codec *codec, const void *input, size_t 
 	return zstd.is_error(left) || left > 0 ? -EIO : (int64_t)to.position;
 }
 
-static int32_t inflate_all(struct molt_codec *codec, const void *input, size_t length, void *output,
-			   size_t expected)
+static int32_t inflate_all(struct molt_codec *codec, const void *input, uint32_t length, void *output,
+			   uint32_t expected)
 {
 	struct zlib_stream *stream = &codec->zlib;
 	int outcome;
 
 	stream->next_in = input;
-	stream->avail_in = (unsigned int)length;
+	stream->avail_in = length;
 	stream->next_out = output;
-	stream->avail_out = (unsigned int)expected;
+	stream->avail_out = expected;
 	do
 		outcome = zlib.inflate(stream, ZLIB_SYNC_FLUSH);
 	while (outcome == ZLIB_OK && stream->avail_in > 0 && stream->avail_out > 0);
@@ -237,8 +237,8 @@ static int32_t inflate_all(struct molt_codec *codec, const void *input, size_t l
 		       -EBADMSG;
 }
 
-int32_t molt_codec_decompress(struct molt_codec *codec, const void *input, size_t length,
-			      void *output, size_t expected)
+int32_t molt_codec_decompress(struct molt_codec *codec, const void *input, uint32_t length,
+			      void *output, uint32_t expected)
 {
 	if (codec->compression == MOLT_COMPRESSION_ZLIB)
 		return inflate_all(codec, input, length, output, expected);

@@ -26,14 +26,14 @@ int32_t molt_codec_create(enum molt_compression compression, int32_t level,
 void molt_codec_destroy(struct molt_codec *codec);
 
 /* Room that is enough for `length` bytes compressed. */
-size_t molt_codec_bound(size_t length);
+uint32_t molt_codec_bound(uint32_t length);
 
 /* Compresses all of `input` and flushes. Returns the bytes in `output`, or -EIO. */
-int64_t molt_codec_compress(struct molt_codec *codec, const void *input, size_t length,
-			    void *output, size_t room);
+int64_t molt_codec_compress(struct molt_codec *codec, const void *input, uint32_t length,
+			    void *output, uint32_t room);
 
 /* Decompresses all of `input`, which must fill `output` exactly. 0 or -EBADMSG. */
-int32_t molt_codec_decompress(struct molt_codec *codec, const void *input, size_t length,
-			      void *output, size_t expected);
+int32_t molt_codec_decompress(struct molt_codec *codec, const void *input, uint32_t length,
+			      void *output, uint32_t expected);
 
 #endif

@@ -71,8 +71,8 @@ MOLT_EXPORT int32_t molt_dirty_log_clear(int32_t vm, uint32_t slot, uint64_t pag
 	uint64_t stop = (end - first + 63) & ~UINT64_C(63);
 	uint64_t *words = calloc((stop - start) >> 6, sizeof *words);
 	struct kvm_clear_dirty_log log = { .slot = slot, .first_page = start,
-					   .num_pages = (uint32_t)((stop < pages ? stop : pages) -
-								   start),
+					   .num_pages = molt_saturate(
+						   (stop < pages ? stop : pages) - start),
 					   .dirty_bitmap = words };
 	int32_t error = 0;
 

@@ -16,12 +16,12 @@
 /* Opens `path` close-on-exec with O_* `flags`; `mode` for a file that is created. Returns the fd. */
 MOLT_EXPORT int32_t molt_open(const char *path, int32_t flags, uint32_t mode)
 {
-	return (int32_t)molt_result(open(path, flags | O_CLOEXEC, mode));
+	return molt_status(open(path, flags | O_CLOEXEC, mode));
 }
 
 MOLT_EXPORT int32_t molt_close(int32_t fd)
 {
-	return (int32_t)molt_result(close(fd));
+	return molt_status(close(fd));
 }
 
 /* Returns the bytes read, 0 at the end. */
@@ -53,41 +53,41 @@ MOLT_EXPORT int64_t molt_seek(int32_t fd, int64_t offset, int32_t whence)
 
 MOLT_EXPORT int32_t molt_truncate(int32_t fd, int64_t length)
 {
-	return (int32_t)molt_result(ftruncate(fd, length));
+	return molt_status(ftruncate(fd, length));
 }
 
 /* Reserves (mode 0) or punches (mode 3: FALLOC_FL_PUNCH_HOLE|KEEP_SIZE) a range of a file. */
 MOLT_EXPORT int32_t molt_allocate(int32_t fd, int32_t mode, int64_t offset, int64_t length)
 {
-	return (int32_t)molt_result(fallocate(fd, mode, offset, length));
+	return molt_status(fallocate(fd, mode, offset, length));
 }
 
 /* Waits until the file's data is on stable storage. */
 MOLT_EXPORT int32_t molt_datasync(int32_t fd)
 {
-	return (int32_t)molt_result(fdatasync(fd));
+	return molt_status(fdatasync(fd));
 }
 
 /* Waits until the file's data and all that is known of it are on stable storage: of a directory, names. */
 MOLT_EXPORT int32_t molt_sync(int32_t fd)
 {
-	return (int32_t)molt_result(fsync(fd));
+	return molt_status(fsync(fd));
 }
 
 /* Fills a struct stat. */
 MOLT_EXPORT int32_t molt_stat(int32_t fd, void *stat)
 {
-	return (int32_t)molt_result(fstat(fd, stat));
+	return molt_status(fstat(fd, stat));
 }
 
 MOLT_EXPORT int32_t molt_rename(const char *from, const char *to)
 {
-	return (int32_t)molt_result(rename(from, to));
+	return molt_status(rename(from, to));
 }
 
 MOLT_EXPORT int32_t molt_unlink(const char *path)
 {
-	return (int32_t)molt_result(unlink(path));
+	return molt_status(unlink(path));
 }
 
 /* Gives the open file `fd` the name `path`, which must not exist (for files opened O_TMPFILE). */
@@ -96,13 +96,13 @@ MOLT_EXPORT int32_t molt_link(int32_t fd, const char *path)
 	char self[32];
 
 	snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-	return (int32_t)molt_result(linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
+	return molt_status(linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
 }
 
 /* Makes `path` a symbolic link to `target`. */
 MOLT_EXPORT int32_t molt_symlink(const char *target, const char *path)
 {
-	return (int32_t)molt_result(symlink(target, path));
+	return molt_status(symlink(target, path));
 }
 
 /* The target of a symbolic link, NUL-terminated in `buffer`. Returns its length. */
@@ -118,12 +118,12 @@ MOLT_EXPORT int64_t molt_readlink(const char *path, char *buffer, uint64_t size)
 /* The O_* status flags of an open file. */
 MOLT_EXPORT int32_t molt_get_flags(int32_t fd)
 {
-	return (int32_t)molt_result(fcntl(fd, F_GETFL));
+	return molt_status(fcntl(fd, F_GETFL));
 }
 
 MOLT_EXPORT int32_t molt_set_flags(int32_t fd, int32_t flags)
 {
-	return (int32_t)molt_result(fcntl(fd, F_SETFL, flags));
+	return molt_status(fcntl(fd, F_SETFL, flags));
 }
 
 /* 1 if the descriptor closes on exec, 0 if not, -EBADF if it is not open. */
@@ -136,19 +136,19 @@ MOLT_EXPORT int32_t molt_get_cloexec(int32_t fd)
 
 MOLT_EXPORT int32_t molt_set_cloexec(int32_t fd, int32_t on)
 {
-	return (int32_t)molt_result(fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0));
+	return molt_status(fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0));
 }
 
 /* A close-on-exec duplicate. */
 MOLT_EXPORT int32_t molt_duplicate(int32_t fd)
 {
-	return (int32_t)molt_result(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	return molt_status(fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
 /* Makes `to` the same open file as `from`, not close-on-exec. */
 MOLT_EXPORT int32_t molt_duplicate_onto(int32_t from, int32_t to)
 {
-	return (int32_t)molt_result(dup2(from, to));
+	return molt_status(dup2(from, to));
 }
 
 /*
@@ -160,7 +160,7 @@ MOLT_EXPORT int32_t molt_lock(int32_t fd, int32_t type, int64_t offset, int64_t 
 	struct flock lock = { .l_type = (short)type, .l_whence = SEEK_SET,
 			      .l_start = offset, .l_len = length };
 
-	return (int32_t)molt_result(fcntl(fd, F_OFD_SETLK, &lock));
+	return molt_status(fcntl(fd, F_OFD_SETLK, &lock));
 }
 
 /*
@@ -180,13 +180,13 @@ MOLT_EXPORT int32_t molt_lock_conflicts(int32_t fd, int64_t offset, int64_t leng
 /* MFD_* `flags`; close-on-exec always. */
 MOLT_EXPORT int32_t molt_memfd(const char *name, uint32_t flags)
 {
-	return (int32_t)molt_result(memfd_create(name, flags | MFD_CLOEXEC));
+	return molt_status(memfd_create(name, flags | MFD_CLOEXEC));
 }
 
 /* Adds F_SEAL_* `seals`. */
 MOLT_EXPORT int32_t molt_add_seals(int32_t fd, int32_t seals)
 {
-	return (int32_t)molt_result(fcntl(fd, F_ADD_SEALS, seals));
+	return molt_status(fcntl(fd, F_ADD_SEALS, seals));
 }
 
 /* Maps memory: PROT_*, MAP_* as mmap; fd -1 for anonymous memory. Returns the address. */
@@ -200,31 +200,31 @@ MOLT_EXPORT int64_t molt_map(uint64_t length, int32_t protection, int32_t flags,
 
 MOLT_EXPORT int32_t molt_unmap(uint64_t address, uint64_t length)
 {
-	return (int32_t)molt_result(munmap((void *)(uintptr_t)address, length));
+	return molt_status(munmap((void *)(uintptr_t)address, length));
 }
 
 /* MADV_* `advice` for a range. */
 MOLT_EXPORT int32_t molt_advise(uint64_t address, uint64_t length, int32_t advice)
 {
-	return (int32_t)molt_result(madvise((void *)(uintptr_t)address, length, advice));
+	return molt_status(madvise((void *)(uintptr_t)address, length, advice));
 }
 
 /* Both ends of a pipe in ends[0] (read) and ends[1] (write); O_* `flags`. */
 MOLT_EXPORT int32_t molt_pipe(int32_t *ends, int32_t flags)
 {
-	return (int32_t)molt_result(pipe2(ends, flags | O_CLOEXEC));
+	return molt_status(pipe2(ends, flags | O_CLOEXEC));
 }
 
 /* A non-blocking eventfd. */
 MOLT_EXPORT int32_t molt_eventfd(void)
 {
-	return (int32_t)molt_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	return molt_status(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 /* A non-blocking CLOCK_MONOTONIC timer. */
 MOLT_EXPORT int32_t molt_timerfd(void)
 {
-	return (int32_t)molt_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+	return molt_status(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 }
 
 /* Arms the timer for the CLOCK_MONOTONIC time `expiry` in ns; 0 disarms it. */
@@ -232,7 +232,7 @@ MOLT_EXPORT int32_t molt_timerfd_set(int32_t fd, int64_t expiry)
 {
 	struct itimerspec timer = { .it_value = { expiry / 1000000000, expiry % 1000000000 } };
 
-	return (int32_t)molt_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &timer, NULL));
+	return molt_status(timerfd_settime(fd, TFD_TIMER_ABSTIME, &timer, NULL));
 }
 
 /* CLOCK_MONOTONIC (1), CLOCK_REALTIME (0), ... in ns. */

@@ -19,10 +19,22 @@
 
 #define MOLT_EXPORT __attribute__((visibility("default")))
 
-/* The outcome of a system call as molt returns it: the result, or -errno. */
+/* The outcome of a system call that counts bytes or gives an offset: the result, or -errno. */
 static inline int64_t molt_result(int64_t value)
 {
 	return value < 0 ? -(int64_t)errno : value;
+}
+
+/* The outcome of one that returns an int: the result (0, a descriptor, flags), or -errno. */
+static inline int32_t molt_status(int value)
+{
+	return value < 0 ? -errno : value;
+}
+
+/* `value` in 32 bits; what does not fit is the largest there is. */
+static inline uint32_t molt_saturate(uint64_t value)
+{
+	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
 #endif

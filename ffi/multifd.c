@@ -110,10 +110,10 @@ MOLT_EXPORT uint64_t molt_multifd_error(const struct molt_multifd *end)
 }
 
 /* Vectors for the pages at the packet's first `count` offsets. Neighbours share one. */
-static size_t page_vectors(const struct packet *packet, uint32_t count, uint8_t *memory,
+static uint32_t page_vectors(const struct packet *packet, uint32_t count, uint8_t *memory,
 			   struct iovec *vectors)
 {
-	size_t used = 0;
+	uint32_t used = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint8_t *page = memory + be64toh(packet->offsets[i]);
@@ -150,7 +150,7 @@ static int64_t send_packet(struct molt_multifd *end, struct molt_channel *channe
 {
 	struct packet *packet = &end->packet;
 	struct iovec vectors[1 + SLOTS] = { { packet, sizeof *packet } };
-	size_t count = 1;
+	uint32_t count = 1;
 	size_t length = normal * MOLT_PAGE_SIZE;
 	int32_t error = 0;
 
@@ -318,7 +318,7 @@ static int32_t receive_pages(struct molt_multifd *end, struct molt_channel *chan
 	uint32_t normal = be32toh(packet->normal), zero = be32toh(packet->zero);
 	uint8_t *memory = (uint8_t *)(uintptr_t)target->memory;
 	struct iovec vectors[SLOTS];
-	size_t count;
+	uint32_t count;
 
 	for (uint32_t i = 0; i < normal; i++)
 		molt_target_note_written(target, be64toh(packet->offsets[i]) >> MOLT_PAGE_SHIFT);

@@ -104,17 +104,17 @@ MOLT_EXPORT int32_t molt_spawn(const char *command, const char *arguments, uint3
 /* Waits for a child: *status as waitpid gives it. `flags` 1 (WNOHANG): returns 0 while it runs. */
 MOLT_EXPORT int32_t molt_wait_child(int32_t pid, int32_t *status, int32_t flags)
 {
-	return (int32_t)molt_result(waitpid(pid, status, flags));
+	return molt_status(waitpid(pid, status, flags));
 }
 
 MOLT_EXPORT int32_t molt_kill(int32_t pid, int32_t signal)
 {
-	return (int32_t)molt_result(kill(pid, signal));
+	return molt_status(kill(pid, signal));
 }
 
 MOLT_EXPORT int32_t molt_change_directory(const char *path)
 {
-	return (int32_t)molt_result(chdir(path));
+	return molt_status(chdir(path));
 }
 
 MOLT_EXPORT int32_t molt_process_id(void)
@@ -130,13 +130,13 @@ MOLT_EXPORT int32_t molt_parent_id(void)
 /* Asks the kernel to send `signal` to this process when its parent ends. */
 MOLT_EXPORT int32_t molt_parent_death_signal(int32_t signal)
 {
-	return (int32_t)molt_result(prctl(PR_SET_PDEATHSIG, signal));
+	return molt_status(prctl(PR_SET_PDEATHSIG, signal));
 }
 
 /* Names the process for ps and top (the first 15 bytes count). */
 MOLT_EXPORT int32_t molt_process_name(const char *name)
 {
-	return (int32_t)molt_result(prctl(PR_SET_NAME, name));
+	return molt_status(prctl(PR_SET_NAME, name));
 }
 
 /* Copies the value of an environment variable with its NUL; returns its length or -ENOENT. */
@@ -158,7 +158,7 @@ MOLT_EXPORT int64_t molt_getenv(const char *name, char *buffer, uint64_t size)
 /* Removes a variable, so that no child inherits it. */
 MOLT_EXPORT int32_t molt_unsetenv(const char *name)
 {
-	return (int32_t)molt_result(unsetenv(name));
+	return molt_status(unsetenv(name));
 }
 
 /*

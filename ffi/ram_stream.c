@@ -23,7 +23,7 @@ enum {
 /* What is going to be written together. */
 struct batch {
 	struct iovec vectors[2 * BATCH];
-	size_t count;
+	uint32_t count;
 	uint8_t bytes[BATCH * (HEADER + 1) + 256]; /* headers, and the name of a block */
 	size_t used;
 	uint64_t total;

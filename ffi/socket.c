@@ -11,19 +11,18 @@
 /* A close-on-exec, non-blocking socket: AF_* `domain`, SOCK_* `type`. */
 MOLT_EXPORT int32_t molt_socket(int32_t domain, int32_t type)
 {
-	return (int32_t)molt_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	return molt_status(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 /* A connected pair of non-blocking AF_UNIX sockets of `type` in ends[0] and ends[1]. */
 MOLT_EXPORT int32_t molt_socketpair(int32_t type, int32_t *ends)
 {
-	return (int32_t)molt_result(
-		socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends));
+	return molt_status(socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends));
 }
 
 MOLT_EXPORT int32_t molt_bind(int32_t fd, const void *address, uint32_t length)
 {
-	return (int32_t)molt_result(bind(fd, address, length));
+	return molt_status(bind(fd, address, length));
 }
 
 /*
@@ -34,19 +33,19 @@ MOLT_EXPORT int32_t molt_listen(int32_t fd, const void *address, uint32_t length
 {
 	if (bind(fd, address, length) < 0)
 		return -errno;
-	return (int32_t)molt_result(listen(fd, backlog));
+	return molt_status(listen(fd, backlog));
 }
 
 /* The next connection, close-on-exec and non-blocking; -EAGAIN if none waits. */
 MOLT_EXPORT int32_t molt_accept(int32_t fd)
 {
-	return (int32_t)molt_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+	return molt_status(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
 
 /* Starts connecting: -EINPROGRESS until the socket becomes writable; then ask molt_socket_error. */
 MOLT_EXPORT int32_t molt_connect(int32_t fd, const void *address, uint32_t length)
 {
-	return (int32_t)molt_result(connect(fd, address, length));
+	return molt_status(connect(fd, address, length));
 }
 
 /* 0, or the -errno of a connection attempt that failed. */
@@ -62,7 +61,7 @@ MOLT_EXPORT int32_t molt_socket_error(int32_t fd)
 
 MOLT_EXPORT int32_t molt_socket_option(int32_t fd, int32_t level, int32_t option, int32_t value)
 {
-	return (int32_t)molt_result(setsockopt(fd, level, option, &value, sizeof value));
+	return molt_status(setsockopt(fd, level, option, &value, sizeof value));
 }
 
 /*
@@ -99,7 +98,7 @@ MOLT_EXPORT int32_t molt_get_socket_option(int32_t fd, int32_t level, int32_t op
 /* SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2. */
 MOLT_EXPORT int32_t molt_shutdown(int32_t fd, int32_t how)
 {
-	return (int32_t)molt_result(shutdown(fd, how));
+	return molt_status(shutdown(fd, how));
 }
 
 /* The socket's own (peer 0) or its peer's (1) address in `address` (`size` bytes). Returns its length. */

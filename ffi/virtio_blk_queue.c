@@ -89,7 +89,7 @@ static void finish(struct molt_disk_queue *queue, const struct molt_element *ele
 	}
 	*request->status = (uint8_t)outcome;
 	molt_element_mark(queue->ring->memory, element, request->returned);
-	molt_queue_push(queue->ring, element->head, (uint32_t)request->returned);
+	molt_queue_push(queue->ring, element->head, molt_saturate(request->returned));
 	queue->unheard++;
 }
 

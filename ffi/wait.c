@@ -74,7 +74,7 @@ MOLT_EXPORT int32_t molt_epoll_control(uint64_t handle, int32_t operation, int32
 	struct molt_doorbell *doorbell = (void *)(uintptr_t)handle;
 	struct epoll_event event = { .events = events, .data.u64 = token };
 
-	return (int32_t)molt_result(epoll_ctl(doorbell->epoll, operation, fd, &event));
+	return molt_status(epoll_ctl(doorbell->epoll, operation, fd, &event));
 }
 
 /* Wakes whoever waits; the wait returns without an event of its own. Callable from any thread. */
@@ -147,8 +147,7 @@ MOLT_EXPORT int32_t molt_wait_idle(uint64_t handle, int64_t timeout_us)
 {
 	struct epoll_event ready;
 
-	return (int32_t)molt_result(
-		sleep_in_epoll((void *)(uintptr_t)handle, timeout_us, &ready, 1));
+	return molt_status(sleep_in_epoll((void *)(uintptr_t)handle, timeout_us, &ready, 1));
 }
 
 /* Waits until a vCPU wants attention and returns their bits. */
