@@ -1,11 +1,9 @@
 /** Memory backends: what -object memory-backend-* asks for, as RAM blocks. */
 import {
-  addSeals,
   createMemfd,
   MemfdFlags,
   openFile,
   OpenFlags,
-  Seals,
   status,
   truncate,
   unlink,
@@ -84,7 +82,7 @@ function create(options: MemoryBackendOptions, adopted: Descriptor | undefined):
       if (!options.share) return privateBlock(options);
       return descriptorBlock(
         options,
-        adopted ?? createMemfd("memory-backend-ram", 0, options.size),
+        adopted ?? createMemfd("memory-backend-ram", options.size),
       );
     case "memfd": {
       const descriptor = adopted ?? createBackendMemfd(options);
@@ -139,14 +137,12 @@ function descriptorBlock(
 }
 
 function createBackendMemfd(options: MemoryBackendOptions & { kind: "memfd" }): Descriptor {
-  let flags = options.seal ? MemfdFlags.allowSealing : 0;
+  let flags = 0;
   if (options.hugePageSize !== undefined) {
     // Bits 26 and up of the flags hold the logarithm of the page size (MFD_HUGE_SHIFT).
     flags |= MemfdFlags.hugeTlb | (options.hugePageSize && Math.log2(options.hugePageSize) << 26);
   }
-  const descriptor = createMemfd("memory-backend-memfd", flags, options.size);
-  if (options.seal) addSeals(descriptor.fd, Seals.seal | Seals.shrink | Seals.grow);
-  return descriptor;
+  return createMemfd("memory-backend-memfd", options.size, { flags, resizable: !options.seal });
 }
 
 function createUnlinkedShm(options: CommonOptions): Descriptor {

@@ -1,5 +1,5 @@
 /** RAM blocks: the pieces of memory that a migration names and moves. */
-import { addSeals, createMemfd, MemfdFlags, Seals, status } from "../native/file.ts";
+import { createMemfd, status } from "../native/file.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import { Mapping } from "../native/mapping.ts";
 
@@ -111,7 +111,7 @@ export function createAuxiliaryBlock(options: AuxiliaryBlockOptions): RamBlock {
     const mapping = new Mapping({ kind: "anonymous" }, maximumLength, name);
     return new RamBlock({ ...common, backing: { kind: "private" }, mapping });
   }
-  const descriptor = options.adopted ?? createSealedMemfd(name, maximumLength);
+  const descriptor = options.adopted ?? createMemfd(name, maximumLength);
   checkAdoptedSize(name, descriptor, maximumLength);
   const mapping = new Mapping(
     { kind: "file", fd: descriptor.fd, offset: 0, shared: true },
@@ -127,10 +127,4 @@ export function checkAdoptedSize(name: string, descriptor: Descriptor, size: num
   if (actual < size) {
     throw new Error(`The memory '${name}' has ${actual} bytes, this machine needs ${size}`);
   }
-}
-
-function createSealedMemfd(name: string, size: number): Descriptor {
-  const descriptor = createMemfd(name, MemfdFlags.allowSealing, size);
-  addSeals(descriptor.fd, Seals.seal);
-  return descriptor;
 }

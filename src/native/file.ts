@@ -194,13 +194,20 @@ export const MemfdFlags = { allowSealing: 2, hugeTlb: 4 } as const;
 /** F_SEAL_* bits of fcntl(2). */
 export const Seals = { seal: 1, shrink: 2, grow: 4 } as const;
 
-/** An anonymous file of `size` bytes in memory. `flags`: {@linkcode MemfdFlags}. */
-export function createMemfd(name: string, flags = 0, size = 0): Descriptor {
-  const descriptor = new Descriptor(
-    unwrap(native.molt_memfd(cString(name), flags), `Could not create the memfd '${name}'`),
-  );
+/**
+ * An anonymous file of `size` bytes in memory that is to be mapped. Nobody who gets the descriptor can
+ * shrink or grow it, so that no access of who has mapped it ends in SIGBUS; `resizable` leaves that out.
+ * `flags`: {@linkcode MemfdFlags}.
+ */
+export function createMemfd(
+  name: string,
+  size: number,
+  { flags = 0, resizable = false }: { readonly flags?: number; readonly resizable?: boolean } = {},
+): Descriptor {
+  const descriptor = openMemfd(name, resizable ? flags : flags | MemfdFlags.allowSealing);
   try {
-    if (size > 0) truncate(descriptor.fd, size);
+    truncate(descriptor.fd, size);
+    if (!resizable) addSeals(descriptor.fd, Seals.seal | Seals.shrink | Seals.grow);
     return descriptor;
   } catch (error) {
     descriptor[Symbol.dispose]();
@@ -208,6 +215,25 @@ export function createMemfd(name: string, flags = 0, size = 0): Descriptor {
   }
 }
 
+/** An empty anonymous file in memory that is written and read, never mapped. It can grow, not shrink. */
+export function createGrowingMemfd(name: string): Descriptor {
+  const descriptor = openMemfd(name, MemfdFlags.allowSealing);
+  try {
+    addSeals(descriptor.fd, Seals.shrink);
+    return descriptor;
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function openMemfd(name: string, flags: number): Descriptor {
+  return new Descriptor(
+    unwrap(native.molt_memfd(cString(name), flags), `Could not create the memfd '${name}'`),
+  );
+}
+
+/** Adds F_SEAL_* `seals` to a memfd that allows it. */
 export function addSeals(fd: Fd, seals: number): void {
   unwrap(native.molt_add_seals(fd, seals), "Could not seal a memfd");
 }

@@ -23,7 +23,7 @@ import { StreamChannel } from "../../channel/stream.ts";
 import { ChannelDescriptor } from "../../native/channel.ts";
 import { Descriptor, type Fd, setCloseOnExec } from "../../native/descriptor.ts";
 import { Errno, SystemError } from "../../native/errors.ts";
-import { createMemfd, readAt, status, writeAt } from "../../native/file.ts";
+import { createGrowingMemfd, readAt, status, writeAt } from "../../native/file.ts";
 import {
   awaitChild,
   childStatus,
@@ -86,7 +86,7 @@ export class Caretaker implements Disposable {
     for (const ends of pairs) for (const end of ends) undo.use(end);
     const ownership = undo.use(Ownership.create());
     const returnOwnership = undo.use(Ownership.create());
-    const events = undo.use(createMemfd(EVENTS_NAME));
+    const events = undo.use(createGrowingMemfd(EVENTS_NAME));
     const theirs = pairs.map(([, end]) => end.fd);
     const process = undo.use(new CaretakerProcess(theirs));
     // Its death must be seen as the end of these connections.

@@ -96,7 +96,7 @@ export function writeExecState(kept: readonly KeptDescriptor[]): Descriptor {
   const bytes = encodeCprState(cprExecState, { fds, vfioDevices: [] });
   if (bytes.length > STATE_LIMIT) throw new Error(tooLong(bytes.length));
   decodeCprState(cprExecState, bytes);
-  const memfd = createMemfd(CPR_STATE_VARIABLE);
+  const memfd = createMemfd(CPR_STATE_VARIABLE, bytes.length);
   try {
     writeAt(memfd.fd, bytes, 0);
     return memfd;

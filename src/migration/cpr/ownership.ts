@@ -46,7 +46,7 @@ export class Ownership implements Disposable {
 
   /** A source's, undecided. */
   static create(): Ownership {
-    const ownership = new Ownership(createMemfd(OWNERSHIP_NAME, 0, SIZE));
+    const ownership = new Ownership(createMemfd(OWNERSHIP_NAME, SIZE));
     // Apart from the values of PING that have a meaning.
     const [number = 0] = crypto.getRandomValues(new Uint32Array(1));
     ownership.#words[NUMBER] = number | 0x8000_0000;

@@ -12,7 +12,7 @@
  * begin() is closed.
  */
 import type { Descriptor, Fd } from "../../native/descriptor.ts";
-import { createMemfd, readAt, status, truncate, writeAt } from "../../native/file.ts";
+import { createGrowingMemfd, readAt, status, writeAt } from "../../native/file.ts";
 import { MigrationError } from "../errors.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./descriptors.ts";
 
@@ -173,16 +173,17 @@ export class Survivors implements Disposable {
       this.#survivors.map((survivor) => [survivor.name, survivor.save?.()]),
     );
     const text = JSON.stringify({ version: DATA_VERSION, complete, survivors });
-    const bytes = new Uint8Array(new TextEncoder().encode(text));
+    // The file cannot shrink: what is longer there is overwritten with spaces.
+    const there = this.#data === undefined ? 0 : status(this.#data.fd).size;
+    const bytes = new Uint8Array(new TextEncoder().encode(text.padEnd(there)));
     if (bytes.length > DATA_LIMIT) {
       throw new MigrationError(
         `what survives has ${bytes.length} bytes of data, more than ${DATA_LIMIT}: a monitor's ` +
           "client does not read its replies",
       );
     }
-    this.#data ??= createMemfd(DATA_NAME);
+    this.#data ??= createGrowingMemfd(DATA_NAME);
     const { fd } = this.#data;
-    truncate(fd, 0);
     writeAt(fd, bytes, 0);
     return fd;
   }

@@ -65,7 +65,7 @@ export class Timeline implements Disposable {
   constructor(inherited: InheritedDescriptors | undefined, role: "monitor" | "caretaker") {
     using undo = new DisposableStack();
     const left = inherited?.take(TIMELINE_NAME);
-    this.#descriptor = undo.use(left ?? createMemfd(TIMELINE_NAME, 0, SIZE));
+    this.#descriptor = undo.use(left ?? createMemfd(TIMELINE_NAME, SIZE));
     this.#memory = undo.use(
       new Mapping(
         { kind: "file", fd: this.#descriptor.fd, offset: 0, shared: true },

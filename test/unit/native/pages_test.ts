@@ -71,7 +71,7 @@ Deno.test("the zero scan leaves bits outside its range alone", async () => {
 
 Deno.test("holes of a memfd are found without allocating them", async () => {
   const size = 1000 * PAGE;
-  using descriptor = createMemfd("test", 0, size);
+  using descriptor = createMemfd("test", size);
   using memory = new Mapping(
     { kind: "file", fd: descriptor.fd, offset: 0, shared: true },
     size,
