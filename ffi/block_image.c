@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "block_image.h"
+#include "image_format.h"
 #include "iov.h"
 #include "virtio_queue.h"
 
@@ -129,6 +130,35 @@ int molt_image_read(const struct molt_image *image, const struct iovec *iov, uin
 	return error;
 }
 
+/*
+ * Writes to block 0 of an image whose format was guessed. What is looked at is what is written: a copy,
+ * which the guest cannot change meanwhile.
+ */
+static int write_probed(const struct molt_image *image, const struct iovec *iov, uint32_t count,
+			uint64_t offset, bool durable)
+{
+	_Alignas(4096) uint8_t start[4096];
+	struct iovec copy[MOLT_QUEUE_MAXIMUM];
+	struct iovec *rest = copy;
+	struct iovec piece = { start, molt_iov_read(iov, count, start, sizeof start) };
+	uint64_t written = piece.iov_len;
+
+	if (written == 0)
+		return 0;
+	/* Requests are whole sectors, so that this is all of block 0 or not its beginning. */
+	if (offset == 0 && molt_probe_format(start, written))
+		return -EPERM;
+
+	int error = write_all(image, &piece, 1, offset,
+			      durable && !(image->flags & MOLT_IMAGE_NO_FLUSH));
+
+	if (error)
+		return error;
+	memcpy(copy, iov, count * sizeof *iov);
+	count = molt_iov_skip(&rest, count, written);
+	return count > 0 ? molt_image_write(image, rest, count, offset + written, durable) : 0;
+}
+
 int molt_image_write(const struct molt_image *image, const struct iovec *iov, uint32_t count,
 		     uint64_t offset, bool durable)
 {
@@ -137,6 +167,8 @@ int molt_image_write(const struct molt_image *image, const struct iovec *iov, ui
 
 	if (image->fd < 0)
 		return take_time(image);
+	if (image->flags & MOLT_IMAGE_PROBED && offset < MOLT_IMAGE_PROBE_SIZE)
+		return write_probed(image, iov, count, offset, durable);
 	durable = durable && !(image->flags & MOLT_IMAGE_NO_FLUSH);
 	if (aligned(image, iov, count)) {
 		memcpy(copy, iov, count * sizeof *iov);

@@ -10,6 +10,7 @@
 #define MOLT_IMAGE_NO_FLUSH 2 /* flushes are not passed on */
 #define MOLT_IMAGE_UNMAP 4 /* discarded blocks are given back */
 #define MOLT_IMAGE_ZEROES 8 /* an image without file reads as zeros, not as what was in memory */
+#define MOLT_IMAGE_PROBED 16 /* raw was guessed: block 0 must not look like another format */
 
 /* Bytes behind a disk: a file, a block device, or nothing (for measurements). */
 struct molt_image {
@@ -28,7 +29,7 @@ struct molt_image {
 int molt_image_read(const struct molt_image *image, const struct iovec *iov, uint32_t count,
 		    uint64_t offset, bool wait);
 
-/* `durable`: on stable storage when it returns. */
+/* `durable`: on stable storage when it returns. -EPERM: the image would look like one of another format. */
 int molt_image_write(const struct molt_image *image, const struct iovec *iov, uint32_t count,
 		     uint64_t offset, bool durable);
 

@@ -191,6 +191,8 @@ export type BlockNode =
     readonly offset: number;
     /** Bytes. Absent: to the end. */
     readonly size?: number;
+    /** No format was given and raw is a guess: an image that looks like another format is refused. */
+    readonly probed: boolean;
   };
 
 /** -blockdev: a node with a name, after all nodes that it names. */

@@ -138,6 +138,7 @@ export class Guest implements Disposable {
       await VirtioDevices.open(config, {
         ...environment,
         tell,
+        warn: tell,
         takeNamedDescriptor: (name) => descriptors.takeNamed(name),
         openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
       }),

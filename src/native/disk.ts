@@ -31,12 +31,25 @@ export interface DiskImage {
   readonly unmap: boolean;
   /** Without file: reads give zeros. */
   readonly zeroes: boolean;
+  /** Raw was guessed: writes by which block 0 would look like another format fail with EPERM. */
+  readonly probed: boolean;
   /** Where the disk starts in the file. */
   readonly offset: number;
   /** Bytes. */
   readonly size: number;
   /** Without file: ns that each request takes. */
   readonly latency: number;
+}
+
+/**
+ * The format of the image that begins with `start` (512 bytes of it decide), by QEMU's name for its
+ * driver; `undefined` if nothing speaks against raw.
+ */
+export function imageFormat(start: Uint8Array<ArrayBuffer>): string | undefined {
+  const NAME_SIZE = 16;
+  const name = new Uint8Array(NAME_SIZE);
+  native.molt_image_format(start, BigInt(Math.min(start.length, PROBE_SIZE)), name);
+  return new TextDecoder().decode(name.subarray(0, name.indexOf(0))) || undefined;
 }
 
 /** A disk as its requests see it. */
@@ -71,6 +84,8 @@ export interface DiskTotals {
   readonly time: number;
 }
 
+/** MOLT_IMAGE_PROBE_SIZE in ffi/image_format.h. */
+const PROBE_SIZE = 512;
 /** struct molt_disk_setup. */
 const SETUP_SIZE = 88;
 const ERRORS_KEPT = 16;
@@ -80,7 +95,7 @@ function encodeSetup(setup: DiskSetup): Uint8Array<ArrayBuffer> {
   const { image } = setup;
   const bytes = new Uint8Array(SETUP_SIZE);
   const view = new DataView(bytes.buffer);
-  const flags = [image.direct, image.noFlush, image.unmap, image.zeroes];
+  const flags = [image.direct, image.noFlush, image.unmap, image.zeroes, image.probed];
   view.setInt32(0, image.fd ?? -1, true);
   view.setUint32(4, flags.reduce((bits, on, bit) => bits | (on ? 1 << bit : 0), 0), true);
   view.setBigUint64(8, BigInt(image.offset), true);

@@ -102,6 +102,7 @@ const createDisk: Create = (options) => {
       openFromSet: () => {
         throw new Error("there are no sets");
       },
+      warn: () => {},
     },
   );
   const bench = workbench(

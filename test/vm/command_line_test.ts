@@ -141,6 +141,35 @@ Deno.test("a disk without a boot sector is told of, and the machine is there", a
   );
 });
 
+Deno.test("an image of another format is refused unless it is said to be raw, and stays as it is", async () => {
+  using directory = new TemporaryDirectory();
+  const qcow2 = new Uint8Array(1 << 16);
+  qcow2.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
+  Deno.writeFileSync(directory.file("disk"), qcow2);
+  const drive = (more: string) => ["-drive", `file=disk,if=none,id=d${more}`];
+  const device = ["-device", "virtio-blk-device,drive=d"];
+  const refusal =
+    "'disk' is an image of the format qcow2, and molt has only raw ones: convert it " +
+    "with 'qemu-img convert -O raw', or add 'format=raw' if the guest is to see it as it is\n";
+  const folder = directory.file(".");
+  // Also where no device uses it, and where the guest is to come from elsewhere.
+  for (
+    const [argv, option] of [
+      [[...drive(""), ...device], "-drive file=disk: "],
+      [drive(""), "-drive file=disk: "],
+      [["-hda", "disk"], "-drive file=disk: "],
+      [[...drive(""), ...device, "-incoming", "defer"], ""],
+    ] as const
+  ) {
+    const { status, errors } = await run(folder, [...machine, ...argv, "-S"]);
+    assertEquals([status, errors], [1, `molt: ${option}${refusal}`], argv.join(" "));
+  }
+  const argv = [...machine, ...drive(",format=raw"), ...device, "-S", "-qmp", "stdio"];
+  const { status, errors } = await run(folder, argv, `${greeting}{"execute":"quit"}\n`);
+  assertEquals([status, errors], [0, ""]);
+  assertEquals(Deno.readFileSync(directory.file("disk")), qcow2);
+});
+
 Deno.test("a daemon removes its pid file, wherever it was started", async () => {
   using directory = new TemporaryDirectory();
   const folder = directory.file(".");

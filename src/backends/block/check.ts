@@ -4,7 +4,8 @@
  */
 import type { BlockNode, VirtualMachineConfig } from "../../cli/config.ts";
 import { openFile, OpenFlags, status } from "../../native/file.ts";
-import { ImageError } from "./image.ts";
+import { ImageError } from "./errors.ts";
+import { refuseOtherFormats } from "./probe.ts";
 
 /** Throws, naming the option, if one of the images cannot be read. */
 export function checkImages(
@@ -19,10 +20,10 @@ export function checkImages(
 }
 
 /** `option` names the option by its image's path. */
-function check(node: BlockNode, option: (path: string) => string): void {
+function check(node: BlockNode, option: (path: string) => string, probed = false): void {
   if (node.driver === "null-co") return;
   if (node.driver === "raw") {
-    if (typeof node.file !== "string") check(node.file, option);
+    if (typeof node.file !== "string") check(node.file, option, node.probed);
     return;
   }
   const { driver, filename: path } = node;
@@ -30,7 +31,9 @@ function check(node: BlockNode, option: (path: string) => string): void {
   if (path.startsWith("/dev/fdset/")) return;
   try {
     using file = openFile(path, OpenFlags.readOnly | OpenFlags.nonBlocking);
-    if (status(file.fd).kind !== "directory") return;
+    const { kind } = status(file.fd);
+    if (probed && (kind === "file" || kind === "block")) refuseOtherFormats(file.fd, path);
+    if (kind !== "directory") return;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new ImageError(`${option(path)}: ${reason}`, { cause: error });

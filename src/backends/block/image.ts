@@ -20,6 +20,8 @@ import {
 import { Mapping } from "../../native/mapping.ts";
 import type { BlockNode } from "../../cli/config.ts";
 import { dropImageLocks, takeImageLocks } from "./locks.ts";
+import { ImageError } from "./errors.ts";
+import { refuseOtherFormats } from "./probe.ts";
 
 const SECTOR = 512;
 /** Alignments that O_DIRECT may want, and a page for trying them. */
@@ -29,17 +31,14 @@ const PAGE = 4096;
 /** BLKGETSIZE64 of linux/fs.h: a block device's size in bytes. */
 const BLKGETSIZE64 = 0x80081272n;
 
-/** An image cannot be used as its options say. */
-export class ImageError extends Error {
-  override readonly name = "ImageError";
-}
-
 /** What opening an image needs from outside. */
 export interface ImageEnvironment {
   /** A descriptor that the process before this one handed over. */
   readonly adopt: (name: string) => Descriptor | undefined;
   /** A descriptor for `/dev/fdset/SET`, fitting the O_* flags. */
   readonly openFromSet: (set: number, flags: number) => Descriptor;
+  /** Takes messages for the user. */
+  readonly warn: (message: string) => void;
 }
 
 /** The chain of nodes from a disk to its file, as one. */
@@ -49,6 +48,8 @@ interface FlatNode {
   readonly size: number | undefined;
   readonly readOnly: boolean;
   readonly unmap: boolean;
+  /** Raw is a guess. */
+  readonly probed: boolean;
 }
 
 /** An opened image. */
@@ -96,15 +97,15 @@ export class BlockImage implements Disposable {
       return;
     }
     using undo = new DisposableStack();
-    const opened = open(
-      bottom.filename,
-      flat,
-      bottom,
-      environment.adopt(this.keptName),
-      environment,
-    );
+    const adopted = environment.adopt(this.keptName);
+    const opened = open(bottom.filename, flat, bottom, adopted, environment);
     this.#descriptor = undo.use(opened.descriptor);
     this.readOnly = opened.readOnly;
+    // A process before this one has shown the guest a raw disk: it stays one.
+    if (flat.probed && adopted === undefined) {
+      refuseOtherFormats(this.#descriptor.fd, this.path);
+      if (!this.readOnly) environment.warn(guessedRaw(this.path));
+    }
     this.alignment = this.direct ? directAlignment(this.#descriptor.fd, this.path) : 1;
     this.#size = partSize(flat, fileSize(this.#descriptor.fd, this.path), this.path);
     undo.move();
@@ -167,6 +168,7 @@ export class BlockImage implements Disposable {
       noFlush: this.noFlush,
       unmap: this.unmap,
       zeroes: empty && bottom.readZeroes,
+      probed: this.#flat.probed,
       offset,
       size: this.#size,
       latency: empty ? bottom.latencyNs : 0,
@@ -184,7 +186,14 @@ function flatten(
 ): FlatNode {
   if (node.driver !== "raw") {
     const { readOnly, discard } = node;
-    return { bottom: node, offset: 0, size: undefined, readOnly, unmap: discard === "unmap" };
+    return {
+      bottom: node,
+      offset: 0,
+      size: undefined,
+      readOnly,
+      unmap: discard === "unmap",
+      probed: false,
+    };
   }
   const below = typeof node.file === "string" ? find(node.file) : node.file;
   if (below === undefined) {
@@ -197,7 +206,16 @@ function flatten(
     size: node.size ?? (flat.size === undefined ? undefined : flat.size - node.offset),
     readOnly: flat.readOnly || node.readOnly,
     unmap: flat.unmap && node.discard === "unmap",
+    probed: flat.probed || node.probed,
   };
+}
+
+/** What QEMU warns of too. */
+function guessedRaw(path: string): string {
+  return `WARNING: Image format was not specified for '${path}' and probing guessed raw.\n` +
+    "         Automatically detecting the format is dangerous for raw images, write operations on " +
+    "block 0 will be restricted.\n" +
+    "         Specify the 'raw' format explicitly to remove the restrictions.";
 }
 
 /** The disk's size: the part that the nodes name, in whole sectors. */

@@ -63,8 +63,8 @@ export class BlockOptions implements OptionGroup {
     this.#drive(occurrence, { file: argument, index: String(index), media: "disk" });
   }
 
-  #drive({ where, warn }: Occurrence, values: Readonly<Record<string, string>>): void {
-    const drive = readDrive(values, where, warn, this.#indexes);
+  #drive({ where }: Occurrence, values: Readonly<Record<string, string>>): void {
+    const drive = readDrive(values, where, this.#indexes);
     if (this.#drives.has(drive.id)) {
       throw new OptionError(`${where}Duplicate ID '${drive.id}' for drive`);
     }

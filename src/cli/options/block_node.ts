@@ -95,7 +95,8 @@ export function readBlockNode(values: TreeObject, source: Source, prefix = ""): 
       if (offset < 0 || (size ?? 0) < 0) {
         throw new OptionError(`${source.where}Parameters 'offset' and 'size' cannot be negative`);
       }
-      return { driver, ...common(read, source), file, offset, ...given({ size }) };
+      const node = { driver, ...common(read, source), file, offset, probed: false } as const;
+      return { ...node, ...given({ size }) };
     }
     default:
       throw new OptionError(

@@ -105,7 +105,6 @@ function oneOf<Word extends string>(
 export function readDrive(
   values: Readonly<Record<string, string>>,
   where: string,
-  warn: (text: string) => void,
   indexes: ReadonlySet<number>,
 ): DriveConfig {
   const { readonly, ...others } = values;
@@ -139,7 +138,7 @@ export function readDrive(
     writeError: action(writeErrorActions, writeError, `${where}'${writeError}' invalid write`),
     readError: action(readErrorActions, readError, `${where}'${readError}' invalid read`),
   };
-  const node = medium(read, mode, where, warn);
+  const node = medium(read, mode, where);
   return { ...config, ...given({ node }) };
 }
 
@@ -187,7 +186,6 @@ function medium(
   read: DriveValues,
   mode: CacheMode,
   where: string,
-  warn: (text: string) => void,
 ): BlockNode | undefined {
   const { driver, format } = read;
   if (driver !== undefined && format !== undefined) {
@@ -205,11 +203,7 @@ function medium(
   if (filename === undefined || filename === "") {
     throw new OptionError(`${where}A block device must be specified for "file"`);
   }
-  if (kind === undefined) {
-    warn(
-      `${where}warning: image format was not specified and is taken to be raw: add 'format=raw'`,
-    );
-  } else if (kind !== "raw") {
+  if (kind !== undefined && kind !== "raw") {
     throw new OptionError(`${where}Unknown driver '${kind}'`, driverAdvice(kind));
   }
   const common = nodeOptions(read, mode, where);
@@ -217,6 +211,7 @@ function medium(
     ...common,
     ...given({ nodeName: nodeName(read["node-name"], where), size: read.size }),
     driver: "raw",
+    probed: kind === undefined,
     offset: read.offset ?? 0,
     file: { ...common, ...fileNode(read, filename, where) },
   };

@@ -4,6 +4,7 @@ import { type BlkProperties, VirtioBlk } from "../../../../src/devices/virtio/bl
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import type { VirtioBlkState } from "../../../../src/devices/virtio/blk_state.ts";
 import type { DiskError } from "../../../../src/native/disk.ts";
+import { openFile, OpenFlags } from "../../../../src/native/file.ts";
 import type { BlockNode } from "../../../../src/cli/config.ts";
 import { patience } from "../../../support/patience.ts";
 import { TemporaryDirectory } from "../../../support/temporary_directory.ts";
@@ -47,7 +48,14 @@ const noEnvironment = {
   openFromSet: () => {
     throw new Error("there are no sets");
   },
+  warn: () => {},
 };
+
+/** The node of a -drive that names no format. */
+function guessedNode(filename: string, options: Partial<BlockNode> = {}): BlockNode {
+  const file = fileNode(filename, options);
+  return { ...nodeDefaults, driver: "raw", offset: 0, probed: true, file };
+}
 
 /** An image of which only the device believes that it can be written. */
 class UnwritableImage extends BlockImage {
@@ -453,6 +461,72 @@ Deno.test("a state that does not fit the memory or the device is refused", async
   );
   assertThrows(() => load((s) => s.guestFeatures = 1n << 33n), Error, "unsupported");
   assertThrows(() => load((s) => s.mmio = undefined), Error, "force-legacy");
+});
+
+Deno.test("raw was guessed: the guest cannot make the disk look like another format's image", async () => {
+  const qcow2 = pattern(8192, 2);
+  qcow2.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
+  for (const direct of [false, true]) {
+    using directory = new TemporaryDirectory();
+    const path = imageFile(directory);
+    const errors: DiskError[] = [];
+    const node = guessedNode(path, { direct });
+    await using bench = await new DiskBench({ node, errors }).setUp();
+    const write = async (sector: number, data: Uint8Array<ArrayBuffer>) =>
+      (await bench.disk.request(Type.out, sector, [{ out: data }])).status;
+
+    assertEquals(await write(0, qcow2), Outcome.ioError);
+    assertEquals(Deno.readFileSync(path), pattern(MEBIBYTE, 1), "nothing of it is written");
+    while (errors.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    assertEquals(errors, [{ operation: "write", action: "report", errno: 1 }]);
+    // The same bytes elsewhere, and other bytes there, are no concern.
+    assertEquals(await write(8, qcow2), Outcome.ok);
+    assertEquals(await write(0, pattern(16384, 5)), Outcome.ok);
+    const expected = pattern(MEBIBYTE, 1);
+    expected.set(qcow2, 4096);
+    expected.set(pattern(16384, 5));
+    assertEquals(Deno.readFileSync(path), expected);
+  }
+});
+
+Deno.test("an image that is known to be raw may look like anything", async () => {
+  using directory = new TemporaryDirectory();
+  const path = imageFile(directory);
+  const node: BlockNode = { ...guessedNode(path), probed: false } as BlockNode;
+  await using bench = await new DiskBench({ node }).setUp();
+  const qcow2 = new Uint8Array(512);
+  qcow2.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
+  assertEquals((await bench.disk.request(Type.out, 0, [{ out: qcow2 }])).status, Outcome.ok);
+  assertEquals(Deno.readFileSync(path).subarray(0, 512), qcow2);
+});
+
+Deno.test("an image of another format is refused where none was given, not one that was handed over", () => {
+  using directory = new TemporaryDirectory();
+  const path = imageFile(directory);
+  const image = Deno.readFileSync(path);
+  image.set(new TextEncoder().encode("vhdxfile"));
+  Deno.writeFileSync(path, image);
+  const warnings: string[] = [];
+  const environment = { ...noEnvironment, warn: (text: string) => warnings.push(text) };
+  const open = (node: BlockNode, more = {}) =>
+    new BlockImage("d0", node, () => undefined, { ...environment, ...more });
+  for (const direct of [false, true]) {
+    assertThrows(
+      () => open(guessedNode(path, { direct })),
+      Error,
+      "is an image of the format vhdx",
+    );
+  }
+  // A live update: the guest has it as a raw disk already.
+  using adopted = open(guessedNode(path), { adopt: () => openFile(path, OpenFlags.readWrite) });
+  assertEquals(adopted.diskImage().probed, true);
+  assertEquals(warnings, []);
+  Deno.writeFileSync(path, new Uint8Array(512));
+  using raw = open(guessedNode(path));
+  assertEquals(raw.diskImage().probed, true);
+  assertEquals(warnings.map((text) => text.split("\n")[0]), [
+    `WARNING: Image format was not specified for '${path}' and probing guessed raw.`,
+  ]);
 });
 
 Deno.test("QEMU's locks: one writer, or several readers", () => {

@@ -45,7 +45,7 @@ function disk(properties: Partial<BlkProperties> = {}): Create {
           forceShare: false,
         },
         () => undefined,
-        { adopt: () => undefined, openFromSet: () => unreachable() },
+        { adopt: () => undefined, openFromSet: () => unreachable(), warn: unreachable },
       ),
       { ...blkDefaults, ...properties },
       memory.devices,
