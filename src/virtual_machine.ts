@@ -11,7 +11,7 @@ import type { ChardevOptions } from "./backends/chardev_options.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
-import { caretakerChardev } from "./backends/caretaker_chardevs.ts";
+import { caretakerChardev, goingOn } from "./backends/caretaker_chardevs.ts";
 import { channelAddress, parseUri } from "./channel/address.ts";
 import type {
   IncomingConfig,
@@ -141,7 +141,7 @@ export class VirtualMachine implements Disposable {
         shared.add(options.id);
       } else {
         // The guest is more than any of its devices: this one stays a stand-in.
-        await this.chardevs.change(options).catch((error) => tell(messageOf(error)));
+        await this.chardevs.change(goingOn(options)).catch((error) => tell(messageOf(error)));
       }
     }
     this.#addMonitors(this.config.monitors.filter(({ chardev }) => !shared.has(chardev)));

@@ -63,8 +63,10 @@ export function receiving(command: readonly string[], ...incoming: readonly stri
 export function appending(command: readonly string[]): string[] {
   const chardevs: string[] = [];
   const edited = editValues(command, (option, value) => {
-    if (option === "-chardev" && value.startsWith("file,") && !/,append=/.test(value)) {
-      return `${value},append=on`;
+    if (option === "-chardev") {
+      const output = value.startsWith("file,") && !/,append=/.test(value) ? ",append=on" : "";
+      const log = /,logfile=/.test(value) && !/,logappend=/.test(value) ? ",logappend=on" : "";
+      return value + output + log;
     }
     if (socketOptions.has(option) && value.startsWith("file:")) {
       const id = `output${chardevs.length / 2}`;

@@ -28,3 +28,13 @@ export function caretakerChardev(
   }
   return { ...standIn, backend: { kind: "null" } };
 }
+
+/** The device that takes the stand-in's place for good: its files hold what the guest has printed so far. */
+export function goingOn(options: ChardevOptions): ChardevOptions {
+  const { backend } = options;
+  return {
+    ...options,
+    logappend: true,
+    ...(backend.kind === "file" ? { backend: { ...backend, append: true } } : {}),
+  };
+}

@@ -145,7 +145,7 @@ export abstract class Chardev implements CharacterPort {
 
   /** What must stay open for the device to survive its process. */
   descriptors(): readonly NamedDescriptor[] {
-    return this.#log === undefined ? [] : [this.named("log", this.#log.fd)];
+    return this.#logDescriptors();
   }
 
   /** What else a successor needs: for {@linkcode restore} of a device with the same options. */
@@ -208,10 +208,14 @@ export abstract class Chardev implements CharacterPort {
   /**
    * With what a caretaker carries the device on while this process executes its successor, under the
    * role `file` (output only) or `input` (both ways). Without any, its output is lost meanwhile, as it
-   * is when nobody is connected.
+   * is when nobody is connected; but the log gets it in any case.
    */
   caretakerDescriptors(): readonly NamedDescriptor[] {
-    return [];
+    return this.#logDescriptors();
+  }
+
+  #logDescriptors(): readonly NamedDescriptor[] {
+    return this.#log === undefined ? [] : [this.named("log", this.#log.fd)];
   }
 
   /** A descriptor under this device's name: `chardev/serial0/log`. */

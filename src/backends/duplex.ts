@@ -50,7 +50,7 @@ class DuplexChardev extends Chardev {
   }
 
   override caretakerDescriptors(): readonly NamedDescriptor[] {
-    return this.cpr ? this.descriptors() : [];
+    return this.cpr ? this.descriptors() : super.caretakerDescriptors();
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {

@@ -79,7 +79,8 @@ export class PtyChardev extends Chardev {
   }
 
   override caretakerDescriptors(): readonly NamedDescriptor[] {
-    return this.cpr ? [...super.descriptors(), this.named("input", this.#master.fd)] : [];
+    const log = super.caretakerDescriptors();
+    return this.cpr ? [...log, this.named("input", this.#master.fd)] : log;
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {

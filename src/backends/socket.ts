@@ -131,9 +131,10 @@ export class SocketChardev extends Chardev {
   }
 
   override caretakerDescriptors(): readonly NamedDescriptor[] {
+    const log = super.caretakerDescriptors();
     // The connection of a device that does not survive ends with the execve.
-    if (!this.cpr || this.#connection === undefined) return [];
-    return [...super.descriptors(), this.named("input", this.#connection.fd)];
+    if (!this.cpr || this.#connection === undefined) return log;
+    return [...log, this.named("input", this.#connection.fd)];
   }
 
   override takeDescriptors(): Descriptor[] {

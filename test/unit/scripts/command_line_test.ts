@@ -29,6 +29,12 @@ Deno.test("a successor adds to output files instead of emptying them", () => {
       ...["-chardev", "file,id=output0,path=a,,b,append=on"],
     ],
   );
+  assertEquals(
+    appending(words("molt -chardev pty,id=a,logfile=x -chardev null,id=b,logfile=y,logappend=off")),
+    words(
+      "molt -chardev pty,id=a,logfile=x,logappend=on -chardev null,id=b,logfile=y,logappend=off",
+    ),
+  );
   const done = appending(words("qemu -serial file:a"));
   assertEquals(appending(done), done);
 });
