@@ -3,6 +3,7 @@ import { assertEquals } from "@std/assert";
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { patience } from "../support/patience.ts";
 import { mappedMemory } from "../support/processes.ts";
+import { dial } from "./dial.ts";
 import type { Life } from "./life.ts";
 
 /** Milliseconds in which a guest that runs prints something, and one that stands does not. */
@@ -27,7 +28,7 @@ export async function verifyLife(life: Life): Promise<void> {
   assertEquals((await other.execute("query-status")).status, life.state);
   assertEquals(Deno.readTextFileSync(names.pidFile).trim(), String(pid), names.pidFile);
 
-  using console = await Deno.connect({ transport: "unix", path: names.console });
+  using console = await dial(names.console);
   await verifyOutput(life, console);
   const left = [...Deno.readDirSync(life.path("run"))].filter(({ name }) => passing.test(name));
   assertEquals(left.map(({ name }) => name), [], "names that were to be for a while only");

@@ -1,5 +1,6 @@
 /** Somebody at the console of a life's guest. */
 import { patience } from "../support/patience.ts";
+import { dial } from "./dial.ts";
 import type { Life } from "./life.ts";
 
 /** One connection to the console, which reads all that comes. */
@@ -17,7 +18,7 @@ export class ConsoleUser implements AsyncDisposable {
   static async connect(life: Life): Promise<ConsoleUser> {
     const path = life.machine.names.console;
     life.journal.note(`a client connects to ${path}`);
-    return new ConsoleUser(await Deno.connect({ transport: "unix", path }));
+    return new ConsoleUser(await dial(path));
   }
 
   /** The connection has ended, by whichever side. */

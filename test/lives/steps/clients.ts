@@ -3,6 +3,7 @@ import { awaitMigration, QmpDisconnectedError } from "../../../src/qmp_client/mo
 import { patience } from "../../support/patience.ts";
 import { ConsoleUser } from "../console_user.ts";
 import type { Life } from "../life.ts";
+import { dial } from "../dial.ts";
 import type { Step } from "../step.ts";
 
 /** An update of the program in its process, with itself. */
@@ -31,7 +32,7 @@ async function updateMeanwhile(life: Life, meanwhile: () => Promise<void>): Prom
 async function write(life: Life, text: string): Promise<Deno.Conn> {
   const path = life.machine.names.shell;
   life.journal.note(`a client of ${path} writes ${JSON.stringify(text)}`);
-  const connection = await Deno.connect({ transport: "unix", path });
+  const connection = await dial(path);
   await connection.write(new TextEncoder().encode(text));
   return connection;
 }
@@ -86,7 +87,7 @@ export const clients: readonly Step[] = [
     run: async (life, random) => {
       const path = life.machine.names.console;
       life.journal.note(`a client of ${path} reads nothing`);
-      using _ = await Deno.connect({ transport: "unix", path });
+      using _ = await dial(path);
       await new Promise((resolve) => setTimeout(resolve, random.between(10, 300)));
     },
   },
