@@ -8,7 +8,7 @@ import { traceFileWarnings } from "./src/cli/trace.ts";
 import { reapCaretaker, takeCaretakerSockets } from "./src/migration/cpr/caretaker.ts";
 import { type InheritedDescriptors, readExecState } from "./src/migration/cpr/descriptors.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
-import { EventLoop } from "./src/native/event_loop.ts";
+import { type EventLoop, processLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, letEngineThreadsWait, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
 import { announce, createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
@@ -45,7 +45,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   const { pidFile } = process;
   const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
   if (caretaker === undefined) writePidFile();
-  const loop = new EventLoop();
+  const loop = processLoop();
   const served = loop.run();
   letEngineThreadsWait();
   using vm = caretaker === undefined

@@ -3,11 +3,11 @@
 
 #include <limits.h>
 #include <poll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "channel.h"
 #include "iov.h"
+#include "thread_functions.h"
 
 /* Waits until one of `events` holds for `fd`, or the channel is cancelled. 0 or -errno. */
 static int32_t wait_for(const struct molt_channel *channel, short events)
@@ -89,11 +89,17 @@ int32_t molt_channel_readv(struct molt_channel *channel, struct iovec *vectors, 
 int64_t molt_channel_read_some(struct molt_channel *channel, void *buffer, size_t length)
 {
 	for (;;) {
-		ssize_t done = read(channel->fd, buffer, length);
+		ssize_t done = channel->offset < 0 ?
+				       read(channel->fd, buffer, length) :
+				       pread(channel->fd, buffer, length, channel->offset);
 		int32_t error = 0;
 
+		if (done >= 0 && channel->offset >= 0) {
+			channel->offset += done;
+			error = check_cancelled(channel);
+		}
 		if (done >= 0)
-			return done;
+			return error ? error : done;
 		if (errno == EAGAIN)
 			error = wait_for(channel, POLLIN);
 		else if (errno != EINTR)
@@ -103,45 +109,16 @@ int64_t molt_channel_read_some(struct molt_channel *channel, void *buffer, size_
 	}
 }
 
+/* Reads what there is, at least a byte. Returns the count, 0 at the end, or -errno. */
+int64_t molt_channel_read(struct molt_channel *channel, void *buffer, uint64_t length)
+{
+	return molt_channel_read_some(channel, buffer, length);
+}
+
 /* Writes all of `buffer`. Returns 0 or -errno. */
-MOLT_EXPORT int32_t molt_channel_write(struct molt_channel *channel, void *buffer, uint64_t length)
+int32_t molt_channel_write(struct molt_channel *channel, void *buffer, uint64_t length)
 {
 	struct iovec vector = { buffer, length };
 
 	return molt_channel_writev(channel, &vector, 1);
-}
-
-/* Waits until there is something to read, or the stream has ended, or it is cancelled. 0 or -errno. */
-MOLT_EXPORT int32_t molt_channel_wait(struct molt_channel *channel, int32_t events)
-{
-	return wait_for(channel, (short)events);
-}
-
-/*
- * Waits on a listening channel until there is a connection to accept (0) or, if there is none, the
- * other side of `connection`, which came from there, has closed it (1). -errno otherwise.
- */
-MOLT_EXPORT int32_t molt_channel_wait_connection(struct molt_channel *channel, int32_t connection)
-{
-	struct pollfd entries[] = { { .fd = channel->cancel, .events = POLLIN },
-				    { .fd = channel->fd, .events = POLLIN },
-				    { .fd = connection, .events = POLLRDHUP } };
-
-	while (poll(entries, 3, -1) < 0)
-		if (errno != EINTR)
-			return -errno;
-	if (entries[0].revents)
-		return -ECANCELED;
-	return entries[1].revents ? 0 : 1;
-}
-
-/* Waits until the child `pid` has ended: *status as waitpid gives it. Returns the pid or -errno. */
-MOLT_EXPORT int32_t molt_await_child(int32_t pid, int32_t *status)
-{
-	pid_t ended;
-
-	do
-		ended = waitpid(pid, status, 0);
-	while (ended < 0 && errno == EINTR);
-	return molt_status(ended);
 }

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 
 #include "pages.h"
+#include "thread_functions.h"
 
 /* Sets the bits of `word` in `bitmap` from page `page` on. */
 static void or_bits(uint64_t *bitmap, uint64_t page, uint64_t word)
@@ -39,7 +40,7 @@ static uint64_t get_bits(const uint64_t *bitmap, uint64_t page, uint64_t end)
  * Adds the dirty log of slot `slot` (`pages` pages, the first of which is `first` of its block) to
  * the block's bitmap. `scratch` is a bitmap of at least `pages` pages.
  */
-MOLT_EXPORT int32_t molt_dirty_log_get(int32_t vm, uint32_t slot, uint64_t pages, uint64_t *scratch,
+int32_t molt_dirty_log_get(int32_t vm, uint32_t slot, uint64_t pages, uint64_t *scratch,
 				       uint64_t *bitmap, uint64_t first)
 {
 	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = scratch };
@@ -56,7 +57,7 @@ MOLT_EXPORT int32_t molt_dirty_log_get(int32_t vm, uint32_t slot, uint64_t pages
  * Has KVM forget, in slot `slot` (`pages` pages, the first of which is `first` of its block), the
  * pages of [from, end) that are set in the block's bitmap, and watch for the next write to them.
  */
-MOLT_EXPORT int32_t molt_dirty_log_clear(int32_t vm, uint32_t slot, uint64_t pages, uint64_t first,
+int32_t molt_dirty_log_clear(int32_t vm, uint32_t slot, uint64_t pages, uint64_t first,
 					 const uint64_t *bitmap, uint64_t from, uint64_t end)
 {
 	if (from < first)

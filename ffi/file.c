@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "thread_functions.h"
+
 /* Opens `path` close-on-exec with O_* `flags`; `mode` for a file that is created. Returns the fd. */
 MOLT_EXPORT int32_t molt_open(const char *path, int32_t flags, uint32_t mode)
 {
@@ -63,13 +65,13 @@ MOLT_EXPORT int32_t molt_allocate(int32_t fd, int32_t mode, int64_t offset, int6
 }
 
 /* Waits until the file's data is on stable storage. */
-MOLT_EXPORT int32_t molt_datasync(int32_t fd)
+int32_t molt_datasync(int32_t fd)
 {
 	return molt_status(fdatasync(fd));
 }
 
 /* Waits until the file's data and all that is known of it are on stable storage: of a directory, names. */
-MOLT_EXPORT int32_t molt_sync(int32_t fd)
+int32_t molt_sync(int32_t fd)
 {
 	return molt_status(fsync(fd));
 }

@@ -15,6 +15,7 @@
 #include "mapped_ram.h"
 #include "pages.h"
 #include "thread.h"
+#include "thread_functions.h"
 
 /* Stops all threads; what the first of them reports stays. */
 static void fail(struct molt_page_transfer *transfer, int32_t error, uint64_t page)
@@ -211,7 +212,7 @@ static void *work(void *argument)
  * negative errno of the first failure, whose page is then in `error_page`. Fewer threads than asked for
  * do it where the system gives no more.
  */
-MOLT_EXPORT int32_t molt_pages_transfer(struct molt_page_transfer *transfer, uint32_t threads)
+int32_t molt_pages_transfer(struct molt_page_transfer *transfer, uint32_t threads)
 {
 	pthread_t *helpers = calloc(threads, sizeof *helpers);
 	uint32_t started = 0;

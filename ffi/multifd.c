@@ -22,6 +22,7 @@
 #include "compression.h"
 #include "pages.h"
 #include "ram_load.h"
+#include "thread_functions.h"
 
 #define MAGIC 0x11223344
 #define VERSION 1
@@ -182,7 +183,7 @@ static int64_t send_packet(struct molt_multifd *end, struct molt_channel *channe
  * zero; others are looked at if `detect` is 1. *number counts packets of all connections. counts[0] and
  * counts[1] become the numbers of pages with content and of zero pages. Returns the bytes or -errno.
  */
-MOLT_EXPORT int64_t molt_multifd_send(struct molt_multifd *end, struct molt_channel *channel,
+int64_t molt_multifd_send(struct molt_multifd *end, struct molt_channel *channel,
 				      uint8_t *memory, const uint64_t *bitmap,
 				      const uint64_t *maybe, uint64_t first, uint64_t last,
 				      uint32_t detect, const uint8_t *name, uint64_t *number,
@@ -222,7 +223,7 @@ MOLT_EXPORT int64_t molt_multifd_send(struct molt_multifd *end, struct molt_chan
 }
 
 /* Sends a packet that ends what belongs before a synchronisation. Returns the bytes or -errno. */
-MOLT_EXPORT int64_t molt_multifd_send_sync(struct molt_multifd *end, struct molt_channel *channel,
+int64_t molt_multifd_send_sync(struct molt_multifd *end, struct molt_channel *channel,
 					   uint64_t *number)
 {
 	struct packet *packet = &end->packet;
@@ -352,7 +353,7 @@ static int32_t receive_pages(struct molt_multifd *end, struct molt_channel *chan
  * Puts what comes into the targets' memory until a synchronisation (returns 1) or the end of the
  * stream (0). -EBADMSG: a packet was refused, molt_multifd_error says why.
  */
-MOLT_EXPORT int32_t molt_multifd_receive(struct molt_multifd *end, struct molt_channel *channel,
+int32_t molt_multifd_receive(struct molt_multifd *end, struct molt_channel *channel,
 					 const struct molt_ram_target *targets, uint32_t count)
 {
 	for (;;) {

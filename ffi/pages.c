@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "pages.h"
+#include "thread_functions.h"
 
 /* The bits of word `word` that lie in [first, end). */
 static uint64_t mask_of(uint64_t word, uint64_t first, uint64_t end)
@@ -145,7 +146,7 @@ bool molt_page_is_zero(const void *page)
 }
 
 /* Clears the bits of the pages in [first, end) that are zero; reads only pages whose bit is set. */
-MOLT_EXPORT void molt_drop_zero_pages(uint64_t memory, uint64_t *bitmap, uint64_t first,
+void molt_drop_zero_pages(uint64_t memory, uint64_t *bitmap, uint64_t first,
 				      uint64_t end)
 {
 	const uint8_t *pages = (const uint8_t *)(uintptr_t)memory;
@@ -162,7 +163,7 @@ MOLT_EXPORT void molt_drop_zero_pages(uint64_t memory, uint64_t *bitmap, uint64_
  * has none. Returns the first page from `end` on that may lie in a hole: the file is not asked for its
  * next hole again before that, which takes time for every page up to there.
  */
-MOLT_EXPORT int64_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *bitmap,
+int64_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *bitmap,
 					 uint64_t first, uint64_t end)
 {
 	while (first < end) {
@@ -197,7 +198,7 @@ MOLT_EXPORT int64_t molt_drop_file_holes(int32_t fd, int64_t offset, uint64_t *b
  * Clears the bits of the pages in [first, end) of private anonymous memory that were never touched.
  * Without /proc all count as touched.
  */
-MOLT_EXPORT int32_t molt_drop_untouched(uint64_t memory, uint64_t *bitmap, uint64_t first,
+int32_t molt_drop_untouched(uint64_t memory, uint64_t *bitmap, uint64_t first,
 					uint64_t end)
 {
 	uint64_t entries[512];

@@ -101,6 +101,12 @@ MOLT_EXPORT int32_t molt_spawn(const char *command, const char *arguments, uint3
 	return error ? -error : child;
 }
 
+/* A pidfd of the process `pid`: readable when it has ended (pidfd_open(2)). */
+MOLT_EXPORT int32_t molt_open_process(int32_t pid)
+{
+	return molt_status((int)syscall(SYS_pidfd_open, pid, 0));
+}
+
 /* Waits for a child: *status as waitpid gives it. `flags` 1 (WNOHANG): returns 0 while it runs. */
 MOLT_EXPORT int32_t molt_wait_child(int32_t pid, int32_t *status, int32_t flags)
 {

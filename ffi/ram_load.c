@@ -8,6 +8,7 @@
 #include "channel.h"
 #include "pages.h"
 #include "ram_load.h"
+#include "thread_functions.h"
 
 enum {
 	RAM_ZERO = 0x002,
@@ -125,7 +126,7 @@ static bool may_be_page(const uint8_t *bytes, uint64_t length)
  * Applies records of pages as they come on the channel, until something else comes or the stream ends.
  * `bytes` has room for `size` bytes, a few records at least. Returns 0 or -errno.
  */
-MOLT_EXPORT int32_t molt_ram_receive(struct molt_channel *channel, uint8_t *bytes, uint64_t size,
+int32_t molt_ram_receive(struct molt_channel *channel, uint8_t *bytes, uint64_t size,
 				     struct molt_ram_buffer *buffer,
 				     const struct molt_ram_target *targets, uint32_t count)
 {

@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "pages.h"
+#include "thread_functions.h"
 
 enum {
 	RAM_ZERO = 0x002, /* a byte 0 follows */
@@ -59,7 +60,7 @@ static int32_t write_batch(struct batch *batch, struct molt_channel *channel)
  * continues. counts[0] and counts[1] become the numbers of pages with content and of zero pages.
  * Returns the number of bytes sent, or -errno.
  */
-MOLT_EXPORT int64_t molt_ram_send(struct molt_channel *channel, uint8_t *memory,
+int64_t molt_ram_send(struct molt_channel *channel, uint8_t *memory,
 				  const uint64_t *bitmap, const uint64_t *maybe, uint64_t first,
 				  uint64_t end, uint32_t detect, const uint8_t *name,
 				  uint64_t *counts)

@@ -1,12 +1,17 @@
 /* Sockets, and descriptors that travel over them. Addresses are struct sockaddr bytes. */
 #include "molt.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
+
+#include "thread_functions.h"
 
 /* A close-on-exec, non-blocking socket: AF_* `domain`, SOCK_* `type`. */
 MOLT_EXPORT int32_t molt_socket(int32_t domain, int32_t type)
@@ -46,6 +51,39 @@ MOLT_EXPORT int32_t molt_accept(int32_t fd)
 MOLT_EXPORT int32_t molt_connect(int32_t fd, const void *address, uint32_t length)
 {
 	return molt_status(connect(fd, address, length));
+}
+
+/* ms between looks at `cancel` below. */
+#define CONNECT_SLICE 100
+
+/*
+ * Connects the unix socket `fd`, waiting for a place in the listener's queue: a socket that does not
+ * wait gets -EAGAIN there, and nothing says when to try again. 0; -ETIMEDOUT after `limit` ms; -ECANCELED
+ * soon after the eventfd `cancel` became readable; another -errno.
+ */
+int32_t molt_connect_patiently(int32_t fd, const void *address, uint32_t length, int32_t cancel,
+			       int64_t limit)
+{
+	struct timeval slice = { .tv_usec = CONNECT_SLICE * 1000 }, none = { 0 };
+	int flags = fcntl(fd, F_GETFL);
+	int32_t error = -EAGAIN;
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof slice) < 0)
+		return -errno;
+	while (error == -EAGAIN || error == -EINTR) {
+		struct pollfd cancelled = { .fd = cancel, .events = POLLIN };
+
+		error = connect(fd, address, length) < 0 ? -errno : 0;
+		limit -= CONNECT_SLICE;
+		if (error == -EAGAIN && poll(&cancelled, 1, 0) > 0)
+			error = -ECANCELED;
+		else if (error == -EAGAIN && limit <= 0)
+			error = -ETIMEDOUT;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
+	fcntl(fd, F_SETFL, flags);
+	return error;
 }
 
 /* 0, or the -errno of a connection attempt that failed. */
@@ -118,7 +156,7 @@ MOLT_EXPORT int32_t molt_socket_name(int32_t fd, int32_t peer, void *address, ui
  * to `addresses`, 32 bytes for each, at most `room` of them. `passive` 1 for addresses to listen on.
  * Returns how many there are, or the negative EAI_* code minus 1000 (to keep it apart from -errno).
  */
-MOLT_EXPORT int32_t molt_resolve(const char *host, const char *service, int32_t passive,
+int32_t molt_resolve(const char *host, const char *service, int32_t passive,
 				 int32_t family, void *addresses, uint32_t room)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = family,

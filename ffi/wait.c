@@ -162,3 +162,8 @@ MOLT_EXPORT uint32_t molt_wait_vcpus(uint64_t handle)
 	atomic_store(&doorbell->collecting, 0);
 	return vcpus;
 }
+
+/* Does nothing. Awaiting it lets Deno's own loop run once. */
+MOLT_EXPORT void molt_yield(void)
+{
+}

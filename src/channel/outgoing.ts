@@ -57,14 +57,17 @@ async function connectTo(
       `address resolution failed for :${address.port}: Name or service not known`,
     );
   }
-  const connected = connect(socketAddress(address)).then((socket) =>
+  const connected = connect(socketAddress(address), signal).then((socket) =>
     new StreamChannel(socket, true)
   );
   return signal === undefined ? connected : await unlessAborted(connected, signal);
 }
 
 /** The promised channel, or ChannelCancelled; a channel that comes after that is closed. */
-function unlessAborted<T extends Disposable>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export function unlessAborted<T extends Disposable>(
+  promise: Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(new ChannelCancelled());
     signal.addEventListener("abort", abort, { once: true });

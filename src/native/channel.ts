@@ -1,12 +1,16 @@
-/** Descriptors that carry a migration's bytes, also on threads of the C library (ffi/channel.c). */
+/**
+ * Descriptors that carry a migration's bytes. The event loop waits for them; bulk work is done by threads of
+ * the C library, which wait on their own (ffi/channel.c). Both can be cancelled.
+ */
 import { native } from "./library.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
-import { createEvent, setNonBlocking } from "./file.ts";
+import { Events } from "./event_loop.ts";
+import { createEvent, pollNow, setNonBlocking } from "./file.ts";
 import { Mapping } from "./mapping.ts";
+import { type Condition, untilReady } from "./readiness.ts";
+import { threads } from "./thread_pool.ts";
 
-const POLLIN = 1;
-const POLLOUT = 4;
 /** Offset of struct molt_channel's `offset`. */
 const OFFSET = 8;
 /** Up to this much is written from the isolate if there is room; a thread takes over beyond. */
@@ -35,7 +39,7 @@ export class ChannelDescriptor implements Disposable {
   /** What C threads use now; also keeps buffers from being freed. */
   readonly #inUse = new Set<unknown>();
   readonly #isFile: boolean;
-  #cancelled = false;
+  readonly #cancelled = new AbortController();
   #disposed = false;
   #sent = 0;
 
@@ -59,7 +63,7 @@ export class ChannelDescriptor implements Disposable {
   }
 
   get cancelled(): boolean {
-    return this.#cancelled;
+    return this.#cancelled.signal.aborted;
   }
 
   /** A file's offset of the next byte; on other channels the count of bytes written so far. */
@@ -82,7 +86,7 @@ export class ChannelDescriptor implements Disposable {
     keep: unknown,
     attempt: string,
   ): Promise<number> {
-    if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+    if (this.cancelled || this.#disposed) throw new ChannelCancelled();
     const token = { keep };
     this.#inUse.add(token);
     try {
@@ -104,7 +108,7 @@ export class ChannelDescriptor implements Disposable {
     const rest = bytes.subarray(now);
     await this.use(
       async (channel) => {
-        const error = await native.molt_channel_write(channel, rest, BigInt(rest.length));
+        const error = await threads.molt_channel_write(channel, rest, BigInt(rest.length));
         return error < 0 ? error : rest.length;
       },
       rest,
@@ -114,7 +118,7 @@ export class ChannelDescriptor implements Disposable {
 
   /** Writes what there is room for, from this thread; nothing to a file. Returns the count. */
   writeNow(bytes: Uint8Array<ArrayBuffer>): number {
-    if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+    if (this.cancelled || this.#disposed) throw new ChannelCancelled();
     if (this.#isFile) return 0;
     const result = Number(native.molt_write(this.fd, bytes, BigInt(bytes.length)));
     if (result === -Errno.EAGAIN || result === -Errno.EINTR) return 0;
@@ -123,16 +127,25 @@ export class ChannelDescriptor implements Disposable {
     return count;
   }
 
-  /** Reads some bytes, not from a file: the count, 0 at the end. */
+  /** Reads some bytes: the count, 0 at the end. A disk makes nobody wait but a thread. */
   async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+    if (this.#isFile) return await this.#readFile(buffer);
     for (;;) {
-      if (this.#cancelled || this.#disposed) throw new ChannelCancelled();
+      if (this.cancelled || this.#disposed) throw new ChannelCancelled();
       const result = Number(native.molt_read(this.fd, buffer, BigInt(buffer.length)));
       if (result !== -Errno.EAGAIN && result !== -Errno.EINTR) {
         return unwrap(result, "Unable to read");
       }
       await this.readable();
     }
+  }
+
+  async #readFile(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+    return await this.use(
+      (channel) => threads.molt_channel_read(channel, buffer, BigInt(buffer.length)),
+      buffer,
+      "Unable to read",
+    );
   }
 
   /** Fills `buffer`: the count, less than its length only at the end. */
@@ -148,11 +161,7 @@ export class ChannelDescriptor implements Disposable {
 
   /** Waits until there is something to read, or a connection to accept. */
   async readable(): Promise<void> {
-    await this.use(
-      (channel) => native.molt_channel_wait(channel, POLLIN),
-      undefined,
-      "Unable to wait",
-    );
+    await this.#until({ fd: this.fd, events: Events.readable });
   }
 
   /**
@@ -160,32 +169,32 @@ export class ChannelDescriptor implements Disposable {
    * and the other side of `established`, a connection that came before, has closed it.
    */
   async connectable(established: Fd): Promise<boolean> {
-    const outcome = await this.use(
-      (channel) => native.molt_channel_wait_connection(channel, established),
-      undefined,
-      "Unable to wait",
+    const first = await this.#until(
+      { fd: this.fd, events: Events.readable },
+      { fd: established, events: Events.peerHangUp },
     );
-    return outcome === 0;
+    return first === 0 || pollNow(this.fd, Events.readable) !== 0;
   }
 
   /** Waits until there is room to write, or the other side has gone. */
   async writable(): Promise<void> {
-    await this.use(
-      (channel) => native.molt_channel_wait(channel, POLLOUT),
-      undefined,
-      "Unable to wait",
-    );
+    await this.#until({ fd: this.fd, events: Events.writable });
   }
 
   /** Waits until the other side has closed the connection altogether. */
   async hungUp(): Promise<void> {
-    await this.use((channel) => native.molt_channel_wait(channel, 0), undefined, "Unable to wait");
+    await this.#until({ fd: this.fd, events: 0 });
+  }
+
+  async #until(...conditions: Condition[]): Promise<number> {
+    if (this.#disposed) throw new ChannelCancelled();
+    return await untilReady(conditions, this.#cancelled.signal);
   }
 
   /** Makes operations under way, and all later ones, fail with ChannelCancelled. */
   cancel(): void {
-    if (this.#cancelled || this.#disposed) return;
-    this.#cancelled = true;
+    if (this.cancelled || this.#disposed) return;
+    this.#cancelled.abort(new ChannelCancelled());
     const one = new Uint8Array(new BigUint64Array([1n]).buffer);
     unwrap(native.molt_write(this.#cancel.fd, one, 8n), "Could not cancel a channel");
   }

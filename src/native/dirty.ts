@@ -4,6 +4,7 @@ import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
+import { threads } from "./thread_pool.ts";
 
 /** A memory slot and the pages of a block that it shows. */
 export interface SlotPages {
@@ -21,7 +22,7 @@ export async function getDirtyLog(
   bitmap: PageBitmap,
 ): Promise<void> {
   unwrap(
-    await native.molt_dirty_log_get(
+    await threads.molt_dirty_log_get(
       vm,
       slot,
       BigInt(count),
@@ -42,7 +43,7 @@ export async function clearDirtyLog(
   end: number,
 ): Promise<void> {
   unwrap(
-    await native.molt_dirty_log_clear(
+    await threads.molt_dirty_log_clear(
       vm,
       slot,
       BigInt(count),

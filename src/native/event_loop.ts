@@ -57,6 +57,11 @@ export class EventLoop implements Disposable {
   readonly #handlers = new Map<number, Handler>();
   #nextToken = 0;
   #stopped = false;
+  #running = false;
+  /** What waits for events. */
+  #waiting = 0;
+  /** It runs for what waits: nobody has called run. */
+  #runsForWaiting = false;
   #vcpuHandler: (vcpus: number) => void = () => {};
 
   constructor() {
@@ -104,13 +109,45 @@ export class EventLoop implements Disposable {
     };
   }
 
-  /** Serves events until {@linkcode stop}. */
+  /** Serves events until {@linkcode stop}. Only one call at a time. */
   async run(): Promise<void> {
+    if (this.#running) throw new Error("the event loop runs already");
+    this.#running = true;
     this.#stopped = false;
-    while (!this.#stopped) {
-      const idle = this.#serveWhileBusy();
-      if (this.#stopped) break;
-      await native.molt_wait_idle(this.doorbell, idle ? -1n : 0n);
+    try {
+      while (!this.#stopped) {
+        const idle = this.#serveWhileBusy();
+        if (this.#stopped) break;
+        await native.molt_wait_idle(this.doorbell, idle ? -1n : 0n);
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /**
+   * Something waits for an event until the result is disposed: events are served at least until then,
+   * also where nobody has called {@linkcode run}, as in tests and subcommands.
+   */
+  keepServing(): Disposable {
+    this.#waiting++;
+    if (!this.#running && !this.#runsForWaiting) void this.#runForWaiting();
+    let waits = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (waits) this.#waiting--;
+        waits = false;
+        if (this.#waiting === 0 && this.#runsForWaiting) this.stop();
+      },
+    };
+  }
+
+  async #runForWaiting(): Promise<void> {
+    this.#runsForWaiting = true;
+    try {
+      while (this.#waiting > 0) await this.run();
+    } finally {
+      this.#runsForWaiting = false;
     }
   }
 
@@ -183,4 +220,11 @@ export function monotonicTime(): bigint {
 /** CLOCK_REALTIME in ns since 1970. */
 export function realTime(): bigint {
   return native.molt_clock(0);
+}
+
+let loop: EventLoop | undefined;
+
+/** The process's event loop: waits for descriptors and calls on threads end there. It is never disposed. */
+export function processLoop(): EventLoop {
+  return loop ??= new EventLoop();
 }

@@ -2,6 +2,7 @@
 import { cString, native } from "./library.ts";
 import { Errno, unwrap } from "./errors.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
+import { threads } from "./thread_pool.ts";
 
 /** O_* flags of open(2) on x86-64. */
 export const OpenFlags = {
@@ -264,7 +265,7 @@ export function setNonBlocking(fd: Fd, on: boolean): void {
 
 /** Waits off the isolate until the file's data is on stable storage. `name` is for the message. */
 export async function dataSync(fd: Fd, name: string): Promise<void> {
-  unwrap(await native.datasync_async(fd), `Could not write '${name}' to stable storage`);
+  unwrap(await threads.molt_datasync(fd), `Could not write '${name}' to stable storage`);
 }
 
 /** Which of `events` (epoll's bits) hold for `fd` now; error and hang-up are always among them. */
@@ -275,7 +276,7 @@ export function pollNow(fd: Fd, events: number): number {
 /** Waits off the isolate until a directory's names are on stable storage. */
 export async function syncDirectory(path: string): Promise<void> {
   using directory = openFile(path, OpenFlags.readOnly | OpenFlags.directory);
-  unwrap(await native.sync_async(directory.fd), `Could not write '${path}' to stable storage`);
+  unwrap(await threads.molt_sync(directory.fd), `Could not write '${path}' to stable storage`);
 }
 
 /** Takes (`on`) or drops a shared lock of the open file on the byte at `offset`. False: it is refused. */

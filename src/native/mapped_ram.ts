@@ -1,9 +1,9 @@
 /** Pages between guest memory and their fixed places in a file, by threads (ffi/mapped_ram.c). */
-import { native } from "./library.ts";
 import type { Fd } from "./descriptor.ts";
 import { Errno, SystemError } from "./errors.ts";
 import type { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
+import { threads } from "./thread_pool.ts";
 
 /** `save`: memory to file; `load`: file to memory. */
 export type PageTransferDirection = "save" | "load";
@@ -117,16 +117,16 @@ export class PageTransfer {
   }
 
   /**
-   * Moves the pages in [first, end), `first` being a multiple of 64, by `threads` threads. False if it
+   * Moves the pages in [first, end), `first` being a multiple of 64, by `count` threads. False if it
    * was cancelled. Memory, bitmaps and descriptor must stay until it has ended.
    */
-  async run(threads: number, first = 0, end = this.#options.stored.pages): Promise<boolean> {
+  async run(count: number, first = 0, end = this.#options.stored.pages): Promise<boolean> {
     if (first % 64 !== 0 || first > end || end > this.#options.stored.pages) {
       throw new RangeError(`pages ${first} to ${end} of ${this.#options.stored.pages}`);
     }
     this.#view.setBigUint64(offsets.next, BigInt(first), true);
     this.#view.setBigUint64(offsets.end, BigInt(end), true);
-    const result = await native.molt_pages_transfer(this.#bytes, threads);
+    const result = await threads.molt_pages_transfer(this.#bytes, count);
     if (result === 0) return true;
     if (result === -Errno.ECANCELED) return false;
     const page = Number(this.#view.getBigUint64(offsets.errorPage, true));

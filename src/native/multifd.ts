@@ -4,6 +4,7 @@ import { Errno, unwrap } from "./errors.ts";
 import { Mapping } from "./mapping.ts";
 import type { RamTargets } from "./ram_load.ts";
 import { type PageCounts, type PageSelection, readPageCounts } from "./ram_stream.ts";
+import { threads } from "./thread_pool.ts";
 
 /** How pages are packed. Each connection is one continuous stream. */
 export type Compression =
@@ -67,7 +68,7 @@ export class MultifdEnd implements Disposable {
     if (encoded.length >= NAME_SIZE) throw new RangeError(`block name '${name}' is too long`);
     bytes.fill(0, 0, NAME_SIZE);
     bytes.set(encoded);
-    return native.molt_multifd_send(
+    return threads.molt_multifd_send(
       this.#handle,
       channel,
       pages.memory.address,
@@ -89,7 +90,7 @@ export class MultifdEnd implements Disposable {
 
   /** Ends what belongs before a synchronisation. Resolves as {@linkcode send}. */
   sendSync(channel: bigint, counter: PacketCounter): Promise<bigint> {
-    return native.molt_multifd_send_sync(this.#handle, channel, counter.address);
+    return threads.molt_multifd_send_sync(this.#handle, channel, counter.address);
   }
 
   /**
@@ -97,7 +98,7 @@ export class MultifdEnd implements Disposable {
    * errno otherwise. Throws MultifdError for packets that it refuses.
    */
   async receive(channel: bigint, targets: RamTargets): Promise<number> {
-    const outcome = await native.molt_multifd_receive(
+    const outcome = await threads.molt_multifd_receive(
       this.#handle,
       channel,
       targets.address,

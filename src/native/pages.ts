@@ -3,6 +3,7 @@ import { native } from "./library.ts";
 import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
 import { Mapping } from "./mapping.ts";
+import { threads } from "./thread_pool.ts";
 
 /** Bytes of a page. */
 const PAGE_SIZE = 4096;
@@ -111,7 +112,7 @@ export class PageBitmap implements Disposable {
 
   /** Clears, off the isolate, the pages of the range that are zero in `memory`. */
   async dropZeroPages(memory: Mapping, first: number, end: number): Promise<void> {
-    await native.molt_drop_zero_pages(memory.address, this.address, ...this.#range(first, end));
+    await threads.molt_drop_zero_pages(memory.address, this.address, ...this.#range(first, end));
   }
 
   /**
@@ -121,7 +122,7 @@ export class PageBitmap implements Disposable {
    */
   async dropFileHoles(fd: Fd, offset: number, first: number, end: number): Promise<number> {
     return unwrap(
-      await native.molt_drop_file_holes(
+      await threads.molt_drop_file_holes(
         fd,
         BigInt(offset),
         this.address,
@@ -134,7 +135,7 @@ export class PageBitmap implements Disposable {
   /** Clears, off the isolate, the pages of private anonymous memory that nobody touched yet. */
   async dropUntouched(memory: Mapping, first: number, end: number): Promise<void> {
     unwrap(
-      await native.molt_drop_untouched(memory.address, this.address, ...this.#range(first, end)),
+      await threads.molt_drop_untouched(memory.address, this.address, ...this.#range(first, end)),
       "Could not look for untouched memory",
     );
   }

@@ -1,7 +1,9 @@
 /** This process, its successor and its children. */
 import { cString, cStrings, native } from "./library.ts";
 import { Errno, unwrap } from "./errors.ts";
-import type { Fd } from "./descriptor.ts";
+import { Descriptor, type Fd } from "./descriptor.ts";
+import { Events } from "./event_loop.ts";
+import { untilReady } from "./readiness.ts";
 
 /** This process's id. */
 export function processId(): number {
@@ -121,14 +123,16 @@ export function childStatus(pid: number): ExitStatus | undefined {
   return ended === 0 ? undefined : exitStatus(status[0]!);
 }
 
-/** Waits off the isolate until a child has ended. */
+/** Waits until a child has ended. */
 export async function awaitChild(pid: number): Promise<ExitStatus> {
-  const status = new Int32Array(1);
-  unwrap(
-    await native.molt_await_child(pid, new Uint8Array(status.buffer)),
-    `Could not wait for process ${pid}`,
+  using process = new Descriptor(
+    unwrap(native.molt_open_process(pid), `Could not wait for process ${pid}`),
   );
-  return exitStatus(status[0]!);
+  for (;;) {
+    const status = childStatus(pid);
+    if (status !== undefined) return status;
+    await untilReady([{ fd: process.fd, events: Events.readable }]);
+  }
 }
 
 /** What waitpid's status says. */

@@ -2,6 +2,7 @@
 import { native } from "./library.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
+import { threads } from "./thread_pool.ts";
 
 /** A block that pages go to. */
 export interface RamTarget {
@@ -103,7 +104,7 @@ export class RamTargets implements Disposable {
     state.setBigUint64(8, BigInt(buffer.end), true);
     state.setUint32(24, index < 0 ? this.count : index, true);
     const { bytes } = buffer;
-    const outcome = await native.molt_ram_receive(
+    const outcome = await threads.molt_ram_receive(
       channel,
       bytes,
       BigInt(bytes.length),

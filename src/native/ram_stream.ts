@@ -1,7 +1,7 @@
 /** Pages as records of the `ram` section, written by the C library (ffi/ram_stream.c). */
-import { native } from "./library.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
+import { threads } from "./thread_pool.ts";
 
 /** Pages [first, end) of a block that are set in `bitmap`. */
 export interface PageSelection {
@@ -49,7 +49,7 @@ export class RamRecordSender implements Disposable {
       bytes[0] = encoded.length;
       bytes.set(encoded, 1);
     }
-    return native.molt_ram_send(
+    return threads.molt_ram_send(
       channel,
       pages.memory.address,
       pages.bitmap.address,

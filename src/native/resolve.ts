@@ -1,5 +1,6 @@
 /** Names and numbers of hosts and services as socket addresses: getaddrinfo. */
-import { cString, native } from "./library.ts";
+import { cString } from "./library.ts";
+import { threads } from "./thread_pool.ts";
 
 /** AF_* of <sys/socket.h>. */
 export const AddressFamily = { any: 0, unix: 1, inet: 2, inet6: 10 } as const;
@@ -28,7 +29,7 @@ export async function resolveInet(
   const addresses = new Uint8Array(SLOT * ROOM);
   const hostText = cString(host);
   const portText = cString(port);
-  const count = await native.molt_resolve(
+  const count = await threads.molt_resolve(
     hostText,
     portText,
     passive ? 1 : 0,

@@ -2,13 +2,19 @@
 import { cString, native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
 import { asFd, Descriptor, type Fd } from "./descriptor.ts";
+import { Events } from "./event_loop.ts";
+import { createEvent } from "./file.ts";
+import { untilReady } from "./readiness.ts";
 import { AddressFamily, resolveInet } from "./resolve.ts";
+import { threads } from "./thread_pool.ts";
 
 const SOCK_STREAM = 1;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_PEERPIDFD = 77;
 const SO_ACCEPTCONN = 30;
+/** What makes an eventfd readable. */
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 
@@ -52,14 +58,16 @@ function resolve(address: SocketAddress, passive: boolean): Promise<Uint8Array<A
   return Promise.resolve([unixAddress(address.path, address.abstract ?? false)]);
 }
 
-/** The outcome of the first candidate that works, or the error of the last. */
+/** The outcome of the first candidate that works, or the error of the last. Stops if `signal` is aborted. */
 async function firstOf<T>(
   candidates: readonly Uint8Array<ArrayBuffer>[],
   attempt: (bytes: Uint8Array<ArrayBuffer>) => T | Promise<T>,
+  signal?: AbortSignal,
 ): Promise<T> {
   let failure: unknown = new Error("the name has no address");
   for (const candidate of candidates) {
     try {
+      signal?.throwIfAborted();
       return await attempt(candidate);
     } catch (error) {
       failure = error;
@@ -125,25 +133,32 @@ export function accept(listener: Fd): Descriptor | undefined {
   return connection;
 }
 
-const POLLOUT = 4;
+/** Milliseconds that a unix socket's server may let its queue be full. */
+const QUEUE_LIMIT_MS = 30_000;
 
-/** A connected, non-blocking socket. Of a name's addresses the first that answers is taken. */
-export async function connect(address: SocketAddress): Promise<Descriptor> {
+/**
+ * A connected, non-blocking socket. Of a name's addresses the first that answers is taken. Where a unix
+ * socket's queue is full, waits for a place in it. Rejects with `signal`'s reason once that is aborted.
+ */
+export async function connect(address: SocketAddress, signal?: AbortSignal): Promise<Descriptor> {
   const candidates = await resolve(address, false);
-  return firstOf(candidates, (bytes) => connectTo(address, bytes));
+  return await firstOf(candidates, (bytes) => connectTo(address, bytes, signal), signal);
 }
 
 async function connectTo(
   address: SocketAddress,
   bytes: Uint8Array<ArrayBuffer>,
+  signal: AbortSignal | undefined,
 ): Promise<Descriptor> {
   const socket = createSocket(bytes);
   const attempt = `Failed to connect to '${describeAddress(address)}'`;
   try {
     const outcome = native.molt_connect(socket.fd, bytes, bytes.length);
     if (outcome === -Errno.EINPROGRESS) {
-      unwrap(await native.poll_async(socket.fd, POLLOUT, -1), attempt);
+      await untilReady([{ fd: socket.fd, events: Events.writable }], signal);
       unwrap(native.molt_socket_error(socket.fd), attempt);
+    } else if (outcome === -Errno.EAGAIN && address.kind === "unix") {
+      unwrap(await connectPatiently(socket.fd, bytes, signal), attempt);
     } else {
       unwrap(outcome, attempt);
     }
@@ -152,6 +167,31 @@ async function connectTo(
   } catch (error) {
     socket[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** Waits on a thread for a place in the listener's queue. Resolves with 0 or a negative errno. */
+async function connectPatiently(
+  socket: Fd,
+  bytes: Uint8Array<ArrayBuffer>,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  using cancel = createEvent();
+  const abort = () => native.molt_write(cancel.fd, one, 8n);
+  signal?.addEventListener("abort", abort, { once: true });
+  try {
+    const limit = BigInt(QUEUE_LIMIT_MS);
+    const outcome = await threads.molt_connect_patiently(
+      socket,
+      bytes,
+      bytes.length,
+      cancel.fd,
+      limit,
+    );
+    signal?.throwIfAborted();
+    return outcome;
+  } finally {
+    signal?.removeEventListener("abort", abort);
   }
 }
 
@@ -273,14 +313,12 @@ export function isPeerGone(error: unknown): boolean {
     (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);
 }
 
-const POLLIN = 1;
-
 /** Waits for the next connection of a listening socket. */
 export async function acceptNext(listener: Fd): Promise<Descriptor> {
   for (;;) {
     const connection = accept(listener);
     if (connection !== undefined) return connection;
-    unwrap(await native.poll_async(listener, POLLIN, -1), "Could not wait for a connection");
+    await untilReady([{ fd: listener, events: Events.readable }]);
   }
 }
 

@@ -21,7 +21,9 @@ export const symbols = {
   molt_doorbell_wake: { parameters: [u64], result: "void" },
   molt_epoll_control: { parameters: [u64, i32, i32, u32, u32], result: i32 },
   molt_wait: { parameters: [u64, i64, buffer], result: i32 },
+  // The one call that waits on a thread of the runtime's: for whatever the event loop waits for.
   molt_wait_idle: { parameters: [u64, i64], result: i32, nonblocking: true },
+  molt_yield: { parameters: [], result: "void", nonblocking: true },
   molt_wait_vcpus: { parameters: [u64], result: u32 },
 
   // vcpu.c
@@ -42,21 +44,11 @@ export const symbols = {
   molt_close: { parameters: [i32], result: i32 },
   molt_read: { parameters: [i32, buffer, u64], result: i64 },
   molt_write: { parameters: [i32, buffer, u64], result: i64 },
-  read_async: { name: "molt_read", parameters: [i32, buffer, u64], result: i64, nonblocking: true },
-  write_async: {
-    name: "molt_write",
-    parameters: [i32, buffer, u64],
-    result: i64,
-    nonblocking: true,
-  },
   molt_pread: { parameters: [i32, buffer, u64, i64], result: i64 },
   molt_pwrite: { parameters: [i32, buffer, u64, i64], result: i64 },
   molt_seek: { parameters: [i32, i64, i32], result: i64 },
   molt_truncate: { parameters: [i32, i64], result: i32 },
   molt_allocate: { parameters: [i32, i32, i64, i64], result: i32 },
-  molt_datasync: { parameters: [i32], result: i32 },
-  sync_async: { name: "molt_sync", parameters: [i32], result: i32, nonblocking: true },
-  datasync_async: { name: "molt_datasync", parameters: [i32], result: i32, nonblocking: true },
   molt_stat: { parameters: [i32, buffer], result: i32 },
   molt_rename: { parameters: [buffer, buffer], result: i32 },
   molt_unlink: { parameters: [buffer], result: i32 },
@@ -83,12 +75,6 @@ export const symbols = {
   molt_clock: { parameters: [i32], result: i64 },
   molt_poll: { parameters: [i32, i32, i32], result: i32 },
   molt_poll_busily: { parameters: [i32, i32, i64], result: i32 },
-  poll_async: {
-    name: "molt_poll",
-    parameters: [i32, i32, i32],
-    result: i32,
-    nonblocking: true,
-  },
 
   // socket.c
   molt_socket: { parameters: [i32, i32], result: i32 },
@@ -103,13 +89,14 @@ export const symbols = {
   molt_get_socket_option: { parameters: [i32, i32, i32], result: i32 },
   molt_shutdown: { parameters: [i32, i32], result: i32 },
   molt_socket_name: { parameters: [i32, i32, buffer, u32], result: i32 },
-  molt_resolve: {
-    parameters: [buffer, buffer, i32, i32, buffer, u32],
-    result: i32,
-    nonblocking: true,
-  },
   molt_send: { parameters: [i32, buffer, u64, buffer, u32], result: i64 },
   molt_receive: { parameters: [i32, buffer, u64, i32, buffer, buffer], result: i64 },
+
+  // thread_pool.c
+  molt_pool_event: { parameters: [], result: i32 },
+  molt_pool_find: { parameters: [buffer], result: i32 },
+  molt_pool_call: { parameters: [u32, buffer, u32, u64], result: i32 },
+  molt_pool_take: { parameters: [buffer, u32], result: u32 },
 
   // thread.c
   molt_schedule_as_batch: { parameters: [buffer], result: i32 },
@@ -118,6 +105,7 @@ export const symbols = {
   molt_close_on_exec_from: { parameters: [i32], result: i32 },
   molt_exec: { parameters: [buffer, buffer, u32, buffer, u32], result: i32 },
   molt_spawn: { parameters: [buffer, buffer, u32, buffer, u32, buffer, u32, i32], result: i32 },
+  molt_open_process: { parameters: [i32], result: i32 },
   molt_wait_child: { parameters: [i32, buffer, i32], result: i32 },
   molt_kill: { parameters: [i32, i32], result: i32 },
   molt_change_directory: { parameters: [buffer], result: i32 },
@@ -134,54 +122,16 @@ export const symbols = {
   molt_terminal_restore: { parameters: [], result: "void" },
   molt_isatty: { parameters: [i32], result: i32 },
   molt_openpty: { parameters: [buffer, buffer, u64], result: i32 },
-  // channel.c
-  molt_channel_write: { parameters: [u64, buffer, u64], result: i32, nonblocking: true },
-  molt_channel_wait: { parameters: [u64, i32], result: i32, nonblocking: true },
-  molt_channel_wait_connection: { parameters: [u64, i32], result: i32, nonblocking: true },
-  molt_await_child: { parameters: [i32, buffer], result: i32, nonblocking: true },
-
-  // mapped_ram.c
-  molt_pages_transfer: { parameters: [buffer, u32], result: i32, nonblocking: true },
-
   // dirty.c
-  molt_dirty_log_get: {
-    parameters: [i32, u32, u64, u64, u64, u64],
-    result: i32,
-    nonblocking: true,
-  },
-  molt_dirty_log_clear: {
-    parameters: [i32, u32, u64, u64, u64, u64, u64],
-    result: i32,
-    nonblocking: true,
-  },
   molt_dirty_rings_harvest: { parameters: [i32, u64, u32, u64, u32], result: i32 },
-
-  // ram_stream.c
-  molt_ram_send: {
-    parameters: [u64, u64, u64, u64, u64, u64, u32, u64, u64],
-    result: i64,
-    nonblocking: true,
-  },
 
   // ram_load.c
   molt_ram_load: { parameters: [buffer, u64, u64, u32, buffer], result: u64 },
-  molt_ram_receive: {
-    parameters: [u64, buffer, u64, buffer, u64, u32],
-    result: i32,
-    nonblocking: true,
-  },
 
   // multifd.c
   molt_multifd_create: { parameters: [u32, i32], result: i64 },
   molt_multifd_destroy: { parameters: [u64], result: "void" },
   molt_multifd_error: { parameters: [u64], result: u64 },
-  molt_multifd_send: {
-    parameters: [u64, u64, u64, u64, u64, u64, u64, u32, u64, u64, u64],
-    result: i64,
-    nonblocking: true,
-  },
-  molt_multifd_send_sync: { parameters: [u64, u64, u64], result: i64, nonblocking: true },
-  molt_multifd_receive: { parameters: [u64, u64, u64, u32], result: i32, nonblocking: true },
 
   // pages.c
   molt_bitmap_count: { parameters: [u64, u64, u64], result: u64 },
@@ -190,13 +140,6 @@ export const symbols = {
   molt_bitmap_take: { parameters: [u64, u64, u64, u64], result: "void" },
   molt_bitmap_advance: { parameters: [u64, u64, u64, u64], result: u64 },
   molt_bitmap_runs: { parameters: [u64, u64, u64, u64, buffer, u32], result: u32 },
-  molt_drop_zero_pages: { parameters: [u64, u64, u64, u64], result: "void", nonblocking: true },
-  molt_drop_file_holes: {
-    parameters: [i32, i64, u64, u64, u64],
-    result: i64,
-    nonblocking: true,
-  },
-  molt_drop_untouched: { parameters: [u64, u64, u64, u64], result: i32, nonblocking: true },
 
   // virtio_memory.c
   molt_memory_create: { parameters: [buffer, u32], result: i64 },
@@ -251,3 +194,48 @@ export const symbols = {
   molt_net_stop: { parameters: [u64, u32], result: "void" },
   molt_net_lost: { parameters: [u64, u32], result: i32 },
 } as const satisfies Deno.ForeignLibraryInterface;
+
+/**
+ * Functions that may wait for a peer, a disk or the name service, or take long: threads of the C
+ * library's own call them (ffi/thread_pool.c), through `threads` in thread_pool.ts. `nonblocking` above
+ * would hold one of the runtime's few threads for as long, and is for calls that wait for nobody.
+ */
+export const threadFunctions = {
+  // file.c
+  molt_sync: { parameters: [i32], result: i32 },
+  molt_datasync: { parameters: [i32], result: i32 },
+
+  // socket.c
+  molt_connect_patiently: { parameters: [i32, buffer, u32, i32, i64], result: i32 },
+  molt_resolve: { parameters: [buffer, buffer, i32, i32, buffer, u32], result: i32 },
+
+  // channel.c
+  molt_channel_write: { parameters: [u64, buffer, u64], result: i32 },
+  molt_channel_read: { parameters: [u64, buffer, u64], result: i64 },
+
+  // mapped_ram.c
+  molt_pages_transfer: { parameters: [buffer, u32], result: i32 },
+
+  // dirty.c
+  molt_dirty_log_get: { parameters: [i32, u32, u64, u64, u64, u64], result: i32 },
+  molt_dirty_log_clear: { parameters: [i32, u32, u64, u64, u64, u64, u64], result: i32 },
+
+  // ram_stream.c
+  molt_ram_send: { parameters: [u64, u64, u64, u64, u64, u64, u32, u64, u64], result: i64 },
+
+  // ram_load.c
+  molt_ram_receive: { parameters: [u64, buffer, u64, buffer, u64, u32], result: i32 },
+
+  // multifd.c
+  molt_multifd_send: {
+    parameters: [u64, u64, u64, u64, u64, u64, u64, u32, u64, u64, u64],
+    result: i64,
+  },
+  molt_multifd_send_sync: { parameters: [u64, u64, u64], result: i64 },
+  molt_multifd_receive: { parameters: [u64, u64, u64, u32], result: i32 },
+
+  // pages.c
+  molt_drop_zero_pages: { parameters: [u64, u64, u64, u64], result: i64 },
+  molt_drop_file_holes: { parameters: [i32, i64, u64, u64, u64], result: i64 },
+  molt_drop_untouched: { parameters: [u64, u64, u64, u64], result: i32 },
+} as const;

@@ -18,5 +18,5 @@ export function watchForInput(fd: Fd, milliseconds: number): boolean {
 
 /** Lets everything else that is ready happen. */
 export async function yieldToOthers(): Promise<void> {
-  await native.poll_async(-1, 0, 0);
+  await native.molt_yield();
 }

@@ -16,6 +16,7 @@
 import type { ChannelAddress } from "../../channel/address.ts";
 import { ChannelError } from "../../channel/channel.ts";
 import type { ListeningAddress } from "../../channel/incoming.ts";
+import { unlessAborted } from "../../channel/outgoing.ts";
 import { type GivenDescriptors, takeDescriptor } from "../../channel/path.ts";
 import { ChannelCancelled, ChannelDescriptor, isBrokenChannel } from "../../native/channel.ts";
 import { Descriptor } from "../../native/descriptor.ts";
@@ -51,7 +52,8 @@ export async function handOverDescriptors(
   signal: AbortSignal,
 ): Promise<void> {
   if (address.kind !== "unix") throw new MigrationError("bad cpr channel address; must be unix");
-  await handOverOn(new ChannelDescriptor(await connect(address)), kept, signal);
+  const connection = await unlessAborted(connect(address, signal), signal);
+  await handOverOn(new ChannelDescriptor(connection), kept, signal);
 }
 
 /** As handOverDescriptors, on a connection that is there, which is closed at the end. */
