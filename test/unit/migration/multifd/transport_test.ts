@@ -216,6 +216,18 @@ const forms: readonly [what: string, Form][] = [
     zeroPages: "in main stream",
     flushAfterEachSection: false,
   }],
+  ["64 connections", {
+    compression: none,
+    channels: 64,
+    zeroPages: "in packets",
+    flushAfterEachSection: false,
+  }],
+  ["64 connections, zero pages in the main stream", {
+    compression: none,
+    channels: 64,
+    zeroPages: "in main stream",
+    flushAfterEachSection: false,
+  }],
   ["no flush records", {
     compression: none,
     channels: 2,
