@@ -124,16 +124,19 @@ MOLT_EXPORT void molt_net_start(uint64_t handle, uint32_t index)
 	molt_net_pair_release(pair);
 }
 
-/* Queue `index` does not work any more when the call returns. */
-MOLT_EXPORT void molt_net_stop(uint64_t handle, uint32_t index)
+/*
+ * Queue `index` does not work any more when the call returns. The other side of a stream has until
+ * `deadline` (ns of CLOCK_MONOTONIC) to give or take the rest of a frame; otherwise it is disconnected.
+ */
+MOLT_EXPORT void molt_net_stop(uint64_t handle, uint32_t index, int64_t deadline)
 {
 	struct molt_net_pair *pair = pair_of(handle, index / 2);
 
 	molt_net_pair_claim(pair);
 	if (index % 2 == 0)
-		molt_net_pair_stop_receive(pair);
+		molt_net_pair_stop_receive(pair, deadline);
 	else
-		molt_net_pair_stop_transmit(pair);
+		molt_net_pair_stop_transmit(pair, deadline);
 	molt_net_pair_release(pair);
 }
 

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "iov.h"
@@ -12,8 +13,6 @@
 
 #define STREAM_PREFIX MOLT_NET_STREAM_PREFIX
 #define FRAME_MAXIMUM MOLT_NET_FRAME_MAXIMUM
-/* ms that the other side of a stream may take for the rest of a frame. */
-#define SETTLE_TIME 1000
 
 static bool is_full(int error)
 {
@@ -192,31 +191,37 @@ bool molt_net_backend_in_frame(const struct molt_net_backend *backend)
 	return backend->kind == MOLT_NET_STREAM && !backend->lost && backend->prefixed > 0;
 }
 
-/* Waits for more. The other side has gone if there is none for a while. */
-static void settle(struct molt_net_backend *backend, short events)
+/* Waits for more. The connection is lost if it is not there at `deadline`. */
+static void settle(struct molt_net_backend *backend, short events, int64_t deadline)
 {
 	struct pollfd place = { .fd = backend->fd, .events = events };
+	struct timespec now;
 
-	if (poll(&place, 1, SETTLE_TIME) <= 0)
+	clock_gettime(CLOCK_MONOTONIC, &now);
+
+	int64_t left = deadline - (now.tv_sec * INT64_C(1000000000) + now.tv_nsec);
+	struct timespec timeout = { left / 1000000000, left % 1000000000 };
+
+	if (left <= 0 || ppoll(&place, 1, &timeout, NULL) == 0)
 		lose(backend);
 }
 
 uint32_t molt_net_backend_settle_input(struct molt_net_backend *backend, uint8_t *frame,
-				       uint32_t header)
+				       uint32_t header, int64_t deadline)
 {
 	while (molt_net_backend_in_frame(backend)) {
 		uint32_t length = read_stream(backend, frame, header, false);
 
 		if (length > 0)
 			return length;
-		settle(backend, POLLIN);
+		settle(backend, POLLIN, deadline);
 	}
 	return 0;
 }
 
-void molt_net_backend_settle_output(struct molt_net_backend *backend)
+void molt_net_backend_settle_output(struct molt_net_backend *backend, int64_t deadline)
 {
 	while (backend->kind == MOLT_NET_STREAM && !backend->lost &&
 	       !molt_net_backend_send_rest(backend))
-		settle(backend, POLLOUT);
+		settle(backend, POLLOUT, deadline);
 }

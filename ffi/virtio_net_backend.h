@@ -69,10 +69,11 @@ bool molt_net_backend_in_frame(const struct molt_net_backend *backend);
 
 /*
  * Bring a stream to the end of a frame in one direction, so that a successor can go on with it: wait
- * for the rest of the frame, which is returned as molt_net_backend_read does, or for room for it.
+ * for the rest of the frame, which is returned as molt_net_backend_read does, or for room for it. At
+ * `deadline` (ns of CLOCK_MONOTONIC) the connection is lost, however little was missing.
  */
 uint32_t molt_net_backend_settle_input(struct molt_net_backend *backend, uint8_t *frame,
-				       uint32_t header);
-void molt_net_backend_settle_output(struct molt_net_backend *backend);
+				       uint32_t header, int64_t deadline);
+void molt_net_backend_settle_output(struct molt_net_backend *backend, int64_t deadline);
 
 #endif

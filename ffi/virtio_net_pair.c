@@ -355,20 +355,21 @@ static void deliver_waiting(struct molt_net_pair *pair)
 }
 
 
-void molt_net_pair_stop_receive(struct molt_net_pair *pair)
+void molt_net_pair_stop_receive(struct molt_net_pair *pair, int64_t deadline)
 {
 	deliver_waiting(pair);
 	/* One that still waits is given up for the one after it, which a successor cannot read. */
 	if (molt_net_backend_in_frame(&pair->backend)) {
 		pair->waiting = molt_net_backend_settle_input(&pair->backend, pair->frame,
-							      atomic_load(&pair->device->header));
+							      atomic_load(&pair->device->header),
+							      deadline);
 		deliver_waiting(pair);
 	}
 	pair->receiving = false;
 }
 
-void molt_net_pair_stop_transmit(struct molt_net_pair *pair)
+void molt_net_pair_stop_transmit(struct molt_net_pair *pair, int64_t deadline)
 {
-	molt_net_backend_settle_output(&pair->backend);
+	molt_net_backend_settle_output(&pair->backend, deadline);
 	pair->transmitting = false;
 }

@@ -68,7 +68,7 @@ void molt_net_pair_release(struct molt_net_pair *pair);
 /* Start and stop a queue of a pair that is claimed. A stream is left at the end of a frame. */
 void molt_net_pair_start_receive(struct molt_net_pair *pair);
 void molt_net_pair_start_transmit(struct molt_net_pair *pair);
-void molt_net_pair_stop_receive(struct molt_net_pair *pair);
-void molt_net_pair_stop_transmit(struct molt_net_pair *pair);
+void molt_net_pair_stop_receive(struct molt_net_pair *pair, int64_t deadline);
+void molt_net_pair_stop_transmit(struct molt_net_pair *pair, int64_t deadline);
 
 #endif

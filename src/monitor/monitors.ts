@@ -194,7 +194,7 @@ export class Monitors implements Disposable {
 
   /** Resolves when every client has been sent everything, or is gone. */
   async drained(): Promise<void> {
-    await Promise.all(this.#places.map(({ monitor }) => monitor.drained()));
+    await within(DRAINING_TIME, this.#places.map(({ monitor }) => monitor.drained()));
   }
 
   async #loadCommands(): Promise<CommandTable> {

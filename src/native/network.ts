@@ -2,6 +2,7 @@
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import type { Fd } from "./descriptor.ts";
+import { monotonicTime } from "./event_loop.ts";
 import { encodeQueues, type ServedQueue } from "./virtqueue.ts";
 
 /** The host's side of a pair of queues: a descriptor that stays its owner's, non-blocking. */
@@ -60,6 +61,23 @@ function encodeFilter(filter: FrameFilter): Uint8Array<ArrayBuffer> {
   entries.forEach((entry, i) => bytes.set(entry, 20 + ADDRESS_LENGTH * i));
   bytes.set(filter.vlans, 20 + ADDRESS_LENGTH * FILTER_ENTRIES);
   return bytes;
+}
+
+/** ns that all peers together have for frames under way while a machine is being stopped. */
+const FRAME_TIME = 1_000_000_000n;
+
+let deadline: bigint | undefined;
+
+/**
+ * Until when peers may finish frames: one time for all queues that are stopped in one go, so that neither
+ * many peers nor one that goes on slowly keep a machine from stopping.
+ */
+function frameDeadline(): bigint {
+  if (deadline === undefined) {
+    deadline = monotonicTime() + FRAME_TIME;
+    queueMicrotask(() => deadline = undefined);
+  }
+  return deadline;
 }
 
 const noPeer = new Uint8Array(0);
@@ -122,9 +140,12 @@ export class NativeNetwork implements Disposable {
     native.molt_net_start(this.#handle, queue);
   }
 
-  /** Returns when no frame of the queue is under way. */
+  /**
+   * Returns when no frame of the queue is under way. A stream's other side that has sent or taken a part of
+   * one only is waited for, but not beyond {@linkcode frameDeadline}: it is disconnected then.
+   */
   stop(queue: number): void {
-    native.molt_net_stop(this.#handle, queue);
+    native.molt_net_stop(this.#handle, queue, frameDeadline());
   }
 
   [Symbol.dispose](): void {

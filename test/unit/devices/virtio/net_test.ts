@@ -3,6 +3,7 @@ import { assert, assertEquals, assertLess, assertRejects, assertThrows } from "@
 import type { NetdevConfig } from "../../../../src/cli/config.ts";
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import { Descriptor } from "../../../../src/native/descriptor.ts";
+import { awaitChild, kill, spawn } from "../../../../src/native/process.ts";
 import { receive, send, socketPair } from "../../../../src/native/socket.ts";
 import { content, frameTo, join, type NetDriver } from "../../../support/net_driver.ts";
 import { patience } from "../../../support/patience.ts";
@@ -217,6 +218,37 @@ Deno.test("stream: an impossible length ends the connection, not the card", asyn
   assertEquals(card.told.length, 1);
   // As on a wire that leads nowhere.
   await driver.send(frameTo(BROADCAST, content(50, 1)));
+});
+
+Deno.test("stream: peers that trickle keep no machine from stopping, and are disconnected", async () => {
+  await using owner = new AsyncDisposableStack();
+  const cards = [];
+  for (let i = 0; i < 4; i++) {
+    const { card, peer } = await connectedCard();
+    owner.use(card);
+    using _ = peer;
+    await card.setUp();
+    await peer.write(prefixed(new Uint8Array(1500)).slice(0, 100));
+    // A byte now and then, for minutes.
+    const trickle = spawn(["sh", "-c", "while sleep 0.2; do printf x; done"], {
+      descriptors: [[peer.socket.fd, 1]],
+    });
+    owner.defer(async () => {
+      kill(trickle, 9);
+      await awaitChild(trickle);
+    });
+    cards.push(card);
+  }
+  await pause();
+  const begun = performance.now();
+  for (const card of cards) card.bench.transport.runStateChanged(false);
+  // One second for all of them; with as much for each byte it would be twenty minutes.
+  assertLess(performance.now() - begun, 20_000);
+  for (const card of cards) {
+    await until(() => card.told.length === 1);
+    assertEquals(card.backend.description, "type=stream,");
+    card.bench.transport.runStateChanged(true);
+  }
 });
 
 Deno.test("stream: a client connects again, a server listens again", async () => {
