@@ -82,6 +82,12 @@ MOLT_EXPORT int32_t molt_stat(int32_t fd, void *stat)
 	return molt_status(fstat(fd, stat));
 }
 
+/* Fills a struct stat of what is at `path`, which is not followed if it is a symbolic link. */
+MOLT_EXPORT int32_t molt_stat_path(const char *path, void *stat)
+{
+	return (int32_t)molt_result(lstat(path, stat));
+}
+
 MOLT_EXPORT int32_t molt_rename(const char *from, const char *to)
 {
 	return molt_status(rename(from, to));

@@ -23,7 +23,6 @@ import {
   type SocketAddress,
 } from "../native/socket.ts";
 import { SystemError } from "../native/errors.ts";
-import { unlink } from "../native/file.ts";
 import {
   Chardev,
   type ChardevEnvironment,
@@ -38,7 +37,7 @@ import type {
   SocketRole,
 } from "./chardev_options.ts";
 import { addressOf, describeAddress, describeBound, takeSocket } from "./socket_address.ts";
-import { identify, identifyOwn, type SocketFile } from "./socket_file.ts";
+import { identifyMade, identifyOwn, removeSocketFile, type SocketFile } from "./socket_file.ts";
 import { ByteStream } from "./stream.ts";
 
 /** After a client could not be accepted. */
@@ -210,9 +209,12 @@ export class SocketChardev extends Chardev {
     if (connection !== undefined) this.#waiting = { connection, adopted: true };
     if (address.kind === "unix" || address.kind === "inet") {
       this.#address = address;
-      if (this.#role.kind === "server") this.#listener ??= await listen(address);
-      if (this.#role.kind === "server" && address.kind === "unix" && !address.abstract) {
-        this.#socketFile = identifyOwn(address.path);
+      if (this.#role.kind === "server") {
+        const adopted = this.#listener !== undefined;
+        this.#listener ??= await listen(address);
+        if (address.kind === "unix" && !address.abstract) {
+          this.#socketFile = (adopted ? identifyOwn : identifyMade)(address.path);
+        }
       }
     } else if (this.#listener !== undefined || connection !== undefined) {
       const adopted = this.#listener ?? connection;
@@ -333,13 +335,13 @@ export class SocketChardev extends Chardev {
 
   #removeSocketFile(): void {
     if (this.#socketFile === undefined) return;
-    const { path, identity } = this.#socketFile;
+    const file = this.#socketFile;
     this.#socketFile = undefined;
     try {
-      if (identify(path) === identity) unlink(path);
+      removeSocketFile(file);
     } catch (error) {
-      // It was removed already.
       if (!(error instanceof SystemError)) throw error;
+      this.#environment.tell(`the socket's file '${file.path}' stays: ${error.message}`);
     }
   }
 

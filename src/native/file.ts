@@ -94,9 +94,23 @@ const kinds: Readonly<Record<number, FileStatus["kind"]>> = {
   0o14: "socket",
 };
 
+const STAT_SIZE = 144; // struct stat
+
+/** What an open file is. */
 export function status(fd: Fd): FileStatus {
-  const bytes = new Uint8Array(144); // struct stat
+  const bytes = new Uint8Array(STAT_SIZE);
   unwrap(native.molt_stat(fd, bytes), () => `Could not inspect descriptor ${fd}`);
+  return statusOf(bytes);
+}
+
+/** What is at `path`, which takes no descriptor; a symbolic link is not followed. */
+export function statusOfPath(path: string): FileStatus {
+  const bytes = new Uint8Array(STAT_SIZE);
+  unwrap(native.molt_stat_path(cString(path), bytes), () => `Could not inspect '${path}'`);
+  return statusOf(bytes);
+}
+
+function statusOf(bytes: Uint8Array<ArrayBuffer>): FileStatus {
   const view = new DataView(bytes.buffer);
   return {
     kind: kinds[view.getUint32(24, true) >> 12] ?? "other",

@@ -83,8 +83,9 @@ function createSocket(address: Uint8Array): Descriptor {
   );
 }
 
-function disableNagle(fd: Fd, domain: number): void {
-  if (domain !== AddressFamily.unix) native.molt_socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+/** Sends small packets at once. A unix socket has no such option and needs none. */
+function disableNagle(fd: Fd): void {
+  native.molt_socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 /** A listening socket. A unix path that exists is replaced, as QEMU does. */
@@ -126,10 +127,7 @@ export function accept(listener: Fd): Descriptor | undefined {
   const fd = native.molt_accept(listener);
   if (fd === -Errno.EAGAIN || fd === -Errno.EINTR) return undefined;
   const connection = new Descriptor(unwrap(fd, "Could not accept a connection"));
-  disableNagle(
-    connection.fd,
-    boundAddress(connection.fd).kind === "unix" ? AddressFamily.unix : AddressFamily.inet,
-  );
+  disableNagle(connection.fd);
   return connection;
 }
 
@@ -162,7 +160,7 @@ async function connectTo(
     } else {
       unwrap(outcome, attempt);
     }
-    disableNagle(socket.fd, bytes[0]! | (bytes[1]! << 8));
+    disableNagle(socket.fd);
     return socket;
   } catch (error) {
     socket[Symbol.dispose]();

@@ -13,16 +13,18 @@ import {
 
 /** Writes the file and keeps it until disposed. Throws if another process has it. */
 export function createPidFile(path: string): Disposable {
-  const descriptor = createFile(path);
   // -daemonize changes the directory meanwhile.
   const place = path.startsWith("/") ? path : `${readLink("/proc/self/cwd")}/${path}`;
+  const descriptor = createFile(path);
+  let locked = false;
   try {
-    if (!lockFile(descriptor.fd, "write")) {
-      throw new Error("Cannot lock pid file: Resource temporarily unavailable");
-    }
+    locked = lockFile(descriptor.fd, "write");
+    if (!locked) throw new Error("Cannot lock pid file: Resource temporarily unavailable");
     truncate(descriptor.fd, 0);
     writeAt(descriptor.fd, new Uint8Array(new TextEncoder().encode(`${processId()}\n`)), 0);
   } catch (error) {
+    // Without the lock it may be another process's.
+    if (locked) removeUnfinished(place);
     descriptor[Symbol.dispose]();
     throw failure(error);
   }
@@ -32,6 +34,14 @@ export function createPidFile(path: string): Disposable {
       descriptor[Symbol.dispose]();
     },
   };
+}
+
+function removeUnfinished(path: string): void {
+  try {
+    unlink(path);
+  } catch {
+    // What is reported is why the file could not be written.
+  }
 }
 
 function createFile(path: string): Descriptor {

@@ -26,6 +26,11 @@ export class EchoPeer implements AsyncDisposable {
     return `stream,id=n0,server=off,addr.type=unix,addr.path=${this.path}`;
   }
 
+  /** Ends the connections that there are, and goes on listening. */
+  disconnect(): void {
+    for (const connection of this.#open) connection.closeWrite().catch(() => {});
+  }
+
   async #listen(): Promise<void> {
     const served: Promise<void>[] = [];
     for await (const connection of this.#listener) {
@@ -76,7 +81,7 @@ export class EchoPeer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
-    for (const connection of this.#open) connection.closeWrite().catch(() => {});
+    this.disconnect();
     await this.#running;
   }
 }
