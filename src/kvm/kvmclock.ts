@@ -4,6 +4,7 @@ import { type KvmclockState, kvmclockState } from "../devices/kvmclock_state.ts"
 import { ioctlUnless } from "../native/control.ts";
 import { Errno } from "../native/errors.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
+import type { CpuState } from "./cpu_state.ts";
 import { Ioctl } from "./constants.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { KvmVm } from "./vm.ts";
@@ -13,6 +14,11 @@ export class KvmClock implements SavedDevice<KvmclockState>, RunStateListener {
   readonly idstr = "kvmclock";
   readonly instanceId = 0;
   readonly description = kvmclockState;
+  /** QEMU's emulator has no kvmclock; whoever runs the guest with KVM knows the TSC's frequency. */
+  readonly writtenBy = {
+    idstr: "cpu",
+    shows: (state: unknown) => (state as CpuState).tscKhz !== undefined,
+  };
   readonly #vm: KvmVm;
   readonly #vcpus: readonly Vcpu[];
   /** Set while the machine is stopped; `undefined` before it first runs. */

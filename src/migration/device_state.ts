@@ -12,9 +12,6 @@ export const RAM_SECTION_ID = 1;
 
 const GLOBAL_STATE = "globalstate";
 
-/** Sections that say nothing of this machine: a stream may come without them. */
-const optionalSections: ReadonlySet<string> = new Set(["kvmclock", "kvm-tpr-opt", "timer"]);
-
 /**
  * Writes every device of a stopped machine. `runState` is what it was before it was stopped; without,
  * the destination takes it that the guest ran.
@@ -59,6 +56,7 @@ interface AnySection {
   readonly idstr: string;
   readonly instanceId: number;
   readonly description: StateDescription<unknown>;
+  readonly writtenBy: SavedDevice["writtenBy"];
   save(): unknown;
   load(state: unknown): void;
 }
@@ -68,6 +66,7 @@ function asSection(section: SavedDevice<never>): AnySection {
     idstr: section.idstr,
     instanceId: section.instanceId,
     description: section.description as StateDescription<unknown>,
+    writtenBy: section.writtenBy,
     save: () => section.save(),
     load: (state) => section.load(state as never),
   };
@@ -123,7 +122,7 @@ export class ReceivedDevices {
   /** Gives every device its state. Throws, having touched none of the rest, if a device's is missing. */
   apply(): void {
     for (const section of this.#sections) {
-      if (!this.#states.has(section) && !optionalSections.has(section.idstr)) {
+      if (!this.#states.has(section) && this.#isWritten(section)) {
         throw new MigrationError(
           `the stream has no section '${section.idstr}' ${section.instanceId}, which this machine ` +
             "needs: configure both sides alike",
@@ -133,6 +132,14 @@ export class ReceivedDevices {
     for (const section of this.#sections.slice(this.#loaded)) {
       if (this.#states.has(section)) this.#load(section);
     }
+  }
+
+  /** Whether this stream's source writes the section. */
+  #isWritten({ writtenBy }: AnySection): boolean {
+    if (writtenBy === undefined) return true;
+    return this.#states.entries().some(([{ idstr }, state]) =>
+      idstr === writtenBy.idstr && writtenBy.shows(state)
+    );
   }
 
   #loadWhatCame(): void {

@@ -69,6 +69,8 @@ export class IncomingSession implements AsyncDisposable {
   #returnPath: ReturnPathWriter | undefined;
   /** The source was told that the machine is loaded. */
   #confirmed = false;
+  /** The source has said that it stopped the guest for the rest of the stream. */
+  #switchedOver = false;
   /** The source has stopped the guest, whose memory is here. */
   #standsStill = false;
 
@@ -134,10 +136,14 @@ export class IncomingSession implements AsyncDisposable {
             await this.#applyRam(item.record, item.offset);
             if (item.record.kind === "blocks") await this.#blocksListed(item.record.blocks);
             break;
+          case "ram ends":
+            if (item.part === "end") this.#ram.ended();
+            break;
           case "device":
             this.#devices.add(item.section.idstr, item.section.instanceId, item.state);
             break;
           case "end of stream":
+            this.#ram.requireWhole(this.#switchedOver);
             this.#devices.apply();
             return this.#devices.runState;
         }
@@ -309,6 +315,7 @@ export class IncomingSession implements AsyncDisposable {
         await this.#returnPath.pong(command.value);
         break;
       case "SWITCHOVER_START":
+        this.#switchedOver = true;
         if (this.#handedOver !== undefined) {
           this.#standsStill = true;
           this.#devices.loadEarly();

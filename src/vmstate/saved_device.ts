@@ -9,6 +9,14 @@ export interface SavedDevice<State = unknown> {
   readonly idstr: string;
   readonly instanceId: number;
   readonly description: StateDescription<State>;
+  /**
+   * Which sources write the section; absent: all do, and a stream without it is not whole. Those of QEMU
+   * write it that accelerate with KVM: a state of the section `idstr` shows whether they did.
+   */
+  readonly writtenBy?: {
+    readonly idstr: string;
+    readonly shows: (state: unknown) => boolean;
+  };
   /** A copy of the state. Called while the machine is stopped. */
   save(): State;
   /** Takes over a state that decoded completely. Throws, without having changed anything, if it cannot be. */

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { StreamReader } from "../../src/migration/stream/stream_reader.ts";
 import { knownSection } from "../../src/migration/stream/known_sections.ts";
-import { fixture } from "./fixtures.ts";
+import type { CpuState } from "../../src/kvm/cpu_state.ts";
+import { fixture, streamNames, streamOffset } from "./fixtures.ts";
 import { itemsOf, readerOf } from "./rewrite.ts";
 
 Deno.test("a stream in small chunks gives the same items as in one piece, and a buffer that stays small", async () => {
@@ -48,6 +49,28 @@ Deno.test("a mapped-ram file is read without its pages: the reader says where to
   }
   assert(kinds.has("device") && kinds.has("description"));
   assert(read < file.length / 10, `${read} of ${file.length} bytes`);
+});
+
+Deno.test("QEMU's streams have all that a destination requires, and kvmclock where KVM was", async () => {
+  for (const name of streamNames()) {
+    const items = [...itemsOf(readerOf(await fixture(name), { offset: streamOffset(name) }))];
+    const devices = items.filter((item) => item.kind === "device");
+    const names = new Set(devices.map(({ section }) => section.idstr));
+    for (const always of ["timer", "kvm-tpr-opt", "apic", "cpu", "fw_cfg"]) {
+      assert(names.has(always), `${name}: no ${always} in ${[...names]}`);
+    }
+    const kvm = devices.some(({ section, state }) =>
+      section.idstr === "cpu" && (state as CpuState).tscKhz !== undefined
+    );
+    assertEquals(names.has("kvmclock"), kvm, name);
+    assert(items.some((item) => item.kind === "ram" && item.record.kind === "blocks"), name);
+    const switchedOver = items.some((item) =>
+      item.kind === "command" && item.command.name === "SWITCHOVER_START"
+    );
+    const ends = items.some((item) => item.kind === "ram ends" && item.part === "end");
+    // What comes after the switchover of a postcopy is no part of this stream's beginning.
+    assertEquals(ends, switchedOver && !name.startsWith("postcopy"), name);
+  }
 });
 
 Deno.test("a trace names every field of a device with its place and value", async () => {

@@ -132,6 +132,87 @@ Deno.test("a saved guest cut off at each boundary and anywhere between", async (
   }
 });
 
+/** The sections of a stream: of each its name and the places of its parts. */
+function sectionsIn(bytes: Uint8Array<ArrayBuffer>): Map<string, [from: number, to: number][]> {
+  const items = [...itemsOf(readerOf(bytes))];
+  const sections = new Map<string, [number, number][]>();
+  let begin = 0;
+  for (const [index, item] of items.entries()) {
+    if (item.kind === "ram begins") begin = item.offset;
+    if (item.kind !== "device" && item.kind !== "ram ends") continue;
+    const { idstr, instanceId } = item.section;
+    const name = `'${idstr}' ${instanceId}`;
+    const place: [number, number] = [
+      item.kind === "device" ? item.offset : begin,
+      items[index + 1]?.offset ?? bytes.length,
+    ];
+    sections.set(name, [...sections.get(name) ?? [], place]);
+  }
+  return sections;
+}
+
+function without(
+  bytes: Uint8Array<ArrayBuffer>,
+  places: readonly [from: number, to: number][],
+): Uint8Array<ArrayBuffer> {
+  const kept = bytes.slice();
+  let length = 0;
+  let at = 0;
+  for (const [from, to] of [...places, [bytes.length, bytes.length] as const]) {
+    kept.set(bytes.subarray(at, from), length);
+    length += from - at;
+    at = to;
+  }
+  return kept.subarray(0, length);
+}
+
+Deno.test("a saved guest without one of its sections is refused by the section's name", async () => {
+  using directory = new TemporaryDirectory();
+  const bytes = await Deno.readFile(await save(directory, "stream"));
+  const path = directory.file("less");
+  await using loader = new Loader(machine());
+  const sections = sectionsIn(bytes);
+  const names = [...sections.keys()];
+  for (const name of ["'ram' 0", "'timer' 0", "'kvmclock' 0", "'kvm-tpr-opt' 0", "'cpu' 0"]) {
+    assert(names.includes(name), `${name} is in ${names}`);
+  }
+  for (const [name, places] of sections) {
+    await Deno.writeFile(path, without(bytes, places));
+    const reason = await loader.load(path);
+    // Whether the guest ran may be left out: then it did.
+    if (name === "'globalstate' 0") assertEquals(reason, undefined);
+    else assert(reason?.includes(`the stream has no section ${name}`), `${name}: ${reason}`);
+  }
+  const parts = sections.get("'ram' 0") ?? [];
+  assert(parts.length > 1);
+  await Deno.writeFile(path, without(bytes, parts.slice(-1)));
+  assertMatch(await loader.load(path) ?? "", /the stream has no end of the section 'ram' 0/);
+});
+
+Deno.test("a saved guest without one of the machine's RAM blocks is refused by the block's name", async () => {
+  using directory = new TemporaryDirectory();
+  const bytes = await Deno.readFile(await save(directory, "stream"));
+  const [list] = [...itemsOf(readerOf(bytes))].flatMap((item) =>
+    item.kind === "ram" && item.record.kind === "blocks"
+      ? [{ offset: item.offset, blocks: item.record.blocks }]
+      : []
+  );
+  if (list === undefined) throw new Error("the stream has no list of blocks");
+  const last = list.blocks.at(-1)!;
+  // The list: total length in bytes and a flag (8 bytes), then blocks: name's length, name, length.
+  const size = list.blocks.reduce((sum, { name }) => sum + 1 + name.length + 8, 8);
+  const end = list.offset + size;
+  const less = without(bytes, [[end - 1 - last.name.length - 8, end]]);
+  const view = new DataView(less.buffer);
+  const total = view.getBigUint64(list.offset);
+  view.setBigUint64(list.offset, total - BigInt(last.length));
+  const path = directory.file("less");
+  await Deno.writeFile(path, less);
+  await using loader = new Loader(machine());
+  const reason = await loader.load(path) ?? "";
+  assert(reason.includes(`the list of RAM blocks lacks '${last.name}'`), reason);
+});
+
 Deno.test("a saved guest is refused by machines that are not like its own", async () => {
   using directory = new TemporaryDirectory();
   const path = await save(directory, "stream");

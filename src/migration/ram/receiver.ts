@@ -4,6 +4,9 @@
  *   block list    names and lengths are checked; from now on it is known what is zero already
  *   pages         load() takes them in bulk, apply() one by one
  *   flush         waits for the other channels (multifd)
+ *   end           the section's last part has come
+ *
+ * Which pages came is not judged: what is zero or was handed over is not sent.
  */
 import type { StreamChannel } from "../../channel/stream.ts";
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
@@ -41,6 +44,7 @@ export class RamReceiver implements Disposable {
   readonly #options: RamReceiverOptions;
   readonly #resources = new DisposableStack();
   #blocks: ReadonlyMap<string, ReceivedBlock> = new Map();
+  #progress: "none" | "listed" | "ended" = "none";
   #targets: RamTargets | undefined;
 
   constructor(options: RamReceiverOptions) {
@@ -98,6 +102,30 @@ export class RamReceiver implements Disposable {
     }
   }
 
+  /** Notes that the section's last part has come. */
+  ended(): void {
+    this.#progress = "ended";
+  }
+
+  /**
+   * Throws a MigrationError unless the whole section has come: the guest's memory would be missing.
+   * `switchedOver`: the source stopped the guest and sent the rest. One that saves the running guest as it
+   * was (background-snapshot) does not, and its section has no last part.
+   */
+  requireWhole(switchedOver: boolean): void {
+    switch (this.#progress) {
+      case "none":
+        throw new MigrationError(
+          "the stream has no section 'ram' 0: the guest's memory is missing",
+        );
+      case "listed":
+        if (!switchedOver) return;
+        throw new MigrationError(
+          "the stream has no end of the section 'ram' 0: some of the guest's memory is missing",
+        );
+    }
+  }
+
   [Symbol.dispose](): void {
     this.#resources[Symbol.dispose]();
     this.#targets = undefined;
@@ -105,7 +133,14 @@ export class RamReceiver implements Disposable {
 
   async #checkBlocks(entries: readonly RamBlockEntry[]): Promise<void> {
     const { blocks, inPlace, inherited } = this.#options;
-    if (this.#blocks.size > 0) throw new MigrationError("the list of RAM blocks comes twice");
+    if (this.#progress !== "none") throw new MigrationError("the list of RAM blocks comes twice");
+    const missing = blocks.find(({ name }) => !entries.some((entry) => entry.name === name));
+    if (missing !== undefined) {
+      throw new MigrationError(
+        `the list of RAM blocks lacks '${missing.name}', which this machine has: ` +
+          "configure both sides alike",
+      );
+    }
     const received = entries.map(({ name, length }) => {
       const block = blocks.find((candidate) => candidate.name === name);
       if (!block) {
@@ -121,6 +156,7 @@ export class RamReceiver implements Disposable {
       return block;
     });
     if (!inPlace) await this.#prepare(received);
+    this.#progress = "listed";
   }
 
   /** Finds out what is zero already, so that pages that stay so need not be touched. */

@@ -52,3 +52,18 @@ Deno.test("a state that is missing is named, also when others were loaded early"
   assertThrows(() => devices.apply(), MigrationError, "the stream has no section 'b' 0");
   assertEquals(loaded, ["a 1"]);
 });
+
+Deno.test("a section that only some sources write is missing if the source is one of those", () => {
+  const { machine, loaded } = machineOf("cpu", "clock");
+  const [cpu, clock] = machine.sections;
+  const shows = (state: unknown) => (state as { brightness: number }).brightness > 1;
+  const target = { sections: [cpu, { ...clock, writtenBy: { idstr: "cpu", shows } }] };
+  const received = (brightness: number) => {
+    const devices = new ReceivedDevices(target as unknown as MigratableMachine);
+    devices.add("cpu", 0, { brightness });
+    return devices;
+  };
+  received(1).apply();
+  assertEquals(loaded, ["cpu 1"]);
+  assertThrows(() => received(2).apply(), MigrationError, "the stream has no section 'clock' 0");
+});
