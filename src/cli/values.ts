@@ -31,13 +31,25 @@ export function parseBoolean(text: string): boolean | undefined {
   }
 }
 
-/** A whole number: decimal, hexadecimal with `0x`, or octal with a leading 0, as strtoull(3) with base 0. */
+/** Digits that a number of 64 bits has at most, whatever its base. */
+const MOST_DIGITS = 22;
+/** Stands for every number that 64 bits do not hold. */
+const TOO_LARGE = 1n << 64n;
+
+/**
+ * A whole number: decimal, hexadecimal with `0x`, or octal with a leading 0, as strtoull(3) with base 0.
+ * One of more than 64 bits may be given as 2^64, or its negative.
+ */
 export function parseInteger(text: string): bigint | undefined {
   const match = /^\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)$/.exec(text);
   if (match === null) return undefined;
   const [, sign, digits = ""] = match;
   const octal = digits.length > 1 && digits[0] === "0" && !/^0[xX]/.test(digits);
-  const magnitude = BigInt(octal ? `0o${digits.slice(1)}` : digits);
+  // The time that a bigint takes grows faster than its digits.
+  const significant = digits.replace(/^0[xX]?0*/, "").length;
+  const magnitude = significant > MOST_DIGITS
+    ? TOO_LARGE
+    : BigInt(octal ? `0o${digits.slice(1)}` : digits);
   return sign === "-" ? -magnitude : magnitude;
 }
 

@@ -5,6 +5,9 @@ import { CommandError } from "../errors.ts";
 import { initialState } from "../hmp/state.ts";
 import { integer, struct } from "../types.ts";
 
+/** Characters of a command line. A person's has 4095 at most. */
+const LINE_LIMIT = 65536;
+
 export const humanCommands = [
   defineCommand({
     name: "human-monitor-command",
@@ -14,6 +17,9 @@ export const humanCommands = [
       const { "command-line": line, "cpu-index": cpu } = given;
       if (cpu !== undefined && !context.cpus.list().some(({ index }) => index === cpu)) {
         throw new CommandError("Parameter 'cpu-index' expects a CPU number");
+      }
+      if (line.length > LINE_LIMIT) {
+        throw new CommandError(`Parameter 'command-line' has more than ${LINE_LIMIT} characters`);
       }
       const { runHumanLine } = await import("../hmp/runner.ts");
       let output = "";

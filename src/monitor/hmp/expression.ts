@@ -9,6 +9,11 @@ export class ExpressionError extends Error {
   override readonly name = "ExpressionError";
 }
 
+/** Digits that a number of 64 bits has at most, whatever its base. */
+const MOST_DIGITS = 22;
+/** How deep expressions may nest: each level takes of the program's stack. */
+const DEPTH_LIMIT = 256;
+
 /** Gives a register's value, `undefined` if there is no such register. */
 export type RegisterReader = (name: string) => bigint | undefined;
 
@@ -24,6 +29,7 @@ class Evaluator {
   readonly #text: string;
   readonly #register: RegisterReader;
   #at: number;
+  #depth = 0;
 
   constructor(text: string, at: number, register: RegisterReader) {
     this.#text = text;
@@ -67,6 +73,13 @@ class Evaluator {
   }
 
   #unary(): bigint {
+    if (++this.#depth > DEPTH_LIMIT) fail("expression nested too deeply");
+    const value = this.#operand();
+    this.#depth--;
+    return value;
+  }
+
+  #operand(): bigint {
     if (this.#take("+")) return this.#unary();
     if (this.#take("-")) return BigInt.asIntN(64, -this.#unary());
     if (this.#take("~")) return ~this.#unary();
@@ -100,6 +113,7 @@ class Evaluator {
     const digits = /^(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)/.exec(rest)?.[0];
     if (digits === undefined) fail(`invalid char '${rest[0]}' in expression`);
     const octal = /^0[0-7]/.test(digits);
+    if (digits.replace(/^0[xX]?0*/, "").length > MOST_DIGITS) fail("number too large");
     const value = BigInt(octal ? `0o${digits.slice(1)}` : digits);
     if (value >= 1n << 64n) fail("number too large");
     this.#at += digits.length;

@@ -86,6 +86,11 @@ function isText(byte: number): boolean {
   return byte >= 0x20 && byte <= 0xfd;
 }
 
+/** A byte within a string that neither ends it nor begins an escape sequence. */
+function isPlain(byte: number, quote: number): boolean {
+  return isText(byte) && byte !== quote && byte !== BACKSLASH;
+}
+
 /** What a byte does to an unfinished token: go on in a state, complete it, or make it an error. */
 type Step =
   | { readonly kind: "go"; readonly state: State }
@@ -190,7 +195,39 @@ export class JsonLexer {
   }
 
   feed(bytes: Uint8Array): void {
-    for (const byte of bytes) this.#feed(byte);
+    for (let at = 0; at < bytes.length;) {
+      const run = this.#runLength(bytes, at);
+      if (run > 0) this.#appendRun(bytes.subarray(at, at + run));
+      else this.#feed(bytes[at] ?? 0);
+      at += Math.max(run, 1);
+    }
+  }
+
+  /** How many bytes from `at` on change nothing but the length of the token. */
+  #runLength(bytes: Uint8Array, at: number): number {
+    let end = at;
+    switch (this.#state) {
+      case "double-quoted":
+        while (end < bytes.length && isPlain(bytes[end] ?? 0, DOUBLE_QUOTE)) end++;
+        break;
+      case "single-quoted":
+        while (end < bytes.length && isPlain(bytes[end] ?? 0, SINGLE_QUOTE)) end++;
+        break;
+      case "integer":
+      case "fraction":
+      case "exponent digits":
+        while (end < bytes.length && isDigit(bytes[end] ?? 0)) end++;
+        break;
+    }
+    return Math.min(end - at, this.#limit - this.#length);
+  }
+
+  #appendRun(run: Uint8Array): void {
+    this.#reserve(this.#length + run.length);
+    this.#text.set(run, this.#length);
+    this.#length += run.length;
+    this.#fed += run.length;
+    this.#column += run.length;
   }
 
   #feed(byte: number): void {
@@ -244,12 +281,16 @@ export class JsonLexer {
       this.#reset("start");
       return this.#onOversize();
     }
-    if (this.#length === this.#text.length) {
-      const larger = new Uint8Array(2 * this.#length);
-      larger.set(this.#text);
-      this.#text = larger;
-    }
+    this.#reserve(this.#length + 1);
     this.#text[this.#length++] = byte;
+  }
+
+  /** Makes room for a token of so many bytes. */
+  #reserve(length: number): void {
+    if (length <= this.#text.length) return;
+    const larger = new Uint8Array(Math.max(2 * this.#text.length, length));
+    larger.set(this.#text);
+    this.#text = larger;
   }
 
   #emit(kind: JsonToken["kind"], end: number): void {

@@ -40,10 +40,15 @@ function printable(bytes: Uint8Array): string {
   return asciiDecoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
+/** The longest integer of 64 bits, with its sign. JSON has no leading zeros. */
+const LONGEST_INTEGER = 20;
+
 /** An integer's exact value where 64 bits hold it, else the nearest floating-point number. */
 function integer(text: string): number | bigint {
   const number = Number(text);
   if (Number.isSafeInteger(number)) return number === 0 ? 0 : number;
+  // A bigint of n digits takes time in n squared.
+  if (text.length > LONGEST_INTEGER) return number;
   const exact = BigInt(text);
   return exact >= MIN_INTEGER && exact <= MAX_INTEGER ? exact : number;
 }

@@ -3,19 +3,21 @@
 const BACKSLASH = 0x5c;
 const SMALL_U = 0x75;
 
-const simpleEscapes = new Map<number, string>([
-  [0x22, '"'],
-  [0x27, "'"],
-  [0x5c, "\\"],
-  [0x2f, "/"],
-  [0x62, "\b"],
-  [0x66, "\f"],
-  [0x6e, "\n"],
-  [0x72, "\r"],
-  [0x74, "\t"],
+/** The code units of simple escape sequences. */
+const simpleEscapes = new Map<number, number>([
+  [0x22, 0x22],
+  [0x27, 0x27],
+  [0x5c, 0x5c],
+  [0x2f, 0x2f],
+  [0x62, 0x08],
+  [0x66, 0x0c],
+  [0x6e, 0x0a],
+  [0x72, 0x0d],
+  [0x74, 0x09],
 ]);
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const unitDecoder = new TextDecoder("utf-16le", { ignoreBOM: true });
 
 /** A code point that stands for a character: no surrogate, no non-character. */
 function isCharacter(codePoint: number): boolean {
@@ -24,10 +26,18 @@ function isCharacter(codePoint: number): boolean {
   return codePoint <= 0x10ffff && (codePoint & 0xfffe) !== 0xfffe;
 }
 
+/** The value of a hexadecimal digit; NaN if it is none. */
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : NaN;
+}
+
 /** The four hexadecimal digits at `at`, `undefined` if they are none. */
 function hexQuad(bytes: Uint8Array, at: number): number | undefined {
-  const text = String.fromCharCode(...bytes.subarray(at, at + 4));
-  return /^[0-9a-fA-F]{4}$/.test(text) ? parseInt(text, 16) : undefined;
+  let value = 0;
+  for (let i = at; i < at + 4; i++) value = 16 * value + hexDigit(bytes[i] ?? 0);
+  return Number.isNaN(value) ? undefined : value;
 }
 
 /**
@@ -51,39 +61,50 @@ function sequence(bytes: Uint8Array, at: number): [length: number, codePoint: nu
 }
 
 /**
- * The text of a string token, `bytes` with its quotes. `fail` gets what is wrong with it and does
- * not return.
+ * The text of a string token, `bytes` with its quotes, in time that is linear in its length. `fail` gets
+ * what is wrong with it and does not return.
  */
 export function decodeJsonString(bytes: Uint8Array, fail: (message: string) => never): string {
   const end = bytes.length - 1;
-  let text = "";
   let at = 1;
+  while (at < end && isPlainAscii(bytes[at] ?? 0)) at++;
+  if (at === end) return decoder.decode(bytes.subarray(1, end));
+  const units = new Uint16Array(bytes.length);
+  let length = at - 1;
+  units.set(bytes.subarray(1, at));
+  const append = (codePoint: number) => {
+    if (codePoint >= 0x10000) {
+      units[length++] = 0xd800 + ((codePoint - 0x10000) >> 10);
+      units[length++] = 0xdc00 + ((codePoint - 0x10000) & 0x3ff);
+    } else {
+      units[length++] = codePoint;
+    }
+  };
   while (at < end) {
     const byte = bytes[at] ?? 0;
+    if (isPlainAscii(byte)) {
+      units[length++] = byte;
+      at++;
+      continue;
+    }
     if (byte !== BACKSLASH) {
-      if (byte < 0x80) {
-        const start = at;
-        while (at < end && (bytes[at] ?? 0) < 0x80 && bytes[at] !== BACKSLASH) at++;
-        text += decoder.decode(bytes.subarray(start, at));
-        continue;
-      }
       const found = sequence(bytes, at);
       if (found === undefined) return fail("invalid UTF-8 sequence in string");
-      text += String.fromCodePoint(found[1]);
+      append(found[1]);
       at += found[0];
       continue;
     }
     const escaped = bytes[at + 1] ?? 0;
     if (escaped !== SMALL_U) {
-      const character = simpleEscapes.get(escaped);
-      if (character === undefined) return fail("invalid escape sequence in string");
-      text += character;
+      const unit = simpleEscapes.get(escaped);
+      if (unit === undefined) return fail("invalid escape sequence in string");
+      units[length++] = unit;
       at += 2;
       continue;
     }
     const start = at;
-    const invalid = (length: number): never => {
-      const shown = decoder.decode(bytes.subarray(start, Math.min(start + length, bytes.length)));
+    const invalid = (size: number): never => {
+      const shown = decoder.decode(bytes.subarray(start, Math.min(start + size, bytes.length)));
       return fail(`${shown} is not a valid Unicode character`);
     };
     let codePoint = hexQuad(bytes, at + 2) ?? invalid(6);
@@ -97,7 +118,11 @@ export function decodeJsonString(bytes: Uint8Array, fail: (message: string) => n
       }
     }
     if (!isCharacter(codePoint)) invalid(at - start);
-    text += String.fromCodePoint(codePoint);
+    append(codePoint);
   }
-  return text;
+  return unitDecoder.decode(units.subarray(0, length));
+}
+
+function isPlainAscii(byte: number): boolean {
+  return byte < 0x80 && byte !== BACKSLASH;
 }

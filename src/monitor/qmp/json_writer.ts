@@ -11,12 +11,28 @@ const escapes = new Map<string, string>([
   ["\t", "\\t"],
 ]);
 
+// deno-lint-ignore no-control-regex
+const special = /["\\\u0000-\u001f\u007f-\uffff]/;
+
+function escape(unit: string): string {
+  return escapes.get(unit) ??
+    `\\u${unit.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
 function writeString(text: string): string {
-  // deno-lint-ignore no-control-regex
-  const escaped = text.replace(/["\\\u0000-\u001f\u007f-\uffff]/g, (unit) =>
-    escapes.get(unit) ??
-      `\\u${unit.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
-  return `"${escaped}"`;
+  if (!special.test(text)) return `"${text}"`;
+  const known = new Map<number, string>();
+  let escaped = "";
+  let plain = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code >= 0x20 && code < 0x7f && code !== 0x22 && code !== 0x5c) continue;
+    let sequence = known.get(code);
+    if (sequence === undefined) known.set(code, sequence = escape(text.charAt(at)));
+    escaped += plain < at ? text.slice(plain, at) + sequence : sequence;
+    plain = at + 1;
+  }
+  return `"${escaped}${text.slice(plain)}"`;
 }
 
 /** A floating-point number as printf's %.17g shows it; there is no JSON for infinities. */

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { JsonStreamParser } from "../../../src/monitor/qmp/json_parser.ts";
 import type { JsonValue } from "../../../src/monitor/qmp/json_value.ts";
 import { writeJson } from "../../../src/monitor/qmp/json_writer.ts";
@@ -128,6 +128,22 @@ Deno.test("depth, size and number of tokens are limited, and the stream goes on"
   const tooLong = [Uint8Array.of(0x22), ...Array(65).fill(megabyte), Uint8Array.of(0x22)];
   const results = parse(...tooLong, '"{}');
   assertEquals(results[0], "! JSON token size limit exceeded");
+});
+
+Deno.test("a number of any length is read in time that grows as its length", () => {
+  const digits = "9".repeat(16 << 20);
+  const start = performance.now();
+  const results = parse(`[${digits},-${digits},0.${digits},1${"0".repeat(25)}]`, "{}");
+  assertEquals(results, ["[inf, -inf, 1, 1.0000000000000001e+25]", "{}"]);
+  // With a bigint of all digits it took a minute.
+  assert(performance.now() - start < 20_000);
+});
+
+Deno.test("a long string with escapes is read and written in such a time too", () => {
+  const text = '"' + '\\n\\u00e9\\"'.repeat(1 << 20) + '"';
+  const start = performance.now();
+  assertEquals(parse(text)[0]?.length, text.length);
+  assert(performance.now() - start < 20_000);
 });
 
 Deno.test("text is written in ASCII with QEMU's escapes, numbers as printf's %.17g", () => {
