@@ -140,6 +140,30 @@ MOLT_EXPORT void molt_net_stop(uint64_t handle, uint32_t index, int64_t deadline
 	molt_net_pair_release(pair);
 }
 
+/*
+ * Sends a frame of the device's own to pair 0's host side, as if the driver had, without a header.
+ * Returns 0, or -EAGAIN: the other side has no room. Without a link the frame is lost.
+ */
+MOLT_EXPORT int32_t molt_net_send(uint64_t handle, void *frame, uint32_t length)
+{
+	static uint8_t no_offload[MOLT_NET_HEADER_MERGED];
+	struct molt_net_pair *pair = pair_of(handle, 0);
+	bool sent = true;
+
+	molt_net_pair_claim(pair);
+
+	bool header = pair->backend.kind == MOLT_NET_TAP;
+	struct iovec iov[] = {
+		{ no_offload, header ? atomic_load(&pair->device->header) : 0 },
+		{ frame, length },
+	};
+
+	if (atomic_load(&pair->device->link) && !pair->backend.lost)
+		sent = molt_net_backend_send(&pair->backend, iov, 2);
+	molt_net_pair_release(pair);
+	return sent ? 0 : -EAGAIN;
+}
+
 /* Whether the other side of pair `index`'s stream has gone. */
 MOLT_EXPORT int32_t molt_net_lost(uint64_t handle, uint32_t index)
 {

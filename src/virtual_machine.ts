@@ -19,6 +19,7 @@ import type {
   MonitorConfig,
   VirtualMachineConfig,
 } from "./cli/config.ts";
+import { announceParameters } from "./guest/announcements.ts";
 import { Guest } from "./guest/guest.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import type { Microvm } from "./machine/microvm.ts";
@@ -405,6 +406,11 @@ export class VirtualMachine implements Disposable {
     this.events.replay(this.#waiting?.events() ?? []);
     if (this.#update.adopted !== undefined && !this.#standsIn) {
       this.events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
+    }
+    if (!this.#standsIn) {
+      const { running } = this.board.machine;
+      const parameters = announceParameters(this.migration.parameters);
+      this.#guest?.announcements.guestArrived(parameters, running);
     }
     // Loading takes long: whatever was to happen at once comes first. Who stands in has no monitors.
     if (!this.#standsIn) setTimeout(() => void this.monitors.preload());

@@ -5,6 +5,7 @@
  *   accelerator, RAM -> virtio devices' backends -> board
  */
 import { type Accelerator, openAccelerator } from "./accelerator.ts";
+import { Announcements } from "./announcements.ts";
 import { checkImages } from "../backends/block/check.ts";
 import type { Chardevs } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
@@ -17,6 +18,7 @@ import {
   rtcStart,
   uuidBytes,
 } from "./configuration.ts";
+import { deviceName } from "../machine/device_names.ts";
 import type { DeviceEvent } from "../machine/device_events.ts";
 import type { MachineEvent } from "../machine/machine.ts";
 import { BootFiles } from "../machine/boot_files.ts";
@@ -51,6 +53,7 @@ export class Guest implements Disposable {
   readonly blockers: Blockers;
   /** As migrations see it. */
   readonly source: MigratableMachine;
+  readonly announcements: Announcements;
   readonly #ram: MachineRam;
   readonly #virtio: VirtioDevices;
   readonly #resources: DisposableStack;
@@ -74,6 +77,11 @@ export class Guest implements Disposable {
     const startUp = startUpSource(config, files);
     this.#ram = undo.use(createRam(config, config.machine, startUp, adopt));
     this.#virtio = undo.use(virtio);
+    this.announcements = undo.use(new Announcements(() => announcedCards(config, virtio)));
+    const emitted: GuestEnvironment["emit"] = (event) => {
+      emit(event);
+      if (event.name === "RESUME") this.announcements.guestRuns();
+    };
     const uuid = config.uuid === undefined ? undefined : uuidBytes(config.uuid);
     const serial = config.serialPorts[0];
     this.board = undo.use(
@@ -105,7 +113,7 @@ export class Guest implements Disposable {
           noShutdown: config.actions.shutdown === "pause",
         },
         incoming ? "inmigrate" : "prelaunch",
-        emit,
+        emitted,
       ),
     );
     this.blockers = new Blockers(config.onlyMigratable);
@@ -164,6 +172,14 @@ export class Guest implements Disposable {
   [Symbol.dispose](): void {
     this.#resources[Symbol.dispose]();
   }
+}
+
+function announcedCards({ devices }: VirtualMachineConfig, { cards }: VirtioDevices) {
+  return cards.map(({ config, device, backend }) => ({
+    name: deviceName(config, devices),
+    moved: backend?.adopted === false,
+    announce: () => device.announce(),
+  }));
 }
 
 function boardOptions(machine: MicrovmConfig) {

@@ -2,6 +2,7 @@
 import type { Chardev } from "../backends/chardev.ts";
 import type { ChardevOptions } from "../backends/chardev_options.ts";
 import type { ChardevInfo } from "../backends/chardevs.ts";
+import type { AnnounceChoice, AnnounceParameters } from "../guest/announcements.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
 import type { RunState } from "../machine/run_state.ts";
 import type { CapabilityName } from "../migration/capabilities.ts";
@@ -256,6 +257,8 @@ export interface NetworkControl {
   cards(): readonly CardInfo[];
   /** Backends that no card uses. */
   unused(): readonly NetworkBackendInfo[];
+  /** Announces the cards' place to the network. */
+  announce(parameters: AnnounceParameters, choice: AnnounceChoice): void;
   /** Plugs or pulls the cable of a card, named by itself or by its backend. False: there is none. */
   setLink(name: string, up: boolean): boolean;
 }

@@ -3,6 +3,7 @@ import { isDeviceDriver } from "../cli/device_models.ts";
 import type { VirtualMachineConfig } from "../cli/config.ts";
 import { readRegisters, translate } from "./cpu.ts";
 import { inspectDevices, noDevices } from "./devices.ts";
+import type { Announcements } from "../guest/announcements.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Bus } from "../machine/bus.ts";
 import type { Microvm } from "../machine/microvm.ts";
@@ -42,6 +43,7 @@ export function inspect(
   board: Microvm,
   config: VirtualMachineConfig,
   devices: VirtioDevices,
+  announcements: Announcements,
   accelerator: "kvm" | "qtest",
 ): Inspection {
   const cpus = cpuControl(board, config);
@@ -51,7 +53,7 @@ export function inspect(
     cpus,
     memory: memoryControl(board, backends),
     ports: board.ports,
-    ...inspectDevices(config, devices),
+    ...inspectDevices(config, devices, announcements),
     iothreads: [],
     objects: objectTree(config, cpus, backends),
   };

@@ -44,7 +44,13 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     const { guest } = vm;
     if (guest === undefined) return nothing;
     const known = inspections.get(guest) ??
-      inspect(guest.board, config, guest.devices, guest.accelerator.kind);
+      inspect(
+        guest.board,
+        config,
+        guest.devices,
+        guest.announcements,
+        guest.accelerator.kind,
+      );
     inspections.set(guest, known);
     return known;
   };

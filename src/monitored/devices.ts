@@ -1,5 +1,6 @@
 /** What monitors show of disks, network cards and the balloon, and what they ask of them. */
 import type { BlockNode, VirtualMachineConfig } from "../cli/config.ts";
+import type { Announcements } from "../guest/announcements.ts";
 import type { Card, Disk, VirtioDevices } from "../machine/virtio_devices.ts";
 import { deviceName, devicePath } from "../machine/device_names.ts";
 import type {
@@ -24,10 +25,11 @@ export interface DeviceInspection {
 export function inspectDevices(
   config: VirtualMachineConfig,
   devices: VirtioDevices,
+  announcements: Announcements,
 ): DeviceInspection {
   return {
     block: blockControl(config, devices),
-    network: networkControl(config, devices),
+    network: networkControl(config, devices, announcements),
     balloon: devices.balloon,
   };
 }
@@ -35,7 +37,7 @@ export function inspectDevices(
 /** Those of a machine that has none. */
 export const noDevices: DeviceInspection = {
   block: { devices: () => [], nodes: () => [] },
-  network: { cards: () => [], unused: () => [], setLink: () => false },
+  network: { cards: () => [], unused: () => [], setLink: () => false, announce: () => {} },
   balloon: undefined,
 };
 
@@ -114,7 +116,11 @@ function describeChain({ image, drive }: Disk, chain: readonly NamedNode[]): Blo
   });
 }
 
-function networkControl(config: VirtualMachineConfig, devices: VirtioDevices): NetworkControl {
+function networkControl(
+  config: VirtualMachineConfig,
+  devices: VirtioDevices,
+  announcements: Announcements,
+): NetworkControl {
   const { cards } = devices;
   const describe = ({ id, description }: NetworkBackendInfo) => ({ id, description });
   const nameOf = (card: Card) => deviceName(card.config, config.devices);
@@ -130,6 +136,7 @@ function networkControl(config: VirtualMachineConfig, devices: VirtioDevices): N
       devices.networks
         .filter((backend) => !cards.some((card) => card.backend === backend))
         .map(describe),
+    announce: (parameters, choice) => announcements.start(parameters, choice),
     setLink: (name, up) => {
       const card = cards.find((card) => nameOf(card) === name || card.backend?.id === name);
       if (card) card.device.link = up;

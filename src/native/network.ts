@@ -121,6 +121,11 @@ export class NativeNetwork implements Disposable {
     return native.molt_net_lost(this.#handle, pair) !== 0;
   }
 
+  /** Sends a frame of the card's own, without a virtio header. False: the host's side has no room. */
+  send(frame: Uint8Array<ArrayBuffer>): boolean {
+    return native.molt_net_send(this.#handle, frame, frame.length) === 0;
+  }
+
   /** Bytes of the driver's header, and whether a frame may use several buffers. All is stopped. */
   negotiate(headerSize: number, merged: boolean): void {
     native.molt_net_negotiate(this.#handle, headerSize, merged ? 1 : 0);

@@ -193,6 +193,7 @@ export const symbols = {
   molt_net_set_link: { parameters: [u64, u32], result: "void" },
   molt_net_start: { parameters: [u64, u32], result: "void" },
   molt_net_stop: { parameters: [u64, u32, i64], result: "void" },
+  molt_net_send: { parameters: [u64, buffer, u32], result: i32 },
   molt_net_lost: { parameters: [u64, u32], result: i32 },
 } as const satisfies Deno.ForeignLibraryInterface;
 

@@ -1,7 +1,10 @@
 /** The other side of a card that speaks over a stream: what the guest virtio_net talks to. */
 
+import { assertEquals } from "@std/assert";
+
 const PREFIX = 4;
 const TYPE = 12;
+const RARP = 0x8035;
 const ECHO = 0x88b5;
 const REQUEST = 0x88b6;
 const ANSWER = 0x88b7;
@@ -11,6 +14,8 @@ export class EchoPeer implements AsyncDisposable {
   readonly path: string;
   /** Connections so far. */
   connections = 0;
+  /** Source addresses of the RARP requests that were broadcast. */
+  readonly announced: string[] = [];
   readonly #listener: Deno.UnixListener;
   readonly #open = new Set<Deno.UnixConn>();
   readonly #running: Promise<void>;
@@ -61,6 +66,7 @@ export class EchoPeer implements AsyncDisposable {
             const size = view.getUint32(at + PREFIX + TYPE + 6, true);
             await writeAll(connection, answer(frames, size));
           }
+          if (type === RARP) this.announced.push(announcer(buffer.subarray(at + PREFIX, end)));
           at = end;
         }
         buffer.copyWithin(0, at, filled);
@@ -84,6 +90,19 @@ export class EchoPeer implements AsyncDisposable {
     this.disconnect();
     await this.#running;
   }
+}
+
+/** Who sent a RARP request. Fails if it is not one for the sender itself, to everybody. */
+function announcer(frame: Uint8Array): string {
+  const hex = (from: number, length: number) =>
+    Array.from(frame.subarray(from, from + length), (byte) => byte.toString(16).padStart(2, "0"))
+      .join(":");
+  assertEquals(frame.length, 60);
+  assertEquals(hex(0, 6), "ff:ff:ff:ff:ff:ff");
+  // RFC 826 and 903: Ethernet, IPv4, lengths, "request reverse".
+  assertEquals(hex(14, 8), "00:01:08:00:06:04:00:03");
+  assertEquals([hex(22, 6), hex(32, 6)], [hex(6, 6), hex(6, 6)]);
+  return hex(6, 6);
 }
 
 function answer(frames: number, size: number): Uint8Array {

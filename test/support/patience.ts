@@ -10,3 +10,15 @@ export const PATIENCE = Number(Deno.env.get("TEST_PATIENCE") ?? 60_000);
 export function patience(milliseconds: number = PATIENCE): AbortSignal {
   return AbortSignal.timeout(milliseconds);
 }
+
+/** Waits until `condition` holds. Fails, naming `what`, if it never does. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  signal: AbortSignal = patience(),
+): Promise<void> {
+  while (!await condition()) {
+    if (signal.aborted) throw new Error(`waited in vain: ${what}`, { cause: signal.reason });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

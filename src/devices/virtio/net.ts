@@ -21,6 +21,7 @@ import type { StateDescription } from "../../vmstate/vmstate.ts";
 import { DeviceStateError } from "../device.ts";
 import { type SavedVirtioState, VirtioDevice, type VirtioHost } from "./device.ts";
 import { Feature } from "./features.ts";
+import { rarpFrame } from "../../backends/network/rarp.ts";
 import { NetControl } from "./net_control.ts";
 import {
   type ControlState,
@@ -233,6 +234,17 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   override queuesStarted(): void {
     if (!this.#moved) return;
     this.#moved = false;
+    this.#askToAnnounce();
+  }
+
+  /** Lets the network know where the card is: by a frame of the card's own, and by the driver. */
+  announce(): void {
+    // A frame that finds no room is followed by the next round's.
+    if (this.backend) this.#frames.send(rarpFrame(this.address));
+    if (this.#started.size > 0) this.#askToAnnounce();
+  }
+
+  #askToAnnounce(): void {
     if (!this.has(NetFeature.guestAnnounce) || !this.has(NetFeature.controlQueue)) return;
     this.#announcing = true;
     this.host.configurationChanged();

@@ -54,6 +54,20 @@ export const networkCommands = [
     },
   }),
   defineCommand({
+    name: "announce-self",
+    arguments: struct({
+      initial: integer(),
+      max: integer(),
+      rounds: integer(),
+      step: integer(),
+      interfaces: z.array(z.string()).optional(),
+      id: z.string().optional(),
+    }),
+    run: ({ network }, { interfaces, id, ...parameters }) => {
+      network.announce(parameters, { interfaces, id });
+    },
+  }),
+  defineCommand({
     name: "set_link",
     arguments: struct({ name: z.string(), up: z.boolean() }),
     run: ({ network }, { name, up }) => {

@@ -258,6 +258,9 @@ export class MonitorBench extends Bench {
         }],
       },
       network: {
+        announce: (parameters, choice) => {
+          this.calls.push(`announce ${JSON.stringify(parameters)} ${JSON.stringify(choice)}`);
+        },
         cards: () => [{
           name: "net0",
           driver: "virtio-net-device",

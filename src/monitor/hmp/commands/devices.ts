@@ -1,4 +1,5 @@
 /** Disks, networks and the balloon: what `info` shows of them, and what can be asked of them. */
+import { announceParameters } from "../../../guest/announcements.ts";
 import { presentBalloon } from "../../balloon.ts";
 import type { BlockDeviceInfo, BlockNodeInfo, CardInfo } from "../../context.ts";
 import { CommandError } from "../../errors.ts";
@@ -122,6 +123,18 @@ export const deviceInfo: readonly HumanCommand[] = [
 ];
 
 export const deviceCommands: readonly HumanCommand[] = [
+  defineHumanCommand({
+    names: "announce_self",
+    help: "Trigger GARP/RARP announcements",
+    parameters: { interfaces: optionalText, id: optionalText },
+    usage: "[interfaces] [id]",
+    run: ({ context: { network, migration } }, { interfaces, id }) => {
+      network.announce(announceParameters(migration.parameters), {
+        interfaces: interfaces?.split(","),
+        id,
+      });
+    },
+  }),
   defineHumanCommand({
     names: "set_link",
     help: "change the link status of a network adapter",
