@@ -88,6 +88,12 @@ MOLT_EXPORT int32_t molt_stat_path(const char *path, void *stat)
 	return (int32_t)molt_result(lstat(path, stat));
 }
 
+/* Sets the permissions of an open file. Those of an unbound socket are its file's, less the umask. */
+MOLT_EXPORT int32_t molt_set_mode(int32_t fd, uint32_t mode)
+{
+	return (int32_t)molt_result(fchmod(fd, mode));
+}
+
 MOLT_EXPORT int32_t molt_rename(const char *from, const char *to)
 {
 	return molt_status(rename(from, to));

@@ -60,9 +60,9 @@ export async function naming<Made>(
 }
 
 /** Opens `path` for writing. Whether it is opened or created, the user said `open` it. */
-export function openOutput(path: string, flags: number): Descriptor {
+export function openOutput(path: string, flags: number, mode = 0o666): Descriptor {
   try {
-    return openFile(path, flags, 0o666);
+    return openFile(path, flags, mode);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new SystemError(`Could not open '${path}'`, error.errno);

@@ -7,12 +7,15 @@ import type { MemoryControl } from "./context.ts";
 /** Bytes copied at a time. */
 const CHUNK = 1 << 20;
 
+/** What a guest keeps in its memory is its owner's. */
+const MODE = 0o600;
+
 /** A guest page, the most that one address translation is good for. */
 const PAGE = 4096;
 
 /** Writes `length` bytes of guest-physical memory to a new file. */
 export function savePhysicalMemory(
-  memory: MemoryControl,
+  memory: Pick<MemoryControl, "readPhysical">,
   address: number,
   length: number,
   path: string,
@@ -49,7 +52,7 @@ function save(
   read: (done: number, rest: number) => Uint8Array,
 ): void {
   const { writeOnly, create, truncate } = OpenFlags;
-  using file = openOutput(path, writeOnly | create | truncate);
+  using file = openOutput(path, writeOnly | create | truncate, MODE);
   for (let done = 0; done < length;) {
     const bytes = read(done, length - done);
     const size = bytes.length;

@@ -1,6 +1,6 @@
 /** Files, pipes and memfds. Paths and names are the host's. */
 import { cString, native } from "./library.ts";
-import { Errno, unwrap } from "./errors.ts";
+import { Errno, SystemError, unwrap } from "./errors.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
 import { threads } from "./thread_pool.ts";
 
@@ -93,6 +93,21 @@ const kinds: Readonly<Record<number, FileStatus["kind"]>> = {
   0o10: "file",
   0o14: "socket",
 };
+
+/** Sets the permissions of an open file, or of the file that a socket will be bound to. */
+export function setMode(fd: Fd, mode: number): void {
+  unwrap(native.molt_set_mode(fd, mode), () => `Could not set the mode of descriptor ${fd}`);
+}
+
+/** What is at `path`, a symbolic link not followed; `undefined` if nothing is. */
+export function pathKind(path: string): FileStatus["kind"] | undefined {
+  try {
+    return statusOfPath(path).kind;
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === Errno.ENOENT) return undefined;
+    throw error;
+  }
+}
 
 const STAT_SIZE = 144; // struct stat
 

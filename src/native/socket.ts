@@ -5,6 +5,7 @@ import { asFd, Descriptor, type Fd } from "./descriptor.ts";
 import { Events } from "./event_loop.ts";
 import { createEvent } from "./file.ts";
 import { untilReady } from "./readiness.ts";
+import { pathKind, setMode } from "./file.ts";
 import { AddressFamily, resolveInet } from "./resolve.ts";
 import { threads } from "./thread_pool.ts";
 
@@ -17,6 +18,8 @@ const SO_ACCEPTCONN = 30;
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
+/** A socket controls a machine: whatever the umask is, only owner and group may connect. */
+const SOCKET_MODE = 0o775;
 
 /** Where a stream socket listens or connects to. */
 export type SocketAddress =
@@ -88,7 +91,7 @@ function disableNagle(fd: Fd): void {
   native.molt_socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
-/** A listening socket. A unix path that exists is replaced, as QEMU does. */
+/** A listening socket. A socket that is at a unix path is replaced, as QEMU does; no other file is. */
 export async function listen(address: SocketAddress, backlog = 1): Promise<Descriptor> {
   const candidates = await resolve(address, true);
   return firstOf(candidates, (bytes) => listenAt(address, bytes, backlog));
@@ -104,7 +107,8 @@ function listenAt(
     if (address.kind === "inet") {
       native.molt_socket_option(socket.fd, SOL_SOCKET, SO_REUSEADDR, 1);
     } else if (!address.abstract) {
-      native.molt_unlink(cString(address.path));
+      removeSocket(address.path);
+      setMode(socket.fd, SOCKET_MODE);
     }
     const listening = native.molt_listen(socket.fd, bytes, bytes.length, backlog);
     unwrap(listening, () => describeBindFailure(address, listening));
@@ -113,6 +117,19 @@ function listenAt(
     socket[Symbol.dispose]();
     throw error;
   }
+}
+
+/** Removes the socket at `path`. Throws if something else is there. */
+function removeSocket(path: string): void {
+  const kind = pathKind(path);
+  if (kind === undefined) return;
+  if (kind !== "socket") {
+    throw new SystemError(
+      `Failed to bind socket to ${path}: what is there is no socket and is not replaced`,
+      Errno.EADDRINUSE,
+    );
+  }
+  native.molt_unlink(cString(path));
 }
 
 function describeBindFailure(address: SocketAddress, result: number): string {

@@ -51,6 +51,7 @@ export const symbols = {
   molt_allocate: { parameters: [i32, i32, i64, i64], result: i32 },
   molt_stat: { parameters: [i32, buffer], result: i32 },
   molt_stat_path: { parameters: [buffer, buffer], result: i32 },
+  molt_set_mode: { parameters: [i32, u32], result: i32 },
   molt_rename: { parameters: [buffer, buffer], result: i32 },
   molt_unlink: { parameters: [buffer], result: i32 },
   molt_link: { parameters: [i32, buffer], result: i32 },

@@ -150,7 +150,7 @@ export async function buildGuest(
 /** The initial file system and the disk of the machine in which molt runs. */
 export async function buildHost(
   packages: Packages,
-  { folder, programs, files, peerQemu, initramfs, disk }: {
+  { folder, programs, files, peerQemu, addCheckout, initramfs, disk }: {
     readonly folder: string;
     /** Programs of this host to be found in /bin, by name. */
     readonly programs: Readonly<Record<string, string>>;
@@ -158,6 +158,8 @@ export async function buildHost(
     readonly files: Readonly<Record<string, string>>;
     /** The folder of scripts/peer_qemu.sh. */
     readonly peerQemu: string;
+    /** Adds the checkout and what its tests need below a folder. */
+    readonly addCheckout: (tree: string) => Promise<void>;
     readonly initramfs: string;
     readonly disk: string;
   },
@@ -170,5 +172,6 @@ export async function buildHost(
   for (const [name, path] of Object.entries(programs)) await tree.program(path, `bin/${name}`);
   for (const [name, path] of Object.entries(files)) await tree.file(path, `rig/${name}`);
   await tree.file(`${sources}inside/init`, "rig/init", 0o755);
+  await addCheckout(tree.path);
   await tree.write(disk, 1024);
 }

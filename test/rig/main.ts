@@ -15,7 +15,8 @@ import {
   runLevel1,
   translatedCode,
 } from "./level1.ts";
-import { allTests, pieces } from "./plan.ts";
+import { checkoutFolder, copyCheckout } from "./checkout.ts";
+import { allTests, checkoutTests, pieces } from "./plan.ts";
 import type { Line, Result } from "./report.ts";
 import { formatTables } from "./table.ts";
 
@@ -33,7 +34,8 @@ const MACHINE_MEMORY = 5.5 * (1 << 30);
 /** A machine that can be started for any tests. */
 type Machine = Omit<Level1Options, "words">;
 
-async function prepare(folder: string): Promise<Machine> {
+/** Builds everything in `folder`, with the checkout if any of its `testFiles` are to be run. */
+async function prepare(folder: string, testFiles: readonly string[]): Promise<Machine> {
   const packages = await fetchPackages(Deno.args.includes("--refresh"));
   await run(["sh", `${root}scripts/peer_qemu.sh`, "install"]);
   const file = (name: string) => `${folder}/${name}`;
@@ -71,6 +73,9 @@ async function prepare(folder: string): Promise<Machine> {
       ...(script === undefined ? {} : { script }),
     },
     peerQemu: peerQemuFolder(),
+    addCheckout: async (tree) => {
+      if (testFiles.length > 0) await copyCheckout(tree, testFiles);
+    },
     initramfs: file("host.initramfs"),
     disk: file("host.ext4"),
   });
@@ -81,7 +86,7 @@ async function prepare(folder: string): Promise<Machine> {
     disk: file("host.ext4"),
     folder,
     // A script says nothing there.
-    silence: option("script") === undefined ? 300 : 3600,
+    silence: option("script") === undefined && testFiles.length === 0 ? 300 : 3600,
   };
 }
 
@@ -126,7 +131,10 @@ async function runTests(
 ): Promise<void> {
   const count = option("count") ?? (Deno.args.includes("--full") ? "10" : "1");
   const numbers = tests.map((name) => allTests.indexOf(name));
-  const words = [`rig.count=${count}`, `rig.tests=${numbers.join(".")}`];
+  const words = [
+    ...[`rig.count=${count}`, `rig.tests=${numbers.join(".")}`],
+    `rig.checkout=${checkoutFolder}`,
+  ];
   const narrator = new Narrator();
   for await (const line of runLevel1({ ...level1, words })) {
     const result = narrator.tell(line);
@@ -200,8 +208,9 @@ const outerFailures: string[] = [];
 
 async function main(): Promise<number> {
   const only = option("only");
+  const forCi = Deno.args.includes("--checkout-tests") ? "CI without KVM" : "CI";
   // Who names tests may name any.
-  const selection = only === undefined ? "CI" : "all";
+  const selection = only === undefined ? forCi : "all";
   const plan = pieces(Deno.args.includes("--full") ? "full" : selection)
     .map((tests) => tests.filter((name) => name.includes(only ?? "")))
     .filter((tests) => tests.length > 0);
@@ -211,7 +220,8 @@ async function main(): Promise<number> {
   const results: Result[] = [];
   const passed = () => `${((performance.now() - started) / 1000).toFixed(0)} s`;
   try {
-    const level1 = await prepare(folder);
+    const tested = plan.flat().some((name) => name.startsWith("tests:"));
+    const level1 = await prepare(folder, tested ? checkoutTests.map(({ file }) => file) : []);
     console.log(`prepared in ${passed()}`);
     if (option("script") !== undefined) return await runScript(level1);
     results.push(...await runPieces(level1, plan));

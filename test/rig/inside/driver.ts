@@ -1,7 +1,8 @@
 /** The tests, inside the machine in which molt runs. */
-import { allTests, boots } from "../plan.ts";
+import { allTests, boots, checkoutTests } from "../plan.ts";
 import { bootTest } from "./boot.ts";
 import { aftermathTest, BusyGuest, updateTest } from "./busy.ts";
+import { checkoutTest } from "./checkout_tests.ts";
 import { heartbeatTest, versionTest } from "./hardware.ts";
 import { openPort, runTest, type Test, testName } from "./test.ts";
 import { updates } from "./updates.ts";
@@ -24,6 +25,7 @@ const tests: readonly Test[] = [
   ...boots.map(bootTest),
   ...updates.map((update) => updateTest(busy, update, count)),
   aftermathTest(busy),
+  ...checkoutTests.map((test) => checkoutTest(valueOf("rig.checkout"), test)),
 ];
 
 const tell = openPort("/dev/ttyS1");
