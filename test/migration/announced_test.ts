@@ -2,7 +2,7 @@
  * Where a guest's network cards are is announced by RARP: after it came from elsewhere, and when a monitor
  * asks for it. A live update that keeps the connections has nothing to announce.
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { awaitMigration } from "../../src/qmp_client/mod.ts";
 import { EchoPeer } from "../support/echo_peer.ts";
 import { heartbeatMachine } from "../support/heartbeat_machine.ts";
@@ -83,11 +83,12 @@ Deno.test("announce-self: chosen cards, rounds, and an end by the announcement's
   await vm.qmp.executeUntyped("announce-self", endless);
   await announcements(first, 4);
   await vm.qmp.executeUntyped("announce-self", { ...endless, rounds: 0 });
+  const ended = [first.announced.length, second.announced.length] as const;
   const text = { "command-line": "announce_self card0" };
-  const before = second.announced.length;
   await vm.qmp.executeUntyped("human-monitor-command", text);
-  await announcements(first, first.announced.length + ROUNDS);
-  assertEquals(second.announced.length, before, "what has ended sends nothing more");
+  await announcements(first, ended[0] + ROUNDS);
+  // One frame may have been on its way; the five rounds took long enough for dozens.
+  assert(second.announced.length <= ended[1] + 1, "what has ended sends nothing more");
 });
 
 Deno.test("a live update that keeps the cards' connections announces nothing", async () => {
