@@ -3,9 +3,8 @@ import { cString, native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
 import { asFd, Descriptor, type Fd } from "./descriptor.ts";
 import { Events } from "./event_loop.ts";
-import { createEvent } from "./file.ts";
 import { untilReady } from "./readiness.ts";
-import { pathKind, setMode } from "./file.ts";
+import { createEvent, pathKind, setMode } from "./file.ts";
 import { AddressFamily, resolveInet } from "./resolve.ts";
 import { threads } from "./thread_pool.ts";
 
