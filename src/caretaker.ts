@@ -1,20 +1,32 @@
 /**
  * The life of a caretaker: it has the guest while the process that started it executes a successor, and
- * ends when the successor has the guest. If none comes for it, the caretaker stays and is its monitor.
+ * ends when the successor has the guest.
+ *
+ *   the guest comes -> waiting for the successor -> ready: the guest leaves -> this process ends
+ *                                                -> it has ended, or was silent for too long and is ended,
+ *                                                   or did not take the guest: this is its monitor
+ *
+ * Before it becomes the monitor it keeps the guest for good by the ownership flag, so that a successor
+ * that wakes up late cannot have it.
  */
 import { StreamChannel } from "./channel/stream.ts";
 import type { VirtualMachineConfig } from "./cli/config.ts";
 import {
+  awaitSuccessor,
   type CaretakerSockets,
-  guestIsWanted,
+  endSuccessor,
   leaveEvents,
   takeDuties,
 } from "./migration/cpr/caretaker.ts";
+import type { Ownership } from "./migration/cpr/ownership.ts";
 import { receiveHandover } from "./migration/cpr/transfer.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
 import { tell } from "./process/messages.ts";
 import { VirtualMachine } from "./virtual_machine.ts";
+
+/** How long the process that started this one may take to hand over its descriptors. */
+const HANDOVER_MS = 30_000;
 
 /** Takes care of a guest. Resolves with the machine if the guest stays here for good. */
 export async function takeCareOfGuest(
@@ -25,7 +37,7 @@ export async function takeCareOfGuest(
   using undo = new DisposableStack();
   // A guest that powers off meanwhile is the successor's to end.
   const actions = { ...config.actions, shutdown: "pause" } as const;
-  const handover = undo.use(await receiveHandover(sockets.cpr));
+  const handover = undo.use(await receiveHandover(sockets.cpr, HANDOVER_MS));
   const duties = takeDuties(handover.descriptors);
   using ownership = duties.ownership;
   using eventsFile = duties.events;
@@ -38,17 +50,38 @@ export async function takeCareOfGuest(
     using channel = new StreamChannel(sockets.main, true);
     await vm.migration.receive(channel);
   }
-  using channel = new StreamChannel(sockets.back, true);
-  while (await guestIsWanted(channel)) {
-    if (!await vm.migration.leave(channel, ownership)) continue;
+  const failure = await serveSuccessor(vm, sockets, ownership);
+  if (failure === undefined) {
     leaveEvents(eventsFile, events);
     return undefined;
   }
-  const reason = "the successor ended without taking the guest over: it goes on in process " +
-    `${processId()}, with the program from before the update`;
+  const reason = `${failure}: the guest goes on in process ${processId()}, with the program from ` +
+    "before the update";
   tell(reason);
   vm.migration.updateFailed(reason);
   await vm.stay();
   undo.move();
   return vm;
+}
+
+/** Gives the guest to the successor. Returns why it has not got it, and never will. */
+async function serveSuccessor(
+  vm: VirtualMachine,
+  sockets: CaretakerSockets,
+  ownership: Ownership,
+): Promise<string | undefined> {
+  using channel = new StreamChannel(sockets.back, true);
+  const { successor, successorTimeout } = sockets;
+  const until = performance.now() + successorTimeout;
+  for (;;) {
+    const call = await awaitSuccessor(channel, until - performance.now());
+    if (call === "ready") {
+      if (await vm.migration.leave(channel, ownership)) return undefined;
+      continue;
+    }
+    if (!ownership.keep()) return undefined;
+    if (call === "ended") return "the successor ended without taking the guest over";
+    await endSuccessor(successor);
+    return `the successor was not ready within ${successorTimeout} ms and has been ended`;
+  }
 }

@@ -62,6 +62,7 @@ export class VirtualMachine implements Disposable {
   /** The guest is with a caretaker. */
   #waiting: WaitingGuest | undefined;
   #guest: Guest | undefined;
+  #qtest: Disposable | undefined;
 
   private constructor(config: VirtualMachineConfig, loop: EventLoop, timeline: Timeline) {
     this.config = config;
@@ -184,7 +185,10 @@ export class VirtualMachine implements Disposable {
         this.descriptors.addInherited(fd, set, opaque);
       }
     }
-    if (inherited !== undefined) this.#receive(inherited);
+    if (inherited !== undefined) {
+      this.#receive(inherited);
+      this.#waiting = this.#takeWaitingGuest();
+    }
     if (config.incoming?.cpr !== undefined && inherited === undefined) {
       await this.#startWithoutGuest(config.incoming.cpr);
       return;
@@ -234,21 +238,23 @@ export class VirtualMachine implements Disposable {
     return guest;
   }
 
+  /** Serves -qtest, if it was given, for as long as there is this guest. */
   #serveQtest({ board, accelerator }: Guest): void {
+    this.#qtest?.[Symbol.dispose]();
+    this.#qtest = undefined;
     if (this.config.qtest === undefined) return;
     const { chardev, log } = this.config.qtest;
     const target = boardTarget(board, accelerator);
     const port = this.chardevs.port(chardev);
-    this.#resources.use(serveQtest(this.#chardevEnvironment, port, log, target));
+    this.#qtest = serveQtest(this.#chardevEnvironment, port, log, target);
   }
 
   async #startGuest(guest: Guest): Promise<void> {
     const { machine } = guest.board;
     const { incoming, startPaused } = this.config;
-    const waiting = takeWaitingGuest((name) => this.#update.adopt(name));
+    const waiting = this.#waiting;
     if (waiting) {
       using guestElsewhere = waiting;
-      this.#waiting = waiting;
       await this.#rehearseArrival(guest);
       // Whatever takes this thread's time is done while the guest runs there.
       await this.monitors.preload();
@@ -265,6 +271,17 @@ export class VirtualMachine implements Disposable {
     } else if (incoming.main.kind !== "defer") {
       await this.#listen(incoming.main);
     }
+  }
+
+  /**
+   * The guest that waits with an interim monitor, if there is one. Nothing was created yet: a successor that
+   * comes too late must not put itself in the place of the sockets that are the guest's again.
+   */
+  #takeWaitingGuest(): WaitingGuest | undefined {
+    const waiting = takeWaitingGuest((name) => this.#update.adopt(name));
+    if (waiting === undefined || this.#ownership?.decision !== "kept") return waiting;
+    waiting[Symbol.dispose]();
+    throw new Error("too late for the guest: it has stayed with the process that it waited in");
   }
 
   /** Waits for the guest where the option says, which stands before what goes wrong. */
@@ -302,7 +319,9 @@ export class VirtualMachine implements Disposable {
     for (;;) {
       this.migration.awaitHandover(listener.addresses, failure);
       try {
-        using handover = await listener.accept();
+        using handover = await listener.accept(() =>
+          this.migration.parameters["x-handover-timeout"]
+        );
         if (await this.#takeOver(handover, listener, late)) break;
         failure = undefined;
       } catch (error) {
@@ -326,6 +345,7 @@ export class VirtualMachine implements Disposable {
     await this.#createChardevs(late.chardevs);
     await this.#rehearseArrival(await this.#buildGuest(true));
     this.#addMonitors(late.monitors);
+    if (this.#guest !== undefined) this.#serveQtest(this.#guest);
     if (main !== undefined && main.kind !== "defer") {
       await this.migration.listen(mainAddress(main), false);
     }
@@ -350,6 +370,8 @@ export class VirtualMachine implements Disposable {
   }
 
   #discardGuest({ chardevs, monitors }: LateParts): void {
+    this.#qtest?.[Symbol.dispose]();
+    this.#qtest = undefined;
     this.#guest?.[Symbol.dispose]();
     this.#guest = undefined;
     for (const { chardev } of monitors) this.monitors.remove(chardev);
@@ -417,6 +439,7 @@ export class VirtualMachine implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#qtest?.[Symbol.dispose]();
     this.#guest?.[Symbol.dispose]();
     this.#ownership?.[Symbol.dispose]();
     this.#resources[Symbol.dispose]();

@@ -2,6 +2,7 @@
  * Where a migration goes to or comes from: what URIs and structured addresses say, as one type.
  *
  *   tcp:HOST:PORT[,to=N][,ipv4=on|off][,ipv6=on|off]     tcp:[IPV6]:PORT     tcp::PORT
+ *                [,keep-alive=on|off][,keep-alive-idle=N][,keep-alive-interval=N][,keep-alive-count=N]
  *   unix:PATH     fd:NAME-OR-NUMBER     exec:SHELL-COMMAND     file:PATH[,offset=SIZE]
  */
 import type { MigrationAddress } from "../cli/config.ts";
@@ -20,6 +21,15 @@ export interface InetAddress {
   readonly to?: number;
   readonly ipv4?: boolean;
   readonly ipv6?: boolean;
+  readonly keepAlive?: KeepAlive;
+}
+
+/** What an address says about probes of a silent connection: seconds, and a number. */
+export interface KeepAlive {
+  readonly on?: boolean;
+  readonly idle?: number;
+  readonly interval?: number;
+  readonly count?: number;
 }
 
 /** An address of a migration channel. */
@@ -85,9 +95,23 @@ export function channelAddress(address: MigrationAddress): ChannelAddress {
         ...(to === undefined ? {} : { to }),
         ...(ipv4 === undefined ? {} : { ipv4 }),
         ...(ipv6 === undefined ? {} : { ipv6 }),
+        ...keepAliveOf({
+          on: address["keep-alive"],
+          idle: address["keep-alive-idle"],
+          interval: address["keep-alive-interval"],
+          count: address["keep-alive-count"],
+        }),
       };
     }
   }
+}
+
+/** What was said, if something was. */
+function keepAliveOf(
+  given: { readonly [Name in keyof KeepAlive]: KeepAlive[Name] | undefined },
+): { keepAlive?: KeepAlive } {
+  const said = Object.entries(given).filter(([, value]) => value !== undefined);
+  return said.length === 0 ? {} : { keepAlive: Object.fromEntries(said) };
 }
 
 /** What a migration asks of its transport. */
@@ -144,6 +168,7 @@ function parseInet(text: string): InetAddress {
 
 function parseInetOptions(options: readonly string[]): Partial<InetAddress> {
   const found: { to?: number; ipv4?: boolean; ipv6?: boolean } = {};
+  let keepAlive: KeepAlive = {};
   for (const option of options) {
     const [name = "", value] = option.split(/=(.*)/s);
     switch (name) {
@@ -158,14 +183,25 @@ function parseInetOptions(options: readonly string[]): Partial<InetAddress> {
         found[name] = parseSwitch(name, value);
         break;
       case "numeric":
-      case "keep-alive":
         parseSwitch(name, value);
         break;
+      case "keep-alive":
+        keepAlive = { ...keepAlive, on: parseSwitch(name, value) };
+        break;
+      case "keep-alive-idle":
+      case "keep-alive-interval":
+      case "keep-alive-count": {
+        if (value === undefined || !/^\d{1,5}$/.test(value)) {
+          throw new ChannelError(`Parameter '${name}' expects a number`);
+        }
+        keepAlive = { ...keepAlive, [name.slice("keep-alive-".length)]: Number(value) };
+        break;
+      }
       default:
         throw new ChannelError(`Invalid parameter '${name}'`);
     }
   }
-  return found;
+  return Object.keys(keepAlive).length === 0 ? found : { ...found, keepAlive };
 }
 
 function parseSwitch(name: string, value = "on"): boolean {

@@ -54,6 +54,8 @@ export interface MigrationListener extends Disposable {
   accept(multifdChannels: () => number): Promise<IncomingChannels>;
   /** Makes accept() fail with ChannelCancelled. */
   cancel(): void;
+  /** As cancel(), if a connection has come, and no others are waited for. False if none has. */
+  cut(): boolean;
 }
 
 /** Listens at an address, or opens what it names. Throws what is wrong with it. */
@@ -131,6 +133,11 @@ class ReadyChannel implements MigrationListener {
     this.#channel.cancel();
   }
 
+  cut(): boolean {
+    this.cancel();
+    return true;
+  }
+
   [Symbol.dispose](): void {
     if (!this.#accepted) this.#channel[Symbol.dispose]();
   }
@@ -141,6 +148,7 @@ class SocketListener implements MigrationListener {
   readonly addresses: readonly ListeningAddress[];
   readonly #socket: ChannelDescriptor;
   readonly #path: string | undefined;
+  readonly #arrived: StreamChannel[] = [];
 
   /** Takes over `socket`, and the socket file `path`, which is removed in the end. */
   constructor(socket: Descriptor, path?: string) {
@@ -160,7 +168,8 @@ class SocketListener implements MigrationListener {
   async accept(multifdChannels: () => number): Promise<IncomingChannels> {
     using undo = new DisposableStack();
     const first = undo.use(await this.#next());
-    const channels = [first];
+    const channels = this.#arrived;
+    channels.push(first);
     const expected = multifdChannels();
     while (channels.length < 1 + expected) {
       const next = await this.#next(first);
@@ -184,6 +193,13 @@ class SocketListener implements MigrationListener {
 
   cancel(): void {
     this.#socket.cancel();
+  }
+
+  cut(): boolean {
+    if (this.#arrived.length === 0) return false;
+    this.cancel();
+    for (const channel of this.#arrived) channel.cancel();
+    return true;
   }
 
   [Symbol.dispose](): void {

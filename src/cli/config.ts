@@ -323,6 +323,10 @@ export type MigrationSocketAddress =
     readonly ipv6?: boolean | undefined;
     readonly numeric?: boolean | undefined;
     readonly "keep-alive"?: boolean | undefined;
+    /** Seconds, seconds, and a number. */
+    readonly "keep-alive-idle"?: number | undefined;
+    readonly "keep-alive-interval"?: number | undefined;
+    readonly "keep-alive-count"?: number | undefined;
   }
   | {
     readonly type: "unix";

@@ -15,6 +15,25 @@ export class MigrationCancelled extends Error {
   }
 }
 
+/**
+ * The destination may have started the guest, and nothing more can be learned from it. Neither side may
+ * run it by itself: an operator decides, who can look at the destination.
+ */
+export class OwnerUnknownError extends Error {
+  override readonly name = "OwnerUnknownError";
+
+  /** `what` has happened, and how the wait for the destination ended. */
+  constructor(what: string, cause: unknown) {
+    super(
+      `${what} (${
+        messageOf(cause)
+      }): it may run there; let it go on here, with 'cont', only if it ` +
+        "does not",
+      { cause },
+    );
+  }
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

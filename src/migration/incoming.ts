@@ -30,6 +30,7 @@ import type { MigrationInformation } from "./information.ts";
 import type { MigratableMachine } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
+import { limitSilence } from "./tcp_limits.ts";
 
 /** How a machine is to be loaded. */
 export interface IncomingPlan extends SessionPlan {
@@ -53,6 +54,9 @@ export class IncomingMigration {
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
   #abandoned: string | undefined;
+  #address: ChannelAddress | undefined;
+  /** Cuts the connections that the machine is being loaded from. */
+  #cut: (() => void) | undefined;
 
   /** `target` is asked for the machine when a source is there. */
   constructor(
@@ -92,6 +96,7 @@ export class IncomingMigration {
   /** Listens, or opens what `address` names. Throws, having changed nothing, if that cannot be done. */
   async listen(address: ChannelAddress, given: GivenDescriptors): Promise<void> {
     this.#listener = await listenForMigration(address, given);
+    this.#address = address;
     this.#setStatus("setup");
   }
 
@@ -111,8 +116,15 @@ export class IncomingMigration {
     try {
       await this.#receive(channel);
     } catch (error) {
-      throw this.#fail(error);
+      throw this.#fail(this.#abandoned ?? error);
     }
+  }
+
+  /** Cuts the connections: loading fails. Nothing happens if there are none yet. */
+  yank(): void {
+    this.#abandoned = "the connection was cut by 'yank'";
+    if (this.#status === "active") this.#cut?.();
+    else if (!this.#listener?.cut()) this.#abandoned = undefined;
   }
 
   /** Ends the waiting for a source that has not come. */
@@ -126,11 +138,19 @@ export class IncomingMigration {
     const { capabilities, parameters } = this.#plan;
     const listener = this.#listener;
     if (listener === undefined) throw new Error("listen() comes before run()");
+    let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      return await listener.accept(() =>
-        capabilities().has("multifd") ? parameters()["multifd-channels"] : 0
-      );
+      return await listener.accept(() => {
+        // A source connects them all at once.
+        const milliseconds = parameters()["x-handover-timeout"];
+        timer = setTimeout(() => {
+          this.#abandoned = `not all connections were made within ${milliseconds} ms`;
+          listener.cut();
+        }, milliseconds);
+        return capabilities().has("multifd") ? parameters()["multifd-channels"] : 0;
+      });
     } finally {
+      clearTimeout(timer);
       listener[Symbol.dispose]();
     }
   }
@@ -141,6 +161,10 @@ export class IncomingMigration {
   ): Promise<void> {
     const { timeline } = this.#surroundings;
     timeline.mark("machine built");
+    for (const each of [channel, ...multifd]) {
+      limitSilence(each, this.#address, this.#plan.parameters());
+    }
+    this.#cut = () => [channel, ...multifd].forEach((each) => each.cancel());
     this.#setStatus("active");
     await using session = new IncomingSession(this.#plan, this.#target(), channel, multifd);
     const runState = await session.load();

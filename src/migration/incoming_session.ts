@@ -5,7 +5,7 @@
 import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
 import { StreamChannel } from "../channel/stream.ts";
-import { isBrokenChannel } from "../native/channel.ts";
+import { ChannelCancelled, isBrokenChannel } from "../native/channel.ts";
 import { SystemError } from "../native/errors.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
@@ -17,7 +17,7 @@ import type { MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
 import { hasInput, watchForInput, yieldToOthers } from "../native/wait.ts";
 import { RamReceiver } from "./ram/receiver.ts";
-import { ReturnPathWriter } from "./return_path.ts";
+import { MOLT_PING, ReturnPathWriter } from "./return_path.ts";
 import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
 import type { Command } from "./stream/commands.ts";
 import { checkConfiguration } from "./stream/configuration.ts";
@@ -52,6 +52,9 @@ const PROMPT_WAITS = 100;
 /** How long it looks for input without sleeping, while a guest stands still. */
 const WATCH_MS = 0.5;
 
+/** What an operator has to know who decides where the guest goes on. */
+const ONLY_IF = "let it go on here only if it does not run there";
+
 function takenBack(): MigrationError {
   return new MigrationError("the source has taken the guest back");
 }
@@ -71,6 +74,8 @@ export class IncomingSession implements AsyncDisposable {
   #confirmed = false;
   /** The source has said that it stopped the guest for the rest of the stream. */
   #switchedOver = false;
+  /** The source has given the guest up. */
+  #committed = false;
   /** The source has stopped the guest, whose memory is here. */
   #standsStill = false;
 
@@ -166,14 +171,14 @@ export class IncomingSession implements AsyncDisposable {
     }
     if (!this.#returnPath?.sourceCommits) return;
     this.#reader.expectEpilogue();
-    const gone = "the source went away before it gave the guest up: " +
-      "let it go on here only if it does not run there";
+    const gone = `the source went away before it gave the guest up: ${ONLY_IF}`;
     try {
       await this.#confirm();
     } catch (error) {
       if (!isBrokenChannel(error)) throw error;
       return gone;
     }
+    using limit = this.#limit();
     for (;;) {
       const item = this.#reader.next();
       switch (item?.kind) {
@@ -181,28 +186,49 @@ export class IncomingSession implements AsyncDisposable {
           await this.#readMore().catch(() => this.#reader.end());
           break;
         case "command":
-          if (item.command.name === "COMMIT") return;
-          throw takenBack();
+          if (item.command.name !== "COMMIT") throw takenBack();
+          this.#committed = true;
+          return;
         case "end":
-          return gone;
+          if (!limit.reached) return gone;
+          return `the source has not given the guest up for ${limit.milliseconds} ms: ${ONLY_IF}`;
       }
     }
   }
 
   /**
-   * Tells a source that has not been told that the guest runs here, and waits for one that shares the
-   * word: it has then told all that there is to tell of what survives.
+   * Reports to a source that does not know it yet that the guest runs here, and waits for one that shares
+   * the ownership flag: it has then sent all that there is about what survives.
    */
   async end(): Promise<void> {
     try {
       if (!this.#confirmed) await this.#confirm();
+      if (this.#committed) await this.#returnPath?.acknowledgeCommit();
       if (this.#returnPath?.ownership === undefined) return;
+      using _ = this.#limit();
       const rest = new Uint8Array(4096);
       while (await this.#channel.read(rest)) { /* the description of what was sent */ }
     } catch (error) {
-      // A source that is gone does not matter any more.
-      if (!isBrokenChannel(error)) throw error;
+      // A source that is gone, or silent, does not matter any more.
+      if (!isBrokenChannel(error) && !(error instanceof ChannelCancelled)) throw error;
     }
+  }
+
+  /** Ends a wait for the source after the time that a hand-over may take: the channel is cancelled. */
+  #limit(): Disposable & { readonly reached: boolean; readonly milliseconds: number } {
+    const milliseconds = this.#plan.parameters()["x-handover-timeout"];
+    let reached = false;
+    const timer = setTimeout(() => {
+      reached = true;
+      this.#channel.cancel();
+    }, milliseconds);
+    return {
+      milliseconds,
+      get reached() {
+        return reached;
+      },
+      [Symbol.dispose]: () => clearTimeout(timer),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -298,10 +324,7 @@ export class IncomingSession implements AsyncDisposable {
         const { returnPath } = this.#channel;
         if (returnPath === undefined) throw new StreamError("CMD_OPEN_RETURN_PATH failed", offset);
         this.#returnPath = new ReturnPathWriter(returnPath, this.#handedOver?.ownership);
-        if (this.#plan.capabilities().has("switchover-ack")) {
-          // No device asks for more time.
-          await this.#returnPath.acknowledgeSwitchover();
-        }
+        if (this.#plan.stream.switchoverAckLegacy) await this.#acknowledgeSwitchover();
         break;
       }
       case "PING":
@@ -313,6 +336,10 @@ export class IncomingSession implements AsyncDisposable {
           );
         }
         await this.#returnPath.pong(command.value);
+        // molt 0.1.0 waits for it, as QEMU did before 11.1; later ones do not mind.
+        if (command.value === MOLT_PING && !this.#plan.stream.switchoverAckLegacy) {
+          await this.#acknowledgeSwitchover();
+        }
         break;
       case "SWITCHOVER_START":
         this.#switchedOver = true;
@@ -326,5 +353,11 @@ export class IncomingSession implements AsyncDisposable {
           errno: StreamErrno.ENOTSUP,
         });
     }
+  }
+
+  /** No device asks for more time. */
+  async #acknowledgeSwitchover(): Promise<void> {
+    if (!this.#plan.capabilities().has("switchover-ack")) return;
+    await this.#returnPath?.acknowledgeSwitchover();
   }
 }

@@ -199,6 +199,18 @@ export class Migration {
     this.#outgoing?.cancel();
   }
 
+  /** True while there are, or are to be, connections that yank() cuts. */
+  get yankable(): boolean {
+    const status = this.#incoming?.status;
+    return this.underWay || status === "setup" || status === "active";
+  }
+
+  /** Cuts the connections of a migration that hangs: it fails, and the guest is where it was. */
+  yank(): void {
+    this.#outgoing?.yank();
+    this.#incoming?.yank();
+  }
+
   /** Leaves the status `pre-switchover`. */
   continueFrom(status: MigrationStatusName): void {
     if (this.#outgoing !== undefined) return this.#outgoing.continueFrom(status);

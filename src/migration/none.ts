@@ -53,6 +53,10 @@ export class NoMigration {
 
   cancel(): void {}
 
+  readonly yankable = false;
+
+  yank(): void {}
+
   continueFrom(): never {
     throw new MigrationError(REASON);
   }

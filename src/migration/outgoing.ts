@@ -9,7 +9,9 @@
  *   handover     with a return path, the destination says that it has the guest
  *   completed    cpr-exec: the successor is executed, a caretaker having the guest (cpr/caretaker.ts)
  *
- * Whatever fails, and whenever somebody cancels, there is one exit: the guest goes on here as it was.
+ * Whatever fails, and whenever somebody cancels, there is one exit: the guest goes on here as it was. If
+ * the destination may have it and cannot be asked any more, the guest stays stopped, in `postmigrate`, and
+ * an operator decides.
  */
 import { openOutgoing } from "../channel/outgoing.ts";
 import type { ChannelAddress } from "../channel/address.ts";
@@ -20,7 +22,8 @@ import type { KeptDescriptor } from "./cpr/descriptors.ts";
 import { executeSuccessor } from "./cpr/exec.ts";
 import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
-import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
+import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "./errors.ts";
+import { within } from "./limits.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
 import type { OutgoingPlan } from "./outgoing_plan.ts";
 import { OutgoingSession, type SessionOwner } from "./outgoing_session.ts";
@@ -28,6 +31,7 @@ import type { MigrationMode } from "./parameters.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
 import type { MigratableMachine } from "./source.ts";
 import type { MigrationSurroundings } from "./surroundings.ts";
+import { limitSilence } from "./tcp_limits.ts";
 
 /** Milliseconds on a clock that does not jump. */
 function now(): number {
@@ -39,7 +43,8 @@ export class OutgoingMigration {
   readonly #surroundings: MigrationSurroundings;
   readonly #source: MigratableMachine;
   readonly #plan: OutgoingPlan;
-  readonly #cancelled = new AbortController();
+  /** Aborted when the attempt is to end, with the reason: a MigrationCancelled or a MigrationError. */
+  readonly #interrupt = new AbortController();
   readonly #continued = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   #opening: Promise<OutgoingChannel> | undefined;
@@ -109,9 +114,16 @@ export class OutgoingMigration {
 
   /** Asks the attempt to end. */
   cancel(): void {
-    if (!isUnderWay(this.#status) || this.#cancelled.signal.aborted) return;
+    if (!isUnderWay(this.#status) || this.#interrupt.signal.aborted) return;
     this.#setStatus("cancelling");
-    this.#cancelled.abort();
+    this.#interrupt.abort(new MigrationCancelled());
+  }
+
+  /** Cuts the connection: the attempt fails. */
+  yank(): void {
+    if (isUnderWay(this.#status)) {
+      this.#interrupt.abort(new MigrationError("the connection was cut by 'yank'"));
+    }
   }
 
   /** Leaves pre-switchover. */
@@ -179,7 +191,10 @@ export class OutgoingMigration {
     const { leaving } = this.#surroundings;
     using ownership = Ownership.create();
     const kept = [...leaving.announce(), ownership.kept(OWNERSHIP_NAME)];
-    await handOverDescriptors(cpr, kept, this.#cancelled.signal);
+    await this.#limited(
+      handOverDescriptors(cpr, kept, this.#interrupt.signal),
+      "the destination has not taken the CPR state",
+    );
     using channel = await this.#open();
     await this.#send(channel, ownership, () => leaving.suspend(false));
     // QEMU, which takes nothing by the word, has no use for what survives here.
@@ -190,16 +205,18 @@ export class OutgoingMigration {
   async #updateWithCaretaker(): Promise<void> {
     const { leaving, timeline } = this.#surroundings;
     const kept = [...leaving.forCaretaker(), timeline.kept];
-    using caretaker = await Caretaker.start(kept, this.#cancelled.signal);
+    using caretaker = await this.#limited(
+      Caretaker.start(kept, this.#interrupt.signal, this.#plan.parameters()["x-successor-timeout"]),
+      "the interim monitor is not ready",
+    );
     {
       using channel = caretaker.takeChannel();
       await this.#send(channel, caretaker.ownership);
     }
-    caretaker.hasGuest();
     try {
       await this.#executeSuccessor(caretaker.kept, [caretaker.variable]);
     } catch (error) {
-      const runState = await caretaker.giveBack(this.#source);
+      const runState = await this.#takeBack(caretaker, error);
       this.#elsewhere = false;
       if (runState !== "running" && isRunState(runState)) this.#resumeState = runState;
       throw error;
@@ -216,7 +233,8 @@ export class OutgoingMigration {
     try {
       await this.#session.run();
     } catch (error) {
-      // A destination that has taken the guest has it, whatever happened to the connection.
+      // A destination that has taken the guest has it, whatever happened to the connection. One that does
+      // not know the flag may have it all the same.
       if (ownership === undefined || ownership.keep()) throw error;
     }
     this.#elsewhere = this.#plan.mode !== "cpr-exec" || this.#withCaretaker;
@@ -228,12 +246,13 @@ export class OutgoingMigration {
     return {
       source: this.#source,
       plan: this.#plan,
-      signal: this.#cancelled.signal,
+      signal: this.#interrupt.signal,
+      interrupt: (reason) => this.#interrupt.abort(reason),
       ownership,
       handingOver,
       connect: () => this.#open(),
       advance: (status) => {
-        if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
+        this.#interrupt.signal.throwIfAborted();
         if (status === "active") this.#activeTime = now();
         this.#setStatus(status);
       },
@@ -249,7 +268,33 @@ export class OutgoingMigration {
   #open(): OutgoingChannel | Promise<OutgoingChannel> {
     const { main } = this.#plan;
     if (main === undefined) throw new MigrationError("the migration has no main channel");
-    return openOutgoing(main, this.#surroundings.given, this.#cancelled.signal);
+    const opened = openOutgoing(main, this.#surroundings.given, this.#interrupt.signal);
+    if (!(opened instanceof Promise)) return limitSilence(opened, main, this.#plan.parameters());
+    return this.#limited(opened, "the destination does not accept a connection")
+      .then((channel) => limitSilence(channel, main, this.#plan.parameters()));
+  }
+
+  /** Waits for a part of the attempt that can be interrupted, which happens if it takes too long. */
+  async #limited<Value>(part: Promise<Value>, complaint: string): Promise<Value> {
+    const milliseconds = this.#plan.parameters()["x-handover-timeout"];
+    const timer = setTimeout(() => {
+      this.#interrupt.abort(new MigrationError(`${complaint} for ${milliseconds} ms`));
+    }, milliseconds);
+    try {
+      return await part;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The guest comes back from its interim monitor: the successor could not be executed because of `cause`. */
+  async #takeBack(caretaker: Caretaker, cause: unknown): Promise<string> {
+    const milliseconds = this.#plan.parameters()["x-handover-timeout"];
+    return await within(milliseconds, caretaker.giveBack(this.#source), () =>
+      new MigrationError(
+        `${messageOf(cause)}; the guest is with process ${caretaker.pid}, which has not given it ` +
+          `back for ${milliseconds} ms`,
+      ));
   }
 
   /** Stops the guest for good, unless this has stopped it before. */
@@ -257,7 +302,7 @@ export class OutgoingMigration {
     if (this.#resumeState !== undefined) return;
     const { machine } = this.#source;
     const { timeline } = this.#surroundings;
-    if (this.#cancelled.signal.aborted) throw new MigrationCancelled();
+    this.#interrupt.signal.throwIfAborted();
     timeline.mark("stop begins");
     this.#stopTime = now();
     this.#resumeState = machine.stop("finish-migrate");
@@ -289,14 +334,19 @@ export class OutgoingMigration {
   /** The one exit of an attempt that did not succeed: the guest goes on as it was. */
   #giveUp(error: unknown): void {
     const { machine } = this.#source;
-    const cancelled = this.#cancelled.signal.aborted;
+    const unknown = error instanceof OwnerUnknownError;
+    const { reason } = this.#interrupt.signal;
+    const cancelled = !unknown && reason instanceof MigrationCancelled;
     if (!cancelled) {
-      this.#errorDescription = messageOf(this.#session?.reasonOf(error) ?? error);
+      this.#errorDescription = messageOf(
+        unknown ? error : reason ?? this.#session?.reasonOf(error) ?? error,
+      );
       if (this.#status !== "completed") this.#setStatus("failing");
     }
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
     if (this.#resumeState !== undefined && stoppedHere && !this.#elsewhere) {
-      machine.goBackTo(this.#resumeState);
+      if (unknown) machine.setRunState("postmigrate");
+      else machine.goBackTo(this.#resumeState);
     }
     this.#surroundings.leaving.stay();
     this.#endTime = now();

@@ -4,8 +4,10 @@
  *
  *   begin            header, configuration, return path, block list
  *   passes           pages, while the guest runs
- *   switchover       the guest stops; the remaining pages, every device's state, the end
- *   handover         with a return path: the destination says that it has the guest
+ *   introduction     with a return path: the destination has answered, the guest still runs
+ *   switchover       the guest stops; the remaining pages, every device's state
+ *   end              the end of the stream: from here on a destination may have the guest
+ *   handover         with a return path: the destination says that it has it (outgoing_handover.ts)
  *
  * Where memory stays in place everything but the devices' state is written before the guest stops, and
  * what people are told is told after: it stands still for as long as saving and loading that state take.
@@ -16,11 +18,12 @@ import type { OutgoingChannel } from "../channel/channel.ts";
 import type { RunState } from "../machine/run_state.ts";
 import { isBrokenChannel } from "../native/channel.ts";
 import { hasInput } from "../native/wait.ts";
-import { send } from "../native/socket.ts";
 import { inPlaceModes } from "./blockers.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { saveDevices, savingDevices } from "./device_state.ts";
-import { messageOf, MigrationCancelled, MigrationError } from "./errors.ts";
+import { messageOf, MigrationError, OwnerUnknownError } from "./errors.ts";
+import { ProgressLimit, unlessAborted, within } from "./limits.ts";
+import { handOver } from "./outgoing_handover.ts";
 import type { OutgoingPlan } from "./outgoing_plan.ts";
 import { createRamSender } from "./ram_sender.ts";
 import type { RamSender, RamStatistics } from "./ram/sender.ts";
@@ -35,17 +38,22 @@ const PART = 512;
 /** How long a destination is given before anybody else, once it has everything. */
 const ARRIVAL_MS = 5;
 
+/** What has happened when the end of the stream may have been sent. */
+const HAS_EVERYTHING = "the destination may have everything and has not answered";
+
 /** What a session asks of the migration that it belongs to. */
 export interface SessionOwner {
   readonly source: MigratableMachine;
   readonly plan: OutgoingPlan;
-  /** Aborted when somebody cancels. */
+  /** Aborted, with the reason, when the migration is to end. */
   readonly signal: AbortSignal;
-  /** cpr-transfer: the word that decides who has the guest. */
+  /** Ends the migration for this reason: the signal is aborted. */
+  interrupt(reason: MigrationError): void;
+  /** cpr-transfer: the flag that decides who has the guest. */
   readonly ownership: Ownership | undefined;
   /** Connects to the destination once more. */
   connect(): OutgoingChannel | Promise<OutgoingChannel>;
-  /** Tells of a change of status; throws MigrationCancelled once somebody has cancelled. */
+  /** Tells of a change of status; throws the signal's reason once it is aborted. */
   advance(status: MigrationStatus): void;
   /** Stops the guest for good; nothing happens if that was done before. */
   stop(): void;
@@ -69,6 +77,8 @@ export class OutgoingSession {
   readonly #sender: StreamSender;
   #ram: RamSender | undefined;
   #returnPath: ReturnPathReader | undefined;
+  /** All but the end of the stream was sent, and that may have been. */
+  #ending = false;
 
   constructor(owner: SessionOwner, channel: OutgoingChannel) {
     this.#owner = owner;
@@ -86,7 +96,7 @@ export class OutgoingSession {
     const { signal, source, plan } = this.#owner;
     const cut = () => this.#channel.cancel();
     signal.addEventListener("abort", cut, { once: true });
-    if (signal.aborted) throw new MigrationCancelled();
+    signal.throwIfAborted();
 
     using throttle = plan.capabilities.has("auto-converge") ? source.createThrottle() : undefined;
     await using ram = createRamSender({
@@ -105,11 +115,25 @@ export class OutgoingSession {
     });
     this.#ram = ram;
     await this.#begin(ram);
-    if (inPlaceModes.includes(plan.mode)) await this.#switchOverInPlace(ram);
-    else await this.#switchOver(ram);
-    // From here on a destination may have the guest: the connection is not cut without a word.
+    try {
+      if (inPlaceModes.includes(plan.mode)) await this.#switchOverInPlace(ram);
+      else await this.#switchOver(ram);
+    } catch (error) {
+      throw this.#mayHaveArrived(error) ? new OwnerUnknownError(HAS_EVERYTHING, error) : error;
+    }
+    // From here on the connection is not cut without a word.
     signal.removeEventListener("abort", cut);
-    if (this.#returnPath) await this.#handOver(this.#returnPath);
+    if (this.#returnPath) {
+      await handOver({
+        channel: this.#channel,
+        writer: this.#writer,
+        returnPath: this.#returnPath,
+        ownership: this.#owner.ownership,
+        signal,
+        milliseconds: this.#handoverTimeout,
+        handingOver: () => this.#owner.handingOver(),
+      });
+    }
   }
 
   /** What the destination has said against going on; the error itself if that tells more. */
@@ -145,10 +169,56 @@ export class OutgoingSession {
       );
     }
     this.#writer.command({ name: "OPEN_RETURN_PATH" });
-    this.#writer.command({ name: "PING", value: 1 });
-    this.#writer.command({ name: "PING", value: MOLT_PING });
-    if (ownership) this.#writer.command({ name: "PING", value: ownership.number });
-    this.#returnPath = new ReturnPathReader(this.#channel.returnPath);
+    const pings = [1, MOLT_PING, ...(ownership === undefined ? [] : [ownership.number])];
+    for (const value of pings) this.#writer.command({ name: "PING", value });
+    this.#returnPath = new ReturnPathReader(this.#channel.returnPath, pings.at(-1) ?? 1);
+  }
+
+  /**
+   * Waits until the destination has answered. The guest is not stopped for one that does not read, and
+   * it must be known whether the destination waits to be given the guest.
+   */
+  async #introduction(): Promise<void> {
+    if (this.#returnPath === undefined) return;
+    await this.#limited(this.#returnPath.introduced);
+  }
+
+  /** Waits for what the destination answers while the guest runs. */
+  async #limited(answer: Promise<void>): Promise<void> {
+    const milliseconds = this.#handoverTimeout;
+    await within(
+      milliseconds,
+      unlessAborted(answer, this.#owner.signal),
+      () => new MigrationError(`the destination has not answered for ${milliseconds} ms`),
+    );
+  }
+
+  get #handoverTimeout(): number {
+    return this.#owner.plan.parameters()["x-handover-timeout"];
+  }
+
+  /** While the guest is stopped, a destination that takes nothing for long ends the migration. */
+  #limitStop(): Disposable | undefined {
+    // A file or a program is as slow as it is; its progress is not seen here.
+    if (this.#channel.returnPath === undefined) return undefined;
+    const milliseconds = this.#handoverTimeout;
+    return new ProgressLimit(
+      milliseconds,
+      () => this.#channel.position + (this.statistics?.transferred ?? 0),
+      () =>
+        this.#owner.interrupt(
+          new MigrationError(`the destination has taken nothing for ${milliseconds} ms`),
+        ),
+    );
+  }
+
+  /**
+   * True if the end of the stream may have reached a destination that starts the guest by itself. One that
+   * has closed the connection has not read all of it.
+   */
+  #mayHaveArrived(error: unknown): boolean {
+    return this.#ending && this.#channel.returnPath !== undefined &&
+      !(this.#returnPath?.destinationAwaitsCommit ?? false) && !isBrokenChannel(error);
   }
 
   /** Pages are sent while the guest runs, until the rest is little. */
@@ -161,19 +231,32 @@ export class OutgoingSession {
       await this.#sender.flush();
       this.#returnPath?.check();
     }
-    if (plan.capabilities.has("switchover-ack")) {
-      await this.#unlessCancelled(this.#returnPath?.switchoverAcknowledged);
+    if (await this.#agreement()) {
+      while (!await ram.pass()) await this.#sender.flush();
     }
     owner.stop();
     await this.#pause();
+    using _ = this.#limitStop();
     owner.advance("device");
     this.#announceSwitchover();
     await ram.finish();
     saveDevices(this.#writer, source, this.#runState());
+    await this.#sender.flush();
+    owner.signal.throwIfAborted();
+    this.#ending = true;
     this.#writer.finish(!source.suppressDescription);
     await this.#sender.flush();
     await this.#channel.finish();
     this.#owner.saved();
+  }
+
+  /** Waits until the destination can be given the guest. True if the guest has run on for that. */
+  async #agreement(): Promise<boolean> {
+    await this.#introduction();
+    const { capabilities, stream } = this.#owner.plan;
+    if (!capabilities.has("switchover-ack") || !stream.switchoverAckLegacy) return false;
+    if (this.#returnPath) await this.#limited(this.#returnPath.switchoverAcknowledged);
+    return true;
   }
 
   /** Memory stays where it is: the guest stops at the last moment. */
@@ -182,9 +265,7 @@ export class OutgoingSession {
     const { source, plan } = owner;
     const { rehearseSaving } = await import("./rehearsal.ts");
     await rehearseSaving(source);
-    if (plan.capabilities.has("switchover-ack")) {
-      await this.#unlessCancelled(this.#returnPath?.switchoverAcknowledged);
-    }
+    await this.#agreement();
     this.#announceSwitchover();
     await ram.finish();
     this.#returnPath?.check();
@@ -194,14 +275,19 @@ export class OutgoingSession {
       this.#tellActive();
       await this.#pause();
     }
+    using _ = this.#limitStop();
     // A molt that the guest comes to loads one part while the next one is saved.
     const inParts = this.#returnPath?.destinationAwaitsCommit ?? false;
     if (inParts) this.#sender.sendWhatFits();
     for (const _ of savingDevices(this.#writer, source, this.#runState())) {
       if (inParts && this.#writer.buffer.length >= PART) this.#sender.sendWhatFits();
     }
+    if (!inParts) await this.#sender.flush();
+    this.#ending = true;
     this.#writer.end();
     const sent = this.#sender.flush();
+    // Its failure is met below, if nothing else fails before.
+    sent.catch(() => {});
     // Who is told of it needs a processor, and so does the destination: that one first.
     if (this.#returnPath !== undefined) hasInput(this.#channel.fd, ARRIVAL_MS);
     if (!pauses) this.#tellActive();
@@ -222,7 +308,7 @@ export class OutgoingSession {
   async #pause(): Promise<void> {
     if (!this.#owner.plan.capabilities.has("pause-before-switchover")) return;
     this.#owner.advance("pre-switchover");
-    await this.#unlessCancelled(this.#owner.continued);
+    await unlessAborted(this.#owner.continued, this.#owner.signal);
   }
 
   #announceSwitchover(): void {
@@ -234,62 +320,5 @@ export class OutgoingSession {
   /** What the stream says that the machine did before it was stopped, if it says so. */
   #runState(): RunState | undefined {
     return this.#owner.plan.stream.storeGlobalState ? this.#owner.runState() : undefined;
-  }
-
-  /** Waits until the destination has the guest. */
-  async #handOver(returnPath: ReturnPathReader): Promise<void> {
-    const { ownership } = this.#owner;
-    // While the destination loads.
-    const handingOver = ownership && this.#owner.handingOver();
-    handingOver?.catch(() => {});
-    try {
-      await this.#unlessCancelled(returnPath.loaded);
-      await handingOver;
-    } catch (error) {
-      await handingOver?.catch(() => {});
-      // With a shared word the migration's exit decides.
-      if (returnPath.destinationAwaitsCommit && ownership === undefined) this.#abort();
-      if (returnPath.destinationAwaitsCommit || !(error instanceof MigrationCancelled)) throw error;
-      // This destination starts the guest by itself: only its answer tells whether it has.
-      await returnPath.loaded.catch(() => {
-        throw error;
-      });
-    }
-    if (!returnPath.destinationAwaitsCommit || ownership !== undefined) return;
-    this.#writer.command({ name: "COMMIT" });
-    await this.#sender.flush();
-    await this.#awaitEnd();
-  }
-
-  /** Tells a destination that has loaded the machine to give it up. One that is gone needs not be told. */
-  #abort(): void {
-    this.#writer.command({ name: "ABORT" });
-    try {
-      send(this.#channel.fd, this.#writer.take());
-    } catch (error) {
-      if (!isBrokenChannel(error)) throw error;
-    }
-  }
-
-  /**
-   * Waits until a destination that was told to start the guest closes the connection. One that died
-   * before it read that resets the connection, and then the guest is still here.
-   */
-  async #awaitEnd(): Promise<void> {
-    const buffer = new Uint8Array(64);
-    while (await this.#channel.returnPath?.read(buffer)) { /* it has nothing more to say */ }
-  }
-
-  async #unlessCancelled<Value>(promise: Promise<Value> | undefined): Promise<Value | undefined> {
-    const { signal } = this.#owner;
-    if (signal.aborted) throw new MigrationCancelled();
-    const aborted = Promise.withResolvers<never>();
-    const abort = () => aborted.reject(new MigrationCancelled());
-    signal.addEventListener("abort", abort, { once: true });
-    try {
-      return await Promise.race([promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
   }
 }

@@ -35,7 +35,7 @@ export interface Parameter<Value> {
   readonly default: Value;
   readonly documentation: string;
   /** What a person sees behind a value. */
-  readonly unit?: "ms" | "bytes" | "bytes/second" | "MB/s";
+  readonly unit?: "ms" | "s" | "bytes" | "bytes/second" | "MB/s";
   /** What is wrong with a value of the right type: the whole text. */
   readonly complaint?: (value: Value) => string | undefined;
   /** Its name for -global migration.NAME=, if it can be given there. */
@@ -64,6 +64,8 @@ function declare<Value>(parameter: Parameter<Value>): Parameter<Value> {
 }
 
 const TARGET_PAGE_SIZE = 4096;
+const DAY_MS = 86_400_000;
+const DAY_RANGE = `a value up to ${DAY_MS}`;
 const throttleRange = "an integer in the range of cpu-throttle-initial to 99";
 
 /** All parameters, in the order in which a person sees them. */
@@ -308,6 +310,57 @@ export const parameterTable = {
     type: command,
     default: [],
     documentation: "What cpr-exec executes: program and arguments.",
+  }),
+  "x-handover-timeout": declare({
+    type: uint32,
+    default: 30_000,
+    unit: "ms",
+    property: "x-handover-timeout",
+    complaint: range("x-handover-timeout", 1, DAY_MS, DAY_RANGE),
+    documentation: "How long either side waits for the other one where the guest, or its " +
+      "descriptors, go from one to the other.",
+  }),
+  "x-successor-timeout": declare({
+    type: uint32,
+    default: 30_000,
+    unit: "ms",
+    property: "x-successor-timeout",
+    complaint: range("x-successor-timeout", 1, DAY_MS, DAY_RANGE),
+    documentation: "cpr-exec: how long the guest waits with its interim monitor for the program " +
+      "that was executed. That one is ended then.",
+  }),
+  "x-tcp-user-timeout": declare({
+    type: uint32,
+    default: 30_000,
+    unit: "ms",
+    property: "x-tcp-user-timeout",
+    complaint: range("x-tcp-user-timeout", 0, DAY_MS, `${DAY_RANGE}; 0 is the system's own`),
+    documentation: "TCP: how long what was sent may stay unacknowledged before the connection " +
+      "breaks; 0: the system's own limit.",
+  }),
+  "x-keep-alive-idle": declare({
+    type: uint32,
+    default: 10,
+    unit: "s",
+    property: "x-keep-alive-idle",
+    complaint: range("x-keep-alive-idle", 0, 32767, "a value between 0 and 32767"),
+    documentation: "TCP: after how long a silence the other side is probed, unless the address " +
+      "says so; 0: never.",
+  }),
+  "x-keep-alive-interval": declare({
+    type: uint32,
+    default: 5,
+    unit: "s",
+    property: "x-keep-alive-interval",
+    complaint: range("x-keep-alive-interval", 1, 32767, "a value between 1 and 32767"),
+    documentation: "TCP: the time between two probes.",
+  }),
+  "x-keep-alive-count": declare({
+    type: uint32,
+    default: 4,
+    property: "x-keep-alive-count",
+    complaint: range("x-keep-alive-count", 1, 127, "a value between 1 and 127"),
+    documentation: "TCP: after how many probes without an answer the connection breaks.",
   }),
 } as const;
 

@@ -15,6 +15,12 @@ export interface StreamProperties {
   readonly storeGlobalState: boolean;
   /** multifd: the end of each RAM section synchronises, as before QEMU 8.1, instead of a record of its own. */
   readonly flushAfterEachSection: boolean;
+  /**
+   * With the capability switchover-ack: a destination acknowledges once, whatever devices it has, and a
+   * source waits for that, as before QEMU 11.1. Otherwise the source waits for devices that ask for it,
+   * of which there are none.
+   */
+  readonly switchoverAckLegacy: boolean;
 }
 
 /** Streams as QEMU 11.1 writes them by itself. */
@@ -22,6 +28,7 @@ export const defaultStreamProperties: StreamProperties = {
   sendSwitchoverStart: true,
   storeGlobalState: true,
   flushAfterEachSection: false,
+  switchoverAckLegacy: false,
 };
 
 /** What -global said. */
@@ -37,7 +44,6 @@ const fixedProperties: Readonly<Record<string, readonly [ParameterType<unknown>,
   "send-section-footer": [boolean as ParameterType<unknown>, true],
   "multifd-clean-tls-termination": [boolean as ParameterType<unknown>, true],
   "x-preempt-pre-7-2": [boolean as ParameterType<unknown>, false],
-  "switchover-ack-legacy": [boolean as ParameterType<unknown>, false],
   "x-clear-bitmap-shift": [uint8 as ParameterType<unknown>, 18],
 };
 
@@ -74,6 +80,8 @@ export function readMigrationProperties(
         stream = { ...stream, sendSwitchoverStart: boolean.parseProperty(property, value) };
       } else if (property === "multifd-flush-after-each-section") {
         stream = { ...stream, flushAfterEachSection: boolean.parseProperty(property, value) };
+      } else if (property === "switchover-ack-legacy") {
+        stream = { ...stream, switchoverAckLegacy: boolean.parseProperty(property, value) };
       } else if (property === "store-global-state") {
         stream = { ...stream, storeGlobalState: boolean.parseProperty(property, value) };
       } else {

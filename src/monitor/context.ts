@@ -316,6 +316,10 @@ export interface MigrationControl {
   start(request: ChannelsRequest & { readonly resume?: boolean | undefined }): void;
   startIncoming(request: ChannelsRequest, exitOnError?: boolean): Promise<void>;
   cancel(): void;
+  /** True while there are connections that {@linkcode yank} cuts. */
+  readonly yankable: boolean;
+  /** Cuts the connections of a migration: it fails. */
+  yank(): void;
   continueFrom(status: MigrationStatusName): void;
   /** True while the machine is being moved away. */
   readonly underWay: boolean;

@@ -13,12 +13,19 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_PEERPIDFD = 77;
 const SO_ACCEPTCONN = 30;
+const SO_KEEPALIVE = 9;
+const SO_DOMAIN = 39;
 /** What makes an eventfd readable. */
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const IPPROTO_TCP = 6;
+/** tcp(7) */
 const TCP_NODELAY = 1;
 /** A socket controls a machine: whatever the umask is, only owner and group may connect. */
 const SOCKET_MODE = 0o775;
+const TCP_KEEPIDLE = 4;
+const TCP_KEEPINTVL = 5;
+const TCP_KEEPCNT = 6;
+const TCP_USER_TIMEOUT = 18;
 
 /** Where a stream socket listens or connects to. */
 export type SocketAddress =
@@ -222,6 +229,38 @@ export function socketPair(): [Descriptor, Descriptor] {
 /** True if `fd` is a socket that listens. */
 export function isListening(fd: Fd): boolean {
   return native.molt_get_socket_option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1;
+}
+
+/** True if `fd` is a unix socket. */
+export function isUnixSocket(fd: Fd): boolean {
+  return native.molt_get_socket_option(fd, SOL_SOCKET, SO_DOMAIN) === AddressFamily.unix;
+}
+
+/** When a TCP connection whose other side has gone without a word breaks. */
+export interface TcpLimits {
+  /** Milliseconds for which what was sent may stay unacknowledged; 0: what the system has. */
+  readonly userTimeout: number;
+  /** Seconds of silence before the first probe, between probes, and how many; absent: none. */
+  readonly keepAlive:
+    | { readonly idle: number; readonly interval: number; readonly count: number }
+    | undefined;
+}
+
+/** Sets the limits of a TCP connection. Nothing happens to a socket of another kind. */
+export function limitTcp(fd: Fd, { userTimeout, keepAlive }: TcpLimits): void {
+  const domain = native.molt_get_socket_option(fd, SOL_SOCKET, SO_DOMAIN);
+  if (domain !== AddressFamily.inet && domain !== AddressFamily.inet6) return;
+  const set = (level: number, option: number, value: number) =>
+    void unwrap(
+      native.molt_socket_option(fd, level, option, value),
+      () => `Could not set option ${option} of socket ${fd} to ${value}`,
+    );
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, userTimeout);
+  set(SOL_SOCKET, SO_KEEPALIVE, keepAlive === undefined ? 0 : 1);
+  if (keepAlive === undefined) return;
+  set(IPPROTO_TCP, TCP_KEEPIDLE, keepAlive.idle);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, keepAlive.interval);
+  set(IPPROTO_TCP, TCP_KEEPCNT, keepAlive.count);
 }
 
 /**

@@ -26,6 +26,9 @@ const inetProperties = {
   ipv4: boolean(),
   ipv6: boolean(),
   "keep-alive": boolean(),
+  "keep-alive-idle": integer("uint32"),
+  "keep-alive-interval": integer("uint32"),
+  "keep-alive-count": integer("uint32"),
 };
 const unixProperties = { path: required(text()), abstract: boolean(), tight: boolean() };
 const descriptorProperties = { str: required(text()) };

@@ -13,10 +13,11 @@
  *                                   stops the guest, stream ->     runs the guest
  *                                   ends
  *
- * Both streams are those of cpr-transfer, each with a word that decides who has the guest (ownership.ts),
+ * Both streams are those of cpr-transfer, each with a flag that decides who has the guest (ownership.ts),
  * so it is in one process at each moment. If execve fails, the old P asks for the guest back in the same
- * way. If the new P ends without having asked, the caretaker still has the guest and goes on as its
- * monitor. The events of the guest's time there are left in a file for the successor's clients.
+ * way. If the new P ends without having asked, or does not ask in time and is ended, the caretaker still
+ * has the guest and goes on as its monitor. The events of the guest's time there are left in a file for
+ * the successor's clients.
  */
 import type { StreamChannel as Channel } from "../../channel/stream.ts";
 import { StreamChannel } from "../../channel/stream.ts";
@@ -30,6 +31,7 @@ import {
   environment,
   getEnvironment,
   kill,
+  parentId,
   spawn,
   unsetEnvironment,
 } from "../../native/process.ts";
@@ -48,6 +50,13 @@ import { handOverOn } from "./transfer.ts";
 const SOCKETS_VARIABLE = "MOLT_CARETAKER_SOCKETS";
 /** The caretaker's process id, for the successor that waits for its end. */
 const PROCESS_VARIABLE = "MOLT_CARETAKER_PROCESS";
+/** How long the caretaker waits for the successor, in ms. */
+const TIMEOUT_VARIABLE = "MOLT_SUCCESSOR_TIMEOUT";
+/** If the process that started it does not say so. */
+const DEFAULT_TIMEOUT = 30_000;
+/** How long a process that is killed may take to end, and how often that is looked at, in ms. */
+const ENDING_TIME = 2000;
+const ENDING_INTERVAL = 20;
 /** The name of the way back among the descriptors handed on. */
 const RETURN_NAME = "molt.caretaker";
 /** The name of the file with the events. */
@@ -79,8 +88,15 @@ export class Caretaker implements Disposable {
     this.#events = parts.events;
   }
 
-  /** Starts one and waits until it has built its machine from `kept`. */
-  static async start(kept: readonly KeptDescriptor[], signal: AbortSignal): Promise<Caretaker> {
+  /**
+   * Starts one and waits until it has built its machine from `kept`. It will wait for a successor no longer
+   * than `successorTimeout` milliseconds.
+   */
+  static async start(
+    kept: readonly KeptDescriptor[],
+    signal: AbortSignal,
+    successorTimeout: number,
+  ): Promise<Caretaker> {
     using undo = new DisposableStack();
     const pairs = [socketPair(), socketPair(), socketPair()] as const;
     for (const ends of pairs) for (const end of ends) undo.use(end);
@@ -88,7 +104,9 @@ export class Caretaker implements Disposable {
     const returnOwnership = undo.use(Ownership.create());
     const events = undo.use(createGrowingMemfd(EVENTS_NAME));
     const theirs = pairs.map(([, end]) => end.fd);
-    const process = undo.use(new CaretakerProcess(theirs));
+    const process = undo.use(
+      new CaretakerProcess(theirs, successorTimeout, { ownership, returnOwnership }),
+    );
     // Its death must be seen as the end of these connections.
     for (const [, end] of pairs) end[Symbol.dispose]();
     const [[cpr], [main], [back]] = pairs;
@@ -119,9 +137,9 @@ export class Caretaker implements Disposable {
     return new StreamChannel(this.#main, true);
   }
 
-  /** The guest runs there now. */
-  hasGuest(): void {
-    this.#process.spared = true;
+  /** Its process id. */
+  get pid(): number {
+    return this.#process.pid;
   }
 
   /** What the successor needs to ask for the guest. */
@@ -157,7 +175,6 @@ export class Caretaker implements Disposable {
     );
     const runState = await session.load();
     await session.takeOver();
-    this.#process.spared = false;
     await session.end();
     return runState;
   }
@@ -168,21 +185,37 @@ export class Caretaker implements Disposable {
   }
 }
 
-/** The process itself. It is ended before its connections are, which would tell it to stay. */
+/** The flags of the way there and of the way back. */
+interface BothOwnerships {
+  readonly ownership: Ownership;
+  readonly returnOwnership: Ownership;
+}
+
+/** The process itself. It is ended before its connections are, which would have it stay. */
 class CaretakerProcess implements Disposable {
   readonly pid: number;
-  /** It has the guest. */
-  spared = false;
+  readonly #flags: BothOwnerships;
 
-  constructor(descriptors: readonly Fd[]) {
+  constructor(descriptors: readonly Fd[], successorTimeout: number, flags: BothOwnerships) {
+    this.#flags = flags;
     this.pid = spawn(ownCommand(), {
       descriptors: descriptors.map((fd) => [fd, fd] as const),
-      environment: [...environment(), `${SOCKETS_VARIABLE}=${descriptors.join(",")}`],
+      environment: [
+        ...environment(),
+        `${SOCKETS_VARIABLE}=${descriptors.join(",")}`,
+        `${TIMEOUT_VARIABLE}=${successorTimeout}`,
+      ],
     });
   }
 
+  /** It has taken the guest, which has not come back. If it has not, it never will from here on. */
+  get #hasGuest(): boolean {
+    const { ownership, returnOwnership } = this.#flags;
+    return !ownership.keep() && returnOwnership.decision !== "taken";
+  }
+
   [Symbol.dispose](): void {
-    if (this.spared) return;
+    if (this.#hasGuest) return;
     if (childStatus(this.pid) !== undefined) return;
     kill(this.pid, SIGKILL);
     // The kernel keeps its entry until somebody has asked.
@@ -208,6 +241,10 @@ export interface CaretakerSockets {
   readonly main: Descriptor;
   /** And leaves here. */
   readonly back: Descriptor;
+  /** The process that has started this one, and executes the successor. */
+  readonly successor: number;
+  /** How long it may take until it asks for the guest, in ms. */
+  readonly successorTimeout: number;
 }
 
 /** The ends that this process was started with, if it is a caretaker. */
@@ -218,14 +255,46 @@ export function takeCaretakerSockets(): CaretakerSockets | undefined {
   const [cpr, main, back] = value.split(",").map((number) => new Descriptor(Number(number)));
   if (!cpr || !main || !back) throw new Error(`${SOCKETS_VARIABLE} is '${value}'`);
   for (const { fd } of [cpr, main, back]) setCloseOnExec(fd, true);
-  return { cpr, main, back };
+  const timeout = Number(getEnvironment(TIMEOUT_VARIABLE) ?? DEFAULT_TIMEOUT);
+  unsetEnvironment(TIMEOUT_VARIABLE);
+  const successorTimeout = timeout > 0 ? timeout : DEFAULT_TIMEOUT;
+  return { cpr, main, back, successor: parentId(), successorTimeout };
 }
 
-/** The caretaker's side of the way back: resolves with whether somebody asks for the guest. */
-export async function guestIsWanted(channel: Channel): Promise<boolean> {
+/** What the caretaker hears from the successor: that it is ready for the guest, its end, or nothing. */
+export type SuccessorCall = "ready" | "ended" | "silent";
+
+/** Waits for the successor, no longer than `milliseconds`. The channel is of no use after `silent`. */
+export async function awaitSuccessor(
+  channel: Channel,
+  milliseconds: number,
+): Promise<SuccessorCall> {
   const request = new Uint8Array(1);
-  const count = await channel.read(request).catch(() => 0);
-  return count === 1 && request[0] === READY;
+  let silent = false;
+  const timer = setTimeout(() => {
+    silent = true;
+    channel.cancel();
+  }, Math.max(0, milliseconds));
+  try {
+    const count = await channel.read(request).catch(() => 0);
+    if (count === 1 && request[0] === READY) return "ready";
+    return silent ? "silent" : "ended";
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Ends a successor that will not get the guest any more: it would put itself in the place of this process's
+ * sockets if it started in the end. `pid` is this process's parent, if it has not ended.
+ */
+export async function endSuccessor(pid: number): Promise<void> {
+  if (parentId() !== pid) return;
+  kill(pid, SIGKILL);
+  const until = performance.now() + ENDING_TIME;
+  while (parentId() === pid && performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, ENDING_INTERVAL));
+  }
 }
 
 async function askForGuest(channel: Channel): Promise<void> {
@@ -234,7 +303,7 @@ async function askForGuest(channel: Channel): Promise<void> {
 
 /** What a caretaker got beside the guest. */
 export interface CaretakerDuties {
-  /** The word that decides when somebody asks for the guest. */
+  /** The flag that decides when somebody asks for the guest. */
   readonly ownership: Ownership;
   /** Takes the events of the guest's time here. */
   readonly events: Descriptor;

@@ -68,6 +68,18 @@ export class Ownership implements Disposable {
     return (this.#words[NUMBER] ?? 0) >>> 0;
   }
 
+  /** What has been decided so far. */
+  get decision(): "undecided" | "taken" | "kept" {
+    switch (Atomics.load(this.#words, WORD)) {
+      case undecided:
+        return "undecided";
+      case taken:
+        return "taken";
+      default:
+        return "kept";
+    }
+  }
+
   /** The destination takes the guest; false if the source has kept it. */
   take(): boolean {
     return this.#decide(taken);

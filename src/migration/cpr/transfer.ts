@@ -34,6 +34,7 @@ import {
   send,
 } from "../../native/socket.ts";
 import { MigrationError } from "../errors.ts";
+import { within } from "../limits.ts";
 import { InheritedDescriptors, type KeptDescriptor } from "./descriptors.ts";
 import { cprTransferState, decodeCprState, encodeCprState } from "./state_description.ts";
 
@@ -170,9 +171,12 @@ export class HandoverListener implements Disposable {
     }
   }
 
-  /** The next state that a source hands over. Throws what is wrong with it; the listener goes on. */
-  async accept(): Promise<Handover> {
-    return await receiveHandover(await this.#next());
+  /**
+   * The next state that a source hands over, which takes no longer than `milliseconds` from its connection
+   * on. Throws what is wrong with it; the listener goes on.
+   */
+  async accept(milliseconds: () => number): Promise<Handover> {
+    return await receiveHandover(await this.#next(), milliseconds());
   }
 
   /** Resolves when a source waits to be accepted. */
@@ -205,11 +209,19 @@ export class HandoverListener implements Disposable {
   }
 }
 
-/** Reads the state that a source sends on `connection`. Takes over the connection. */
-export async function receiveHandover(connection: Descriptor): Promise<Handover> {
+/** Reads the state that a source sends on `connection`, in that time. Takes over the connection. */
+export async function receiveHandover(
+  connection: Descriptor,
+  milliseconds: number,
+): Promise<Handover> {
   using undo = new DisposableStack();
   const socket = undo.use(new ChannelDescriptor(connection));
-  const handover = new Handover(socket, await receiveState(socket));
+  const state = await within(
+    milliseconds,
+    receiveState(socket),
+    () => new MigrationError(`the CPR state has not come within ${milliseconds} ms`),
+  );
+  const handover = new Handover(socket, state);
   undo.move();
   return handover;
 }

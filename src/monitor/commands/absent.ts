@@ -11,12 +11,6 @@ const emptyLists = [
   ...["query-tpm-models", "query-tpm-types", "query-vcpu-dirty-limit", "query-vnc-servers"],
 ];
 
-const yankInstance = z.discriminatedUnion("type", [
-  struct({ type: z.literal("block-node"), "node-name": z.string() }),
-  struct({ type: z.literal("chardev"), id: z.string() }),
-  struct({ type: z.literal("migration") }),
-]);
-
 /** There are no trace events, so that only patterns find what they ask for. */
 function refuseEvent(name: string): void {
   if (!/[*?]/.test(name)) throw new CommandError(`unknown event "${name}"`);
@@ -100,20 +94,5 @@ export const absentCommands = [
       "ignore-unavailable": z.boolean().optional(),
     }),
     run: (_context, { name }) => refuseEvent(name),
-  }),
-  defineCommand({
-    name: "query-yank",
-    oob: true,
-    arguments: empty,
-    returns: z.array(anyValue),
-    run: () => [],
-  }),
-  defineCommand({
-    name: "yank",
-    oob: true,
-    arguments: struct({ instances: z.array(yankInstance) }),
-    run: (_context, { instances }) => {
-      if (instances.length > 0) throw new CommandError("Instance not found", "DeviceNotFound");
-    },
   }),
 ];

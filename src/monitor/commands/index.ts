@@ -15,6 +15,7 @@ import { objectCommands } from "./objects.ts";
 import { sessionCommands } from "./session.ts";
 import { statusCommands } from "./status.ts";
 import { updateCommands } from "./update.ts";
+import { yankCommands } from "./yank.ts";
 
 export const commands: CommandTable = commandTable([
   ...sessionCommands,
@@ -31,5 +32,6 @@ export const commands: CommandTable = commandTable([
   ...objectCommands,
   ...humanCommands,
   ...migrationCommands,
+  ...yankCommands,
   ...absentCommands,
 ]);

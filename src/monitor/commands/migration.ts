@@ -41,6 +41,9 @@ const inetAddress = struct({
   "ipv4": z.boolean().optional(),
   "ipv6": z.boolean().optional(),
   "keep-alive": z.boolean().optional(),
+  "keep-alive-idle": integer("uint32").optional(),
+  "keep-alive-interval": integer("uint32").optional(),
+  "keep-alive-count": integer("uint32").optional(),
 });
 const unixAddress = struct({
   type: z.literal("unix"),

@@ -304,6 +304,8 @@ export class MonitorBench extends Bench {
         start: () => void this.calls.push("migrate"),
         startIncoming: () => Promise.resolve(),
         cancel: () => void this.calls.push("cancel"),
+        yankable: false,
+        yank: () => void this.calls.push("yank"),
         continueFrom: () => {},
         underWay: false,
         ended: Promise.resolve(),

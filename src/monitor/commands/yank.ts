@@ -1,0 +1,60 @@
+/**
+ * yank: cuts connections whose other side hangs (qapi/yank.json). Both commands can be executed out of
+ * band, past a command that waits for such a connection.
+ */
+import { z } from "zod";
+import { SocketChardev } from "../../backends/socket.ts";
+import { defineCommand } from "../command.ts";
+import type { MonitorContext } from "../context.ts";
+import { CommandError } from "../errors.ts";
+import { empty, struct } from "../types.ts";
+
+/** qapi/yank.json: YankInstance. No block node here has a connection. */
+const yankInstance = z.discriminatedUnion("type", [
+  struct({ type: z.literal("block-node"), "node-name": z.string() }),
+  struct({ type: z.literal("chardev"), id: z.string() }),
+  struct({ type: z.literal("migration") }),
+]);
+
+type YankInstance = z.output<typeof yankInstance>;
+
+/** What cuts the instance's connections. Throws if there is no such instance. */
+function yankOf({ chardevs, migration }: MonitorContext, instance: YankInstance): () => void {
+  switch (instance.type) {
+    case "chardev": {
+      const chardev = chardevs.find(instance.id);
+      if (chardev instanceof SocketChardev) return () => chardev.disconnect();
+      break;
+    }
+    case "migration":
+      if (migration.yankable) return () => migration.yank();
+      break;
+    case "block-node":
+      break;
+  }
+  throw new CommandError("Instance not found", "DeviceNotFound");
+}
+
+export const yankCommands = [
+  defineCommand({
+    name: "query-yank",
+    oob: true,
+    arguments: empty,
+    returns: z.array(yankInstance),
+    run: ({ chardevs, migration }) => [
+      ...chardevs.list().filter(({ label }) => chardevs.find(label) instanceof SocketChardev)
+        .map(({ label }) => ({ type: "chardev" as const, id: label })),
+      ...(migration.yankable ? [{ type: "migration" as const }] : []),
+    ],
+  }),
+  defineCommand({
+    name: "yank",
+    oob: true,
+    arguments: struct({ instances: z.array(yankInstance) }),
+    run: (context, { instances }) => {
+      // All of them are found before one is cut.
+      const yanks = instances.map((instance) => yankOf(context, instance));
+      for (const yank of yanks) yank();
+    },
+  }),
+];
