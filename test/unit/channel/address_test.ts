@@ -18,7 +18,10 @@ const understood: readonly [uri: string, address: ChannelAddress][] = [
     to: 4450,
     ipv4: true,
   }],
-  ["tcp:host:1,ipv6=off,keep-alive=on", { kind: "inet", host: "host", port: "1", ipv6: false }],
+  [
+    "tcp:host:1,ipv6=off,keep-alive=on,keep-alive-idle=7",
+    { kind: "inet", host: "host", port: "1", ipv6: false, keepAlive: { on: true, idle: 7 } },
+  ],
   ["unix:/a b,c=d", { kind: "unix", path: "/a b,c=d", abstract: false }],
   ["fd:mig", { kind: "descriptor", name: "mig" }],
   ["exec:gzip -c > 'x'", { kind: "exec", command: ["/bin/sh", "-c", "gzip -c > 'x'"] }],
