@@ -264,7 +264,7 @@ export class OutgoingSession {
     const owner = this.#owner;
     const { source, plan } = owner;
     const { rehearseSaving } = await import("./rehearsal.ts");
-    await rehearseSaving(source);
+    await rehearseSaving(source, owner.signal);
     await this.#agreement();
     this.#announceSwitchover();
     await ram.finish();

@@ -28,10 +28,17 @@ const SETTLING = 30;
 /** How often a destination loads: it gets hardly faster then. */
 const LOADS = 40;
 
-/** Rehearses the saving of a machine that may be running: it is stopped while its state is read. */
-export async function rehearseSaving(source: MigratableMachine): Promise<void> {
+/**
+ * Rehearses the saving of a machine that may be running: it is stopped while its state is read. Throws the
+ * signal's reason soon after it is aborted.
+ */
+export async function rehearseSaving(
+  source: MigratableMachine,
+  signal: AbortSignal,
+): Promise<void> {
   const writer = new StreamWriter();
   for (let time = 0; time < SAVES; time++) {
+    signal.throwIfAborted();
     // The first time takes long: the guest runs between one device and the next.
     if (time === 0) saveOneByOne(writer, source);
     else source.machine.whileParked(() => saveDevices(writer, source, "running"));

@@ -42,6 +42,9 @@ const parameters = z.object({
   /** Bytes per second assumed for the last pass; 0: as measured. */
   "avail-switchover-bandwidth": z.number(),
   /** Milliseconds. */
+  "x-handover-timeout": z.number(),
+  "x-successor-timeout": z.number(),
+  /** Milliseconds. */
   "downtime-limit": z.number(),
   "multifd-channels": z.number(),
   "multifd-compression": z.string(),
@@ -91,6 +94,13 @@ const status = z.enum([
   "pre-switchover",
   "device",
   "wait-unplug",
+]);
+
+/** What has connections that can be cut. */
+const yankInstance = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("block-node"), "node-name": z.string() }),
+  z.object({ type: z.literal("chardev"), id: z.string() }),
+  z.object({ type: z.literal("migration") }),
 ]);
 
 /** How far a migration is. */
@@ -146,6 +156,11 @@ export const migrationCommands = {
     returns: done,
   },
   "migrate_cancel": { arguments: nothing, returns: done },
+  "yank": {
+    arguments: z.strictObject({ instances: z.array(yankInstance) }),
+    returns: done,
+  },
+  "query-yank": { arguments: nothing, returns: z.array(yankInstance) },
   "migrate-continue": { arguments: z.strictObject({ state: status }), returns: done },
   "migrate-set-parameters": { arguments: parameters.strict(), returns: done },
   "query-migrate-parameters": { arguments: nothing, returns: parameters.loose() },
