@@ -21,15 +21,17 @@ const returnPath = { capabilities: [{ capability: "return-path", state: true } a
 class Source implements AsyncDisposable {
   readonly directory = new TemporaryDirectory();
   readonly log = new HeartbeatLog(this.directory.file("serial"));
-  readonly #options = heartbeatMachine(this.log, {
-    cpus: 1,
-    append: "memory=4 rate=20 period=20",
-    shared: "memfd",
-  });
+  readonly #options: readonly string[];
   #vm: VirtualMachine | undefined;
 
-  static async start(): Promise<Source> {
-    const source = new Source();
+  private constructor(more: readonly string[]) {
+    const guest = { cpus: 1, append: "memory=4 rate=20 period=20", shared: "memfd" } as const;
+    this.#options = [...heartbeatMachine(this.log, guest), ...more];
+  }
+
+  /** `more` are further options of it and its destinations. */
+  static async start(more: readonly string[] = []): Promise<Source> {
+    const source = new Source(more);
     try {
       const { directory } = source;
       source.#vm = await VirtualMachine.start("molt", source.#options, { directory });
@@ -132,6 +134,26 @@ Deno.test("a destination that never accepts the main channel: the guest runs, an
     await source.runs();
   }
 });
+
+for (const legacy of ["off", "on"]) {
+  Deno.test(`switchover-ack, counted as before QEMU 11.1: ${legacy}`, async () => {
+    const options = ["-global", `migration.switchover-ack-legacy=${legacy}`];
+    await using source = await Source.start(options);
+    const path = source.directory.file("main");
+    await using destination = await source.destination(path);
+    const capabilities = [{ capability: "switchover-ack", state: true } as const];
+    for (const { qmp } of [source, destination]) {
+      await qmp.execute("migrate-set-capabilities", {
+        capabilities: [...returnPath.capabilities, ...capabilities],
+      });
+    }
+    await source.migrate(path);
+    assertEquals((await ended(source.qmp)).status, "completed");
+    assertEquals((await when(destination.qmp, ["completed"])).status, "completed");
+    assertEquals((await destination.qmp.execute("query-status")).status, "running");
+    await source.log.beats(2);
+  });
+}
 
 Deno.test("COMMIT is lost: neither side runs the guest, and an operator lets it go on at the source", async () => {
   await using source = await Source.start();

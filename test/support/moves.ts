@@ -93,6 +93,12 @@ export const routes: readonly Route[] = [
   { name: "file", ...stored },
   { name: "unix", ...live, uri: unix },
   { name: "tcp", ...live, uri: tcp },
+  {
+    name: "tcp with switchover-ack",
+    ...live,
+    capabilities: ["return-path", "switchover-ack"],
+    uri: tcp,
+  },
   { name: "multifd tcp", ...live, capabilities: ["multifd"], uri: tcp },
   { name: "mapped-ram", ...stored, capabilities: ["mapped-ram"] },
   {
