@@ -15,8 +15,6 @@ const SO_PEERPIDFD = 77;
 const SO_ACCEPTCONN = 30;
 const SO_KEEPALIVE = 9;
 const SO_DOMAIN = 39;
-/** What makes an eventfd readable. */
-const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const IPPROTO_TCP = 6;
 /** tcp(7) */
 const TCP_NODELAY = 1;
@@ -26,6 +24,8 @@ const TCP_KEEPIDLE = 4;
 const TCP_KEEPINTVL = 5;
 const TCP_KEEPCNT = 6;
 const TCP_USER_TIMEOUT = 18;
+/** What makes an eventfd readable. */
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 
 /** Where a stream socket listens or connects to. */
 export type SocketAddress =
