@@ -18,12 +18,12 @@ const SO_DOMAIN = 39;
 const IPPROTO_TCP = 6;
 /** tcp(7) */
 const TCP_NODELAY = 1;
-/** A socket controls a machine: whatever the umask is, only owner and group may connect. */
-const SOCKET_MODE = 0o775;
 const TCP_KEEPIDLE = 4;
 const TCP_KEEPINTVL = 5;
 const TCP_KEEPCNT = 6;
 const TCP_USER_TIMEOUT = 18;
+/** A socket controls a machine: whatever the umask is, only owner and group may connect. */
+const SOCKET_MODE = 0o775;
 /** What makes an eventfd readable. */
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 
