@@ -57,7 +57,10 @@ leaves it where it was.`,
     "addr": { transport: "socket", type: "unix", path: `${folder}/${type}` },
   }));
   const incoming = channels.map((channel) => JSON.stringify(channel));
-  const plan = planSuccessor(script.command, old, incoming, options["successor-qmp"]);
+  const plan = planSuccessor(script.command, old, incoming, {
+    monitor: options["successor-qmp"],
+    mode: "cpr-transfer",
+  });
 
   await checkUnused(plan.address);
   // With the return path the source learns whether the guest has arrived.

@@ -50,6 +50,8 @@ export class SocketChardev extends Chardev {
   readonly #role: SocketRole;
   #address: SocketAddress = { kind: "unix", path: "" };
   #listener: Descriptor | undefined;
+  /** The file of a predecessor's socket, which may keep it: this device's from {@linkcode begin} on. */
+  #adoptedPath: string | undefined;
   /** The socket file that this device made, and removes unless somebody replaced it. */
   #socketFile: SocketFile | undefined;
   #accepting: Disposable | undefined;
@@ -121,6 +123,8 @@ export class SocketChardev extends Chardev {
 
   override begin(): void {
     if (this.begun) return;
+    if (this.#adoptedPath !== undefined) this.#socketFile = identifyOwn(this.#adoptedPath);
+    this.#adoptedPath = undefined;
     // Output that waits goes out when the device begins: the connection has to be there by then.
     const connected = this.#useWaiting();
     super.begin();
@@ -213,7 +217,9 @@ export class SocketChardev extends Chardev {
         const adopted = this.#listener !== undefined;
         this.#listener ??= await listen(address);
         if (address.kind === "unix" && !address.abstract) {
-          this.#socketFile = (adopted ? identifyOwn : identifyMade)(address.path);
+          if (!adopted) this.#socketFile = identifyMade(address.path);
+          else if (this.begun) this.#socketFile = identifyOwn(address.path);
+          else this.#adoptedPath = address.path;
         }
       }
     } else if (this.#listener !== undefined || connection !== undefined) {

@@ -50,6 +50,8 @@ export interface NextOptions {
   readonly ownMemory?: boolean;
   /** Differs from the guest's machine: it cannot load the guest. */
   readonly misfit?: boolean;
+  /** It gets the guest by cpr-transfer, and with it what survives. */
+  readonly adopts?: boolean;
 }
 
 /** A connection to the guest's monitor that keeps a journal. */
@@ -185,7 +187,7 @@ export class Life implements AsyncDisposable {
 
   /** Starts a machine that waits for the guest, under names of its own. */
   async next(options: NextOptions): Promise<Machine> {
-    const names = this.#newNames();
+    const names = this.#newNames(options.adopts);
     const { incoming } = options;
     const command = this.#command(names, options);
     const waiting = [...command, ...incoming.flatMap((value) => ["-incoming", value])];
@@ -208,8 +210,9 @@ export class Life implements AsyncDisposable {
     killIfThere(machine.pid);
     this.journal.note(`kill -9 ${machine.pid}`);
     await this.gone(machine.pid);
-    for (const path of [...machine.names.sockets, machine.names.pidFile]) {
-      await Deno.remove(path).catch(() => {});
+    const { qmp, shell, console, pidFile } = machine.names;
+    for (const path of [qmp, shell, console, pidFile]) {
+      if (path !== this.machine.names.console) await Deno.remove(path).catch(() => {});
     }
   }
 
@@ -273,11 +276,18 @@ export class Life implements AsyncDisposable {
     return { DENO_NO_UPDATE_CHECK: "1", ...this.installation.env, [MARK]: this.#mark };
   }
 
-  #newNames(): MachineNames {
+  /** Names for another process. A socket that survives goes over with its name. */
+  #newNames(adopts = false): MachineNames {
     const number = this.#count++;
-    const sockets = ["qmp", "shell", "console"].map((name) => this.path(`run/${name}.${number}`));
-    const [qmp = "", shell = "", console = ""] = sockets;
-    return { number, sockets, qmp, shell, console, pidFile: this.path(`run/pid.${number}`) };
+    const name = (kind: string) => this.path(`run/${kind}.${number}`);
+    const kept = adopts && this.traits.keepsConsole ? this.machine.names.console : undefined;
+    return {
+      number,
+      qmp: name("qmp"),
+      shell: name("shell"),
+      console: kept ?? name("console"),
+      pidFile: name("pid"),
+    };
   }
 
   #command(

@@ -22,7 +22,7 @@ import { Life } from "./life.ts";
 import { Deck } from "./step.ts";
 import { allSteps } from "./steps/all.ts";
 import { Tally } from "./table.ts";
-import { describeTraits, drawTraits } from "./traits.ts";
+import { describeTraits, drawTraits, type Traits } from "./traits.ts";
 
 const LIVES = Number(Deno.env.get("MOLT_LIVES") ?? (thorough ? 100 : 3));
 const STEPS = 20;
@@ -35,12 +35,15 @@ const steps = allSteps.filter(({ name, slow }) =>
 ).map((step) => only === undefined ? step : { ...step, copies: STEPS });
 
 /** One life. Whatever does not hold is told with all that happened in it. */
-async function live(seed: number, users: ReadonlyMap<User, Installation>, tally: Tally) {
-  const random = new Random(seed);
-  const traits = drawTraits(random, [...users.keys()]);
+async function live(
+  seed: number,
+  random: Random,
+  traits: Traits,
+  users: ReadonlyMap<User, Installation>,
+  tally: Tally,
+): Promise<void> {
   const installation = users.get(traits.user);
   if (installation === undefined) throw new Error(`nothing is installed for ${traits.user}`);
-  console.log(`life ${seed}: ${describeTraits(traits)}`);
   await using life = await Life.start(traits, installation);
   const deck = new Deck(steps, random);
   let name = "start";
@@ -64,7 +67,10 @@ async function live(seed: number, users: ReadonlyMap<User, Installation>, tally:
   }
 }
 
-Deno.test(`random lives of ${STEPS} steps: the guest is never lost`, async () => {
+const first = newSeed();
+const count = Deno.env.has("MOLT_SEED") && !Deno.env.has("MOLT_LIVES") ? 1 : LIVES;
+
+Deno.test(`${count} random lives of ${STEPS} steps, seeds from ${first}`, async (test) => {
   using folder = new TemporaryDirectory();
   const users = new Map<User, Installation>([["self", ownInstallation()]]);
   const obstacle = kvmUserObstacle();
@@ -72,9 +78,15 @@ Deno.test(`random lives of ${STEPS} steps: the guest is never lost`, async () =>
   else console.log(`no lives as a user of group kvm: ${obstacle}`);
 
   const tally = new Tally();
-  const first = newSeed();
-  const count = Deno.env.has("MOLT_SEED") && !Deno.env.has("MOLT_LIVES") ? 1 : LIVES;
-  for (let index = 0; index < count; index++) await live((first + index) >>> 0, users, tally);
+  for (let index = 0; index < count; index++) {
+    const seed = (first + index) >>> 0;
+    const random = new Random(seed);
+    const traits = drawTraits(random, [...users.keys()]);
+    await test.step(
+      `${seed}: ${describeTraits(traits)}`,
+      () => live(seed, random, traits, users, tally),
+    );
+  }
   console.log(tally.format(steps));
   if (count < 100) return;
   for (const step of steps) {

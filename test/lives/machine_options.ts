@@ -8,7 +8,6 @@ export interface MachineNames {
   /** A second monitor, QMP as well, for clients that come and go. */
   readonly shell: string;
   readonly console: string;
-  readonly sockets: readonly string[];
   readonly pidFile: string;
 }
 

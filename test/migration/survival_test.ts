@@ -3,10 +3,13 @@
  * no byte, no event and no reply; and those without, which connect again.
  */
 import { assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { awaitListening } from "../../scripts/lib/listening.ts";
 import { ConsoleClient } from "../support/console_client.ts";
 import { patience } from "../support/patience.ts";
 import { SteadyRequests, SurvivingMachine, survivingSocket } from "../support/surviving_machine.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { unixChannels } from "../support/transferred_machine.ts";
+import { VirtualMachine } from "../support/virtual_machine.ts";
 
 const EXECS = 50;
 const TRANSFERS = 10;
@@ -235,4 +238,32 @@ Deno.test("a guest that powers off while the successor starts: the successor end
   assertEquals((await vm.exited).code, 0, vm.describe());
   await client.closed;
   assertEquals(client.count("SHUTDOWN"), 1, JSON.stringify(client.events));
+});
+
+Deno.test("a destination that refuses the guest leaves the names of its sockets alone", async () => {
+  using directory = new TemporaryDirectory();
+  await using machine = await SurvivingMachine.start(directory);
+  const { client, user, options } = machine;
+  const channels = unixChannels(directory.file("main"), directory.file("cpr"));
+  const other = options.map((option) => option === "2" ? "1" : option);
+  await using destination = await VirtualMachine.start(
+    "molt",
+    [...other, ...channels.flatMap((channel) => ["-incoming", JSON.stringify(channel)])],
+    { directory, name: "other" },
+  );
+  await awaitListening(directory.file("cpr"), destination.pid, patience());
+  await client.request("migrate-set-parameters", { mode: "cpr-transfer" });
+  await client.request("migrate", { channels });
+  const failed = async () =>
+    (await client.request("query-migrate") as { status?: string }).status === "failed";
+  for (const signal = patience(); !await failed();) {
+    signal.throwIfAborted();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await destination.quit();
+  for (const socket of ["monitor", "console"]) {
+    assertEquals(Deno.lstatSync(directory.file(socket)).isSocket, true, socket);
+  }
+  await using _ = await ConsoleClient.connect(directory.file("console"));
+  await user.follow(2);
 });

@@ -27,7 +27,7 @@ async function startDestination(life: Life, mode: Mode, misfit = false): Promise
   }
   const channels = unixChannels(main, cpr);
   const incoming = channels.map((channel) => JSON.stringify(channel));
-  const machine = await life.next({ incoming, misfit });
+  const machine = await life.next({ incoming, misfit, adopts: true });
   await life.listening(cpr, machine);
   return { machine, migrate: ({ execute }) => execute("migrate", { channels: [...channels] }) };
 }

@@ -127,7 +127,7 @@ export const modes: readonly Step[] = [
       const [main, cpr] = [life.path("run/main"), life.path("run/cpr")];
       const channels = unixChannels(main, cpr);
       const incoming = channels.map((channel) => JSON.stringify(channel));
-      const next = await life.next({ incoming });
+      const next = await life.next({ incoming, adopts: true });
       await life.listening(cpr, next);
       await moveTo(life, next, async ({ execute }) => {
         await execute("migrate-set-parameters", { mode: "cpr-transfer" });
