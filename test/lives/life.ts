@@ -326,15 +326,15 @@ export class Life implements AsyncDisposable {
       stdout: "null",
       stderr: "null",
     }).spawn();
-    child.unref();
-    const ended = child.status;
     if (daemonized) {
-      const { code } = await ended;
+      const { code } = await child.status;
       if (code !== 0) {
         throw new Error(`-daemonize ended with ${code}: ${Deno.readTextFileSync(log)}`);
       }
       return { pid: Number(Deno.readTextFileSync(names.pidFile)), command, names };
     }
+    // It may go on when the test has ended.
+    child.unref();
     // Answers, or has ended, which whoever connects to it then is told.
     await this.until(
       () => exists(names.pidFile) || !this.processes.includes(child.pid),
