@@ -121,10 +121,7 @@ async function startHere(
   const { options } = script;
   const limit = options.timeout * 1000;
   const old = await processOf(machine);
-  const plan = planSuccessor(script.command, old, ["defer"], {
-    monitor: options["destination-qmp"],
-    mode: "normal",
-  });
+  const plan = planSuccessor(script.command, old, ["defer"], options["destination-qmp"]);
   const folder = await Deno.makeTempDir({ prefix: "molt-migrate-" });
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
   const log = options.log ?? `${folder}/log`;

@@ -57,10 +57,7 @@ leaves it where it was.`,
     "addr": { transport: "socket", type: "unix", path: `${folder}/${type}` },
   }));
   const incoming = channels.map((channel) => JSON.stringify(channel));
-  const plan = planSuccessor(script.command, old, incoming, {
-    monitor: options["successor-qmp"],
-    mode: "cpr-transfer",
-  });
+  const plan = planSuccessor(script.command, old, incoming, options["successor-qmp"]);
 
   await checkUnused(plan.address);
   // With the return path the source learns whether the guest has arrived.

@@ -89,24 +89,15 @@ function lastingName(path: string): string {
   return path.endsWith(NEXT) ? path.slice(0, -NEXT.length) : path;
 }
 
-/** Whether a character device's sockets go over to the process that gets the guest by cpr-transfer. */
-function survives(chardev: string): boolean {
-  return /,cpr(=on)?(,|$)/.test(chardev);
-}
-
 /** Gives each unix server socket, and the file with the process's number, another name. */
-function renaming(
-  command: readonly string[],
-  rename: (path: string) => string,
-  keeps: (chardev: string) => boolean = () => false,
-): string[] {
+function renaming(command: readonly string[], rename: (path: string) => string): string[] {
   const isServer = (value: string) => /,server(=on)?(,|$)/.test(value);
   return editValues(command, (option, value) => {
     if (option === "-pidfile") return rename(value);
     if (socketOptions.has(option) && value.startsWith("unix:") && isServer(value)) {
       return value.replace(/^unix:([^,]*)/, (_, path: string) => `unix:${rename(path)}`);
     }
-    if (option === "-chardev" && value.startsWith("socket,") && isServer(value) && !keeps(value)) {
+    if (option === "-chardev" && value.startsWith("socket,") && isServer(value)) {
       return value.replace(/,path=([^,]*)/, (_, path: string) => `,path=${rename(path)}`);
     }
     return value;
@@ -120,17 +111,14 @@ export interface Beside {
   readonly names: readonly string[];
 }
 
-/**
- * Lets sockets and the file with the process's number be called PATH.next. By cpr-transfer a socket of a
- * device with cpr=on goes over as it is, with its name.
- */
-export function beside(command: readonly string[], mode: "normal" | "cpr-transfer"): Beside {
+/** Lets sockets and the file with the process's number be called PATH.next. */
+export function beside(command: readonly string[]): Beside {
   const names: string[] = [];
   const edited = renaming(command, (path) => {
     // A process that was a successor itself still has that name in its arguments.
     names.push(lastingName(path));
     return nextName(lastingName(path));
-  }, mode === "cpr-transfer" ? survives : undefined);
+  });
   return { command: edited, names };
 }
 

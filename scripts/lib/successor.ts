@@ -56,21 +56,15 @@ export function planMachine(
   return { command: receiving(command, ...incoming), directory, address, names: [] };
 }
 
-/**
- * Plans the successor of a running process, to which its guest goes by `mode`: from what was typed after
- * `--`, or as that process is.
- */
+/** Plans the successor of a running process: from what was typed after `--`, or as that process is. */
 export function planSuccessor(
   typed: CommandLine | undefined,
   old: CommandLine,
   incoming: readonly string[],
-  { monitor, mode }: {
-    readonly monitor?: string | undefined;
-    readonly mode: "normal" | "cpr-transfer";
-  },
+  monitor: string | undefined,
 ): MachinePlan {
   if (typed) return planMachine(typed, incoming, monitor);
-  const { command, names } = beside(appending(old.command), mode);
+  const { command, names } = beside(appending(old.command));
   const { directory } = old;
   return {
     ...planMachine({ command, directory }, incoming, monitor),
