@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compiles molt into one file with the C library inside. Usage: scripts/compile.sh [OUTPUT]
-# (default dist/molt). DENO names the deno to use, COMPILE_DENO another one for the last step: see
-# compile_kit.sh.
+# (default dist/molt). DENO names the deno to use, COMPILE_DENO another one for the last step. Without
+# that, and where the deno's base binary cannot be fetched, compile_kit.sh brings a pair from npm.
 #
 # The modules are bundled first: a live update waits for the program's start, and hundreds of modules
 # take several times as long to load as a few.
@@ -18,5 +18,22 @@ commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 if [ -n "$(git status --porcelain 2>/dev/null)" ]; then commit=$commit+; fi
 echo "$commit" > build/bundle/build-id
 # The one permission: everything molt does to the host goes through its C library. See docs/binary.md.
-"${COMPILE_DENO:-$deno}" compile --quiet --no-check --allow-ffi --include build/bundle --output "$output" \
-  build/bundle/main.js
+compile() {
+  "$1" compile --quiet --no-check --allow-ffi --include build/bundle --output "$output" build/bundle/main.js
+}
+
+if [ -n "${COMPILE_DENO-}" ]; then
+  compile "$COMPILE_DENO"
+  exit
+fi
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+if compile "$deno" 2>"$said"; then exit; fi
+if ! grep -q 'dl\.deno\.land\|denort' "$said"; then
+  cat "$said" >&2
+  exit 1
+fi
+echo "compile.sh: Deno's download site cannot be reached: compiling with Deno 2.4.2 from npm instead" >&2
+kit=$(sh scripts/compile_kit.sh)
+eval "$kit"
+compile "$COMPILE_DENO"

@@ -235,7 +235,24 @@ export function deviceAdvice(driver: string): { message: string; hint?: string }
     };
   }
   const pci = /-pci$|^(?:e1000e?|rtl8139|nvme|qemu-xhci|ahci|pcie-root-port|VGA|ivshmem-.*)$/;
-  if (pci.test(driver)) return { message: `No 'PCI' bus found for device '${driver}'` };
+  if (driver === "vfio-pci") {
+    return {
+      message: `No 'PCI' bus found for device '${driver}'`,
+      hint: "the board has no PCI: devices of the host cannot be passed through",
+    };
+  }
+  if (pci.test(driver)) {
+    return {
+      message: `No 'PCI' bus found for device '${driver}'`,
+      hint: "the board has no PCI: '-device help' lists its devices",
+    };
+  }
+  if (driver.startsWith("usb-")) {
+    return {
+      message: `No 'usb-bus' bus found for device '${driver}'`,
+      hint: "the board has no USB",
+    };
+  }
   if (driver === "isa-serial") {
     return { message: `'${driver}' is not available: use '-serial'` };
   }

@@ -1,4 +1,5 @@
 /** /dev/kvm: what the host can do, and virtual machines. */
+import { Errno, SystemError } from "../native/errors.ts";
 import { openFile, OpenFlags } from "../native/file.ts";
 import { ioctl, ioctlValue } from "../native/control.ts";
 import { Descriptor } from "../native/descriptor.ts";
@@ -23,6 +24,21 @@ export interface CpuidEntry {
   readonly edx: number;
 }
 
+/** What helps where /dev/kvm cannot be opened. */
+function remedy(cause: unknown): string {
+  if (!(cause instanceof SystemError)) return "";
+  switch (cause.errno) {
+    case Errno.ENOENT:
+    case Errno.ENODEV:
+      return " (is the module kvm_intel or kvm_amd loaded, and virtualization on in the firmware?" +
+        " In a virtual machine it has to be nested)";
+    case Errno.EACCES:
+      return " (members of the group kvm may: usermod -aG kvm USER, then log in again)";
+    default:
+      return "";
+  }
+}
+
 /** An open /dev/kvm. */
 export class Kvm implements Disposable {
   readonly #device: Descriptor;
@@ -34,7 +50,7 @@ export class Kvm implements Disposable {
       this.#device = openFile(path, OpenFlags.readWrite);
     } catch (cause) {
       throw new KvmUnavailableError(
-        `Could not access KVM kernel module: ${(cause as Error).message}`,
+        `Could not access KVM kernel module: ${(cause as Error).message}${remedy(cause)}`,
         { cause },
       );
     }

@@ -67,6 +67,7 @@ export const Errno = {
   EAGAIN: 11,
   EACCES: 13,
   EEXIST: 17,
+  ENODEV: 19,
   EISDIR: 21,
   EINVAL: 22,
   ENOSPC: 28,

@@ -9,6 +9,8 @@ export const AddressFamily = { any: 0, unix: 1, inet: 2, inet6: 10 } as const;
 const SLOT = 32;
 const ROOM = 16;
 
+const PORT_LIMIT = 65535;
+
 /** EAI_* of <netdb.h> with the C library's texts. */
 const resolutionErrors: Readonly<Record<number, string>> = {
   2: "Name or service not known",
@@ -26,6 +28,12 @@ export async function resolveInet(
   { host, port, family }: { host: string; port: string; family?: 4 | 6 },
   passive: boolean,
 ): Promise<Uint8Array<ArrayBuffer>[]> {
+  // getaddrinfo would take the lower 16 bits.
+  if (/^\d+$/.test(port) && Number(port) > PORT_LIMIT) {
+    throw new Error(
+      `address resolution failed for ${host}:${port}: a port is at most ${PORT_LIMIT}`,
+    );
+  }
   const addresses = new Uint8Array(SLOT * ROOM);
   const hostText = cString(host);
   const portText = cString(port);

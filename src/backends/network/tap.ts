@@ -226,8 +226,21 @@ function openInterface(
   return [first, ...others];
 }
 
+function startScript(script: string, name: string, id: string): number {
+  try {
+    return spawn([script, name]);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(
+      `-netdev tap,id=${id}: ${reason}: add script=no,downscript=no if the interface ` +
+        `'${name}' is set up by somebody else`,
+      { cause },
+    );
+  }
+}
+
 async function runScript(script: string, name: string, id: string): Promise<void> {
-  const status = await awaitChild(spawn([script, name]));
+  const status = await awaitChild(startScript(script, name, id));
   if (status.kind === "exited" && status.status === 0) return;
   const outcome = status.kind === "exited" ? `status ${status.status}` : `signal ${status.signal}`;
   throw new Error(`-netdev tap,id=${id}: network script ${script} failed with ${outcome}`);

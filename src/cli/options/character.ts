@@ -226,11 +226,11 @@ export class CharacterOptions implements OptionGroup {
       readonly daemonize: boolean;
     },
   ): CharacterParts {
-    if (nographic && daemonize) {
-      throw new OptionError("-nographic cannot be used with -daemonize");
-    }
     const serial = this.#serialGiven.length > 0;
     const monitor = !this.#defaultMonitor;
+    if (nographic && daemonize && createDefaults && !(serial && monitor)) {
+      throw new OptionError("-nographic cannot be used with -daemonize");
+    }
     if (createDefaults && nographic && serial && !monitor) {
       this.#legacyMonitor({ argument: "stdio", where: "" }, "readline", false);
     }

@@ -1,5 +1,6 @@
-import { assertEquals, assertObjectMatch } from "@std/assert";
+import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { OptionError } from "../../../src/cli/errors.ts";
 
 function parse(text: string) {
   return parseCommandLine(text.split(" "));
@@ -18,6 +19,19 @@ function connections(text: string) {
 Deno.test("by default the serial port exists and goes nowhere, and there is no monitor", () => {
   assertEquals(connections("-display none"), { serial: ["null"], monitors: [] });
   assertEquals(connections("-nodefaults"), { serial: [], monitors: [] });
+});
+
+Deno.test("-nographic goes with -daemonize if nothing would use the terminal", () => {
+  for (const rest of ["-nodefaults", "-serial null -monitor none"]) {
+    assertEquals(connections(`-nographic -daemonize ${rest}`).monitors, []);
+  }
+  for (const rest of [[], ["-serial null"], ["-monitor none"]]) {
+    assertThrows(
+      () => parse(["-nographic -daemonize", ...rest].join(" ")),
+      OptionError,
+      "-nographic cannot be used with -daemonize",
+    );
+  }
 });
 
 Deno.test("-nographic puts serial port and monitor on the terminal, as far as they are free", () => {
