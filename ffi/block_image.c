@@ -11,6 +11,7 @@
 #include "block_image.h"
 #include "image_format.h"
 #include "iov.h"
+#include "memory_guard.h"
 #include "virtio_queue.h"
 
 /* Most bytes of zeros written at once where the file system cannot make them itself. */
@@ -58,7 +59,7 @@ static int read_all(const struct molt_image *image, struct iovec *iov, uint32_t 
 				      wait ? 0 : RWF_NOWAIT);
 
 		if (got < 0) {
-			if (errno == EINTR)
+			if (errno == EINTR || (errno == EFAULT && molt_guard_touch(iov, count)))
 				continue;
 			return !wait && errno == EOPNOTSUPP ? -EAGAIN : -errno;
 		}
@@ -83,7 +84,7 @@ static int write_all(const struct molt_image *image, struct iovec *iov, uint32_t
 				       durable ? RWF_DSYNC : 0);
 
 		if (put < 0) {
-			if (errno == EINTR)
+			if (errno == EINTR || (errno == EFAULT && molt_guard_touch(iov, count)))
 				continue;
 			return -errno;
 		}

@@ -15,6 +15,8 @@ int molt_thread_start(pthread_t *thread, const char *name, void *(*run)(void *),
 	sigset_t blocked, before;
 
 	sigfillset(&blocked);
+	/* A fault that comes while its signal is blocked ends the process (see memory_guard.c). */
+	sigdelset(&blocked, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &blocked, &before);
 
 	int error = pthread_create(thread, NULL, run, argument);

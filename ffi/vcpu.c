@@ -116,6 +116,8 @@ static int start_thread(struct molt_vcpu *vcpu)
 	sigaction(KICK_SIGNAL, &action, NULL);
 	sigfillset(&blocked);
 	sigdelset(&blocked, KICK_SIGNAL);
+	/* A fault that comes while its signal is blocked ends the process (see memory_guard.c). */
+	sigdelset(&blocked, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &blocked, &before);
 
 	int error = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);

@@ -26,7 +26,9 @@ import { Microvm } from "../machine/microvm.ts";
 import { MachineRam } from "../machine/ram.ts";
 import { readFirmware, type StartUpSource } from "../machine/start_up.ts";
 import { VirtioDevices } from "../machine/virtio_devices.ts";
+import type { RamBlock } from "../memory/ram_block.ts";
 import { Blockers, blockPrivateRam } from "../migration/blockers.ts";
+import { watchLostMemory } from "../native/memory_guard.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "../migration/cpr/descriptors.ts";
 import type { MigratableMachine } from "../migration/source.ts";
 import type { Descriptor } from "../native/descriptor.ts";
@@ -51,6 +53,8 @@ export class Guest implements Disposable {
   readonly accelerator: Accelerator;
   /** What keeps it from being migrated. */
   readonly blockers: Blockers;
+  /** Blocks of RAM that are not whole. */
+  readonly #damaged = new Set<RamBlock>();
   /** As migrations see it. */
   readonly source: MigratableMachine;
   readonly announcements: Announcements;
@@ -118,6 +122,7 @@ export class Guest implements Disposable {
     );
     this.blockers = new Blockers(config.onlyMigratable);
     blockPrivateRam(this.blockers, this.#ram.blocks);
+    undo.use(watchLostMemory(loop, (address) => this.#memoryLost(address)));
     const { board } = this;
     this.source = {
       machine: board.machine,
@@ -167,6 +172,20 @@ export class Guest implements Disposable {
       backing.kind === "descriptor" ? [{ name, id: 0, fd: backing.descriptor.fd }] : []
     );
     return [...memory, ...this.#virtio.descriptors()];
+  }
+
+  /** A guest without some of its memory must not run on, nor be handed to somebody as if it were whole. */
+  #memoryLost(address: bigint): void {
+    const block = this.#ram.blocks.find(({ mapping }) =>
+      address >= mapping.address && address < mapping.address + BigInt(mapping.size)
+    );
+    if (block === undefined) return;
+    const offset = (address - block.mapping.address).toString(16);
+    const reason =
+      `the memory '${block.name}' has lost what was at 0x${offset}: its file was cut off`;
+    if (!this.#damaged.has(block)) this.blockers.addDamage(reason);
+    this.#damaged.add(block);
+    this.board.machine.requestFailure(reason);
   }
 
   [Symbol.dispose](): void {

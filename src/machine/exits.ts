@@ -4,6 +4,8 @@ import type { Vcpu } from "../kvm/vcpu.ts";
 import type { AccessSize } from "../devices/device.ts";
 import type { Bus } from "./bus.ts";
 
+const EFAULT = 14;
+
 /** An exit that is not an access to a register. */
 export type UnusualExit =
   /** Triple fault: the processor shut down. */
@@ -81,6 +83,10 @@ function setValue(run: DataView, at: number, size: AccessSize, value: number): v
 /** Answers one exit. What is returned, if anything, is for the machine to act on. */
 export function serveExit(vcpu: Vcpu, buses: Buses): UnusualExit | undefined {
   const error = vcpu.thread.runError;
+  if (error === -EFAULT) {
+    const reason = "KVM could not access the guest's memory (EFAULT): was its file cut off?";
+    return { kind: "error", reason };
+  }
   if (error < 0) return { kind: "error", reason: `KVM_RUN failed with errno ${-error}` };
   const { run } = vcpu.thread;
   const at = vcpu.exitData;

@@ -100,6 +100,8 @@ export class Machine {
   readonly #emit: (event: MachineEvent) => void;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
   #runState: RunState;
+  /** Why the machine must be reset before it runs again. */
+  #failure: string | undefined;
   #requests: Requests = {};
   #hasEnded = false;
   #parking = false;
@@ -147,9 +149,9 @@ export class Machine {
     this.#enter(state);
   }
 
-  /** Goes back to a run state from before an attempt that changed it. */
+  /** Goes back to a run state from before an attempt that changed it. A machine that failed meanwhile stays so. */
   goBackTo(state: RunState): void {
-    if (state === this.#runState) return;
+    if (state === this.#runState || this.#runState === "internal-error") return;
     if (state === "running") this.start();
     else this.#enter(state);
   }
@@ -165,6 +167,9 @@ export class Machine {
     if (this.running) return;
     if (this.#runState === "shutdown" || this.#runState === "internal-error") {
       throw new RunStateError("Resetting the Virtual Machine is required");
+    }
+    if (this.#failure !== undefined) {
+      throw new RunStateError(`${this.#failure}: Resetting the Virtual Machine is required`);
     }
     this.setRunState("running");
     this.#emit({ name: "RESUME" });
@@ -234,6 +239,11 @@ export class Machine {
     this.#request({ shutdown: reason });
   }
 
+  /** Stops the machine in `internal-error` as soon as no access is under way: `reason` says why. */
+  requestFailure(reason: string): void {
+    this.#request({ error: reason });
+  }
+
   /** Changes what happens when the guest ends. */
   changePolicy(change: Partial<EndPolicy>): void {
     this.#policy = { ...this.#policy, ...change };
@@ -248,6 +258,7 @@ export class Machine {
   /** Puts every device into its power-on state. The machine must be stopped. */
   resetDevices(): void {
     for (const resettable of this.#parts.resettables) resettable.reset();
+    this.#failure = undefined;
   }
 
   #enter(state: RunState): void {
@@ -342,6 +353,8 @@ export class Machine {
   #fail(reason: string): void {
     tell(reason);
     this.stop("internal-error");
+    // A machine that was stopped keeps its state, and must not run either.
+    this.#failure = reason;
   }
 
   #shutDown(reason: ShutdownReason): void {

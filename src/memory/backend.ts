@@ -117,7 +117,7 @@ function descriptorBlock(
   try {
     checkAdoptedSize(options.id, descriptor, options.size);
     const mapping = new Mapping(
-      { kind: "file", fd: descriptor.fd, offset: 0, shared },
+      { kind: "file", fd: descriptor.fd, offset: 0, shared, pageSize },
       options.size,
       `RAM '${options.id}'`,
     );

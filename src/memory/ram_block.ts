@@ -121,7 +121,7 @@ export function createAuxiliaryBlock(options: AuxiliaryBlockOptions): RamBlock {
   return new RamBlock({ ...common, backing: { kind: "descriptor", descriptor }, mapping });
 }
 
-/** Touching a mapping beyond its file's end kills the process: refuse a file that is too small. */
+/** Memory beyond its file's end is lost: refuses a file that is too small. */
 export function checkAdoptedSize(name: string, descriptor: Descriptor, size: number): void {
   const actual = status(descriptor.fd).size;
   if (actual < size) {

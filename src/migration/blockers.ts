@@ -32,6 +32,11 @@ export class Blockers {
     return { [Symbol.dispose]: () => void this.#blockers.delete(blocker) };
   }
 
+  /** Blocks all modes for good: the machine is damaged, whatever was asked for. */
+  addDamage(reason: string): void {
+    this.#blockers.add({ reason, modes: allModes });
+  }
+
   /** The reasons against `mode`, for query-migrate's `blocked-reasons`. */
   reasons(mode: MigrationMode): string[] {
     return [...this.#blockers].filter(({ modes }) => modes.includes(mode)).map(({ reason }) =>

@@ -16,6 +16,7 @@ import { MultifdReceiver } from "./multifd/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
 import { hasInput, watchForInput, yieldToOthers } from "../native/wait.ts";
+import { requireIntact } from "./ram/intact.ts";
 import { RamReceiver } from "./ram/receiver.ts";
 import { MOLT_PING, ReturnPathWriter } from "./return_path.ts";
 import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
@@ -150,6 +151,7 @@ export class IncomingSession implements AsyncDisposable {
           case "end of stream":
             this.#ram.requireWhole(this.#switchedOver);
             this.#devices.apply();
+            requireIntact(this.#target.blocks);
             return this.#devices.runState;
         }
       }

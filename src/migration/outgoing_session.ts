@@ -19,6 +19,7 @@ import type { RunState } from "../machine/run_state.ts";
 import { isBrokenChannel } from "../native/channel.ts";
 import { hasInput } from "../native/wait.ts";
 import { inPlaceModes } from "./blockers.ts";
+import { requireIntact } from "./ram/intact.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { saveDevices, savingDevices } from "./device_state.ts";
 import { messageOf, MigrationError, OwnerUnknownError } from "./errors.ts";
@@ -243,6 +244,7 @@ export class OutgoingSession {
     saveDevices(this.#writer, source, this.#runState());
     await this.#sender.flush();
     owner.signal.throwIfAborted();
+    requireIntact(source.blocks);
     this.#ending = true;
     this.#writer.finish(!source.suppressDescription);
     await this.#sender.flush();
@@ -283,6 +285,7 @@ export class OutgoingSession {
       if (inParts && this.#writer.buffer.length >= PART) this.#sender.sendWhatFits();
     }
     if (!inParts) await this.#sender.flush();
+    requireIntact(source.blocks);
     this.#ending = true;
     this.#writer.end();
     const sent = this.#sender.flush();

@@ -1,8 +1,10 @@
 /** Memory mapped into this process. */
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { MemoryGuard } from "./memory_guard.ts";
 import type { Fd } from "./descriptor.ts";
 
+const PAGE_SIZE = 4096;
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 0x01;
@@ -15,7 +17,14 @@ export type MappingSource =
   /** Fresh zeroed memory of this process alone. */
   | { readonly kind: "anonymous" }
   /** A file or memfd; with `shared` false, writes stay in this process (copy on write). */
-  | { readonly kind: "file"; readonly fd: Fd; readonly offset: number; readonly shared: boolean };
+  | {
+    readonly kind: "file";
+    readonly fd: Fd;
+    readonly offset: number;
+    readonly shared: boolean;
+    /** Bytes, if the file is of huge pages. */
+    readonly pageSize?: number;
+  };
 
 /** MADV_* advice of madvise(2). */
 export const Advice = {
@@ -38,6 +47,7 @@ export class Mapping implements Disposable {
   readonly size: number;
   /** The memory itself, not a copy. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #guard: MemoryGuard | undefined;
   #mapped = true;
 
   /** Maps `size` bytes. `name` is for the error message. */
@@ -60,8 +70,22 @@ export class Mapping implements Disposable {
     );
     this.address = BigInt(address);
     this.size = size;
+    try {
+      // What is in a file may be taken away by who else has the file.
+      this.#guard = anonymous
+        ? undefined
+        : new MemoryGuard(this.address, size, source.pageSize ?? PAGE_SIZE);
+    } catch (error) {
+      native.molt_unmap(this.address, BigInt(size));
+      throw error;
+    }
     const pointer = Deno.UnsafePointer.create(this.address);
     this.bytes = new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer!, size));
+  }
+
+  /** Some of a file's memory was taken away: zeros have taken its place. */
+  get lost(): boolean {
+    return this.#guard?.lost ?? false;
   }
 
   /** Gives the kernel {@linkcode Advice} on a range. */
@@ -75,6 +99,7 @@ export class Mapping implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#mapped) return;
     this.#mapped = false;
+    this.#guard?.[Symbol.dispose]();
     unwrap(native.molt_unmap(this.address, BigInt(this.size)), "Could not unmap memory");
   }
 }

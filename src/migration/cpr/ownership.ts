@@ -91,7 +91,13 @@ export class Ownership implements Disposable {
   }
 
   #decide(decision: number): boolean {
+    // A word that the other side has taken away says nothing: neither may act on it.
     const before = Atomics.compareExchange(this.#words, WORD, undecided, decision);
+    if (this.#mapping.lost) {
+      throw new Error(
+        `the memory of '${OWNERSHIP_NAME}' was taken away: who has the guest is not known`,
+      );
+    }
     return before === undecided || before === decision;
   }
 
