@@ -15,6 +15,7 @@ import { awaitListening } from "../../scripts/lib/listening.ts";
 import { PATIENCE, patience } from "../support/patience.ts";
 import { killIfThere, processesWith } from "../support/processes.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
+import { canMount } from "./full_disk.ts";
 import type { Installation } from "./installation.ts";
 import { Journal, quoted } from "./journal.ts";
 import { type MachineNames, machineOptions } from "./machine_options.ts";
@@ -64,8 +65,8 @@ export interface Monitor {
 export class Life implements AsyncDisposable {
   readonly journal = new Journal();
   readonly output: GuestOutput;
-  /** Whether the guest is expected to run. */
-  state: "running" | "paused" = "running";
+  /** Whether the guest is expected to run; one that was reset while it was paused is in `prelaunch`. */
+  state: "running" | "paused" | "prelaunch" = "running";
   /** The folder that the first process was started in is there. */
   startFolderThere = true;
   readonly #folder = new TemporaryDirectory();
@@ -77,7 +78,12 @@ export class Life implements AsyncDisposable {
   /** Which file has the guest's RAM, if one has. */
   #memory = 0;
 
-  private constructor(readonly traits: Traits, readonly installation: Installation) {
+  private constructor(
+    readonly traits: Traits,
+    readonly installation: Installation,
+    /** The host lets tests mount file systems. */
+    readonly mayMount: boolean,
+  ) {
     for (const name of ["start", "run", "logs", "files"]) Deno.mkdirSync(this.path(name));
     if (traits.paths === "relative") Deno.symlinkSync("../run", this.path("start/run"));
     Deno.copyFileSync(installation.guest, this.path("start/heartbeat.elf"));
@@ -88,7 +94,7 @@ export class Life implements AsyncDisposable {
 
   /** Starts a guest. */
   static async start(traits: Traits, installation: Installation): Promise<Life> {
-    const life = new Life(traits, installation);
+    const life = new Life(traits, installation, await canMount());
     try {
       const names = life.#newNames();
       const command = life.#command(names, {});

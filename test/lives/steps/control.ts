@@ -18,7 +18,7 @@ export const control: readonly Step[] = [
     name: "cont",
     kind: "step",
     copies: 3,
-    possible: ({ state }) => state === "paused",
+    possible: ({ state }) => state !== "running",
     run: async (life) => {
       await life.qmp(({ execute }) => execute("cont"));
       life.state = "running";
@@ -35,6 +35,7 @@ export const control: readonly Step[] = [
         await execute("system_reset");
         await resets.take();
         if (life.state === "running") await execute("cont");
+        else life.state = "prelaunch";
       }),
   },
   {

@@ -75,6 +75,21 @@ export const failedExecs: readonly Step[] = [
       }),
   },
   {
+    name: "exec: the successor never gets ready",
+    kind: "failure",
+    run: async (life) => {
+      const { pid } = life.machine;
+      const limit = { "x-successor-timeout": 3000 };
+      const command = ["sh", "-c", "exec sleep 600"];
+      await life.qmp(async ({ execute }) => {
+        const parameters = { "mode": "cpr-exec", "cpr-exec-command": command } as const;
+        await execute("migrate-set-parameters", { ...parameters, ...limit });
+        await execute("migrate", {});
+      });
+      await settled(life, pid, "caretaker");
+    },
+  },
+  {
     name: "exec: the successor is killed",
     kind: "failure",
     run: async (life, random) => {

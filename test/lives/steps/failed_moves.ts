@@ -5,6 +5,7 @@ import { patience } from "../../support/patience.ts";
 import { killIfThere } from "../../support/processes.ts";
 import type { Random } from "../../support/random.ts";
 import { unixChannels } from "../../support/transferred_machine.ts";
+import { FullDisk } from "../full_disk.ts";
 import type { Life, Machine, Monitor } from "../life.ts";
 import type { Step } from "../step.ts";
 
@@ -134,6 +135,23 @@ export const failedMoves: readonly Step[] = [
           await monitor.execute("migrate_cancel");
         },
       }),
+  },
+  {
+    name: "the disk is full",
+    kind: "failure",
+    possible: ({ mayMount }) => mayMount,
+    run: async (life, random) => {
+      await using disk = await FullDisk.mount(life);
+      const file = `${disk.path}/guest`;
+      const { qmp } = life.machine.names;
+      const ways = [
+        ["update_exec.ts", "--state"],
+        ["update_reboot.ts", "save", "--state"],
+        ...(life.state === "running" ? [["snapshot.ts", "save", "--file"]] : []),
+      ];
+      const [script = "", ...args] = random.pick(ways);
+      await life.script(1, script, "--qmp", qmp, ...args, file);
+    },
   },
   {
     name: "nobody listens",

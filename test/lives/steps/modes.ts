@@ -27,7 +27,7 @@ async function arrived(life: Life, machine: Machine): Promise<void> {
   await life.qmp(async ({ client }) => {
     await life.until(async () => {
       const { status } = await client.execute("query-status");
-      return status === "running" || status === "paused";
+      return status === "running" || status === "paused" || status === "prelaunch";
     }, "the guest has arrived");
   }, machine);
   life.follow(machine.pid, machine);
