@@ -99,6 +99,26 @@ async function failure({ vm, log }: TransferredMachine): Promise<string> {
   return error.message;
 }
 
+Deno.test("-qtest is served by a destination, for each guest that comes", async () => {
+  await using machine = await TransferredMachine.start();
+  const path = machine.directory.file("qtest");
+  const more = ["-qtest", `unix:${path},server=on,wait=off`, "-qtest-log", "none"];
+  const destination = await machine.destination({ more });
+  // The first guest does not come: its main channel leads nowhere.
+  const [, cpr] = destination.channels;
+  const [nowhere] = unixChannels(machine.directory.file("nowhere"), "");
+  await machine.migrate({ channels: [nowhere, cpr] });
+  await assertRejects(() => awaitMigration(machine.vm.qmp, { signal: patience() }));
+  await machine.transfer(destination);
+
+  using connection = await Deno.connect({ transport: "unix", path });
+  await connection.write(new TextEncoder().encode("endianness\n"));
+  const reply = new Uint8Array(64);
+  const count = await connection.read(reply) ?? 0;
+  assertEquals(new TextDecoder().decode(reply.subarray(0, count)), "OK little\n");
+  await machine.log.beats(2);
+});
+
 Deno.test("a handover that was cancelled is tried again with the same destination", async () => {
   await using machine = await TransferredMachine.start();
   const next = await machine.destination({ defer: true });

@@ -59,13 +59,19 @@ export class TransferredMachine implements AsyncDisposable {
     return this.#current;
   }
 
-  /** Starts a process that waits for the guest; with `defer` its main channel is opened later. */
-  async destination({ defer = false } = {}): Promise<Destination> {
+  /**
+   * Starts a process that waits for the guest; with `defer` its main channel is opened later. `more` are
+   * further options of it.
+   */
+  async destination(
+    { defer = false, more = [] }: { defer?: boolean; more?: readonly string[] } = {},
+  ): Promise<Destination> {
     const name = `${this.#started.length}`;
     const file = (type: string) => this.directory.file(`${name}.${type}`);
     const channels = unixChannels(file("main"), file("cpr"));
     const [main, cpr] = channels.map((channel) => JSON.stringify(channel));
-    const vm = await this.#start(["-incoming", defer ? "defer" : `${main}`, "-incoming", `${cpr}`]);
+    const incoming = ["-incoming", defer ? "defer" : `${main}`, "-incoming", `${cpr}`];
+    const vm = await this.#start([...incoming, ...more]);
     await awaitListening(file("cpr"), vm.pid, patience());
     return { vm, channels };
   }
