@@ -43,6 +43,10 @@ export interface IncomingChannel extends Disposable {
   readonly position: number;
   /** Reads some bytes: the count, 0 at the end. */
   read(buffer: Uint8Array<ArrayBuffer>): Promise<number>;
+  /**
+   * As {@linkcode OutgoingChannel.writeInBulk}, for operations that read; a file's from `position` on.
+   */
+  readInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number>;
   /** Goes on at another file offset. Throws on a channel that is not seekable. */
   seek(position: number): void;
   /** The way back on the same connection; `undefined` if there is none. */

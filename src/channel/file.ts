@@ -1,8 +1,11 @@
-/** Files as channels, from an offset on: main stream, and a way in for threads that move pages. */
+/**
+ * Files as channels, from an offset on: main stream, and a way in for threads that move pages. A disk may
+ * make one wait, and so may who serves a network file system: threads read and write.
+ */
 import { ChannelCancelled, ChannelDescriptor } from "../native/channel.ts";
 import type { Descriptor, Fd } from "../native/descriptor.ts";
 import { Errno, SystemError } from "../native/errors.ts";
-import { dataSync, openFile, OpenFlags, readAt, seek, Whence, writeAt } from "../native/file.ts";
+import { dataSync, openFile, OpenFlags, seek, Whence, writeAt } from "../native/file.ts";
 import { ChannelError, type IncomingChannel, type OutgoingChannel } from "./channel.ts";
 import { asNewFile, emptyFrom, type NewFile, openNewFile } from "./new_file.ts";
 import { descriptorSet, type GivenDescriptors, openPath } from "./path.ts";
@@ -118,16 +121,18 @@ export class OutgoingFile implements OutgoingChannel {
     return this.#cancelled.signal;
   }
 
-  // A promise is rejected, also where nothing is waited for.
-  // deno-lint-ignore require-await
   async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (this.cancelled.aborted) throw new ChannelCancelled();
+    const { position } = this;
     try {
-      writeAt(this.fd, bytes, this.position);
+      if (this.#origin === anonymous) {
+        // Memory makes nobody wait.
+        writeAt(this.fd, bytes, position);
+        this.seek(position + bytes.length);
+      } else await this.#io.write(bytes);
     } catch (error) {
-      throw this.#placed(error);
+      throw this.#placed(error, position);
     }
-    this.seek(this.position + bytes.length);
   }
 
   /** A disk may make one wait. */
@@ -144,9 +149,9 @@ export class OutgoingFile implements OutgoingChannel {
   }
 
   /** Says where in the file the system refused a write. */
-  #placed(error: unknown): unknown {
+  #placed(error: unknown, position = this.position): unknown {
     if (!(error instanceof SystemError)) return error;
-    const attempt = `Could not write to '${this.name}' at offset 0x${this.position.toString(16)}`;
+    const attempt = `Could not write to '${this.name}' at offset 0x${position.toString(16)}`;
     return new SystemError(attempt, error.errno, { cause: error });
   }
 
@@ -195,15 +200,13 @@ export class OutgoingFile implements OutgoingChannel {
 export class IncomingFile implements IncomingChannel {
   readonly seekable = true;
   readonly returnPath = undefined;
-  readonly #descriptor: Descriptor;
+  readonly #io: ChannelDescriptor;
   readonly #origin: Origin;
   readonly #cancelled = new AbortController();
-  #position: number;
 
   /** Takes over `descriptor`; reading starts at `offset`. */
   constructor(descriptor: Descriptor, offset = 0, origin: Origin = anonymous) {
-    this.#descriptor = descriptor;
-    this.#position = offset;
+    this.#io = new ChannelDescriptor(descriptor, offset);
     this.#origin = origin;
   }
 
@@ -222,12 +225,12 @@ export class IncomingFile implements IncomingChannel {
   }
 
   get fd(): Fd {
-    return this.#descriptor.fd;
+    return this.#io.fd;
   }
 
   /** File offset of the next byte read. */
   get position(): number {
-    return this.#position;
+    return this.#io.position;
   }
 
   /** Bytes in the file, or on the block device. */
@@ -240,16 +243,16 @@ export class IncomingFile implements IncomingChannel {
     return this.#cancelled.signal;
   }
 
-  // deno-lint-ignore require-await
-  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
-    if (this.cancelled.aborted) throw new ChannelCancelled();
-    const count = readAt(this.fd, buffer, this.#position);
-    this.#position += count;
-    return count;
+  read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+    return this.#io.read(buffer);
+  }
+
+  readInBulk(operation: (channel: bigint) => Promise<number | bigint>): Promise<number> {
+    return this.#io.use(operation, undefined, "Unable to read");
   }
 
   seek(position: number): void {
-    this.#position = position;
+    this.#io.seek(position);
   }
 
   /** A descriptor of the same file that bypasses the page cache (O_DIRECT). */
@@ -264,9 +267,10 @@ export class IncomingFile implements IncomingChannel {
 
   cancel(): void {
     this.#cancelled.abort();
+    this.#io.cancel();
   }
 
   [Symbol.dispose](): void {
-    this.#descriptor[Symbol.dispose]();
+    this.#io[Symbol.dispose]();
   }
 }

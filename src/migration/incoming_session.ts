@@ -4,7 +4,7 @@
  */
 import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
-import { StreamChannel } from "../channel/stream.ts";
+import type { StreamChannel } from "../channel/stream.ts";
 import { ChannelCancelled, isBrokenChannel } from "../native/channel.ts";
 import { SystemError } from "../native/errors.ts";
 import type { CapabilitySet } from "./capabilities.ts";
@@ -313,9 +313,10 @@ export class IncomingSession implements AsyncDisposable {
 
   /** Has pages read in bulk, if they may come now. */
   async #readPages(): Promise<boolean> {
-    if (!(this.#channel instanceof StreamChannel)) return false;
     const buffer = this.#reader.pageBuffer();
-    if (buffer === undefined || !await this.#ram.receive(this.#channel, buffer)) return false;
+    if (buffer === undefined) return false;
+    if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
+    if (!await this.#ram.receive(this.#channel, buffer)) return false;
     this.#reader.pagesTaken(buffer);
     return !buffer.ended;
   }

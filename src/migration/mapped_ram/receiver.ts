@@ -7,7 +7,6 @@
  */
 import type { IncomingFile } from "../../channel/file.ts";
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
-import { readAt } from "../../native/file.ts";
 import { PageTransfer, PageTransferError } from "../../native/mapped_ram.ts";
 import { PageBitmap } from "../../native/pages.ts";
 import { MigrationError } from "../errors.ts";
@@ -46,10 +45,10 @@ interface CheckedSource extends MappedRamSource {
 export async function loadMappedRam(options: MappedRamLoadOptions): Promise<void> {
   const { file, sources, directIo } = options;
   using resources = new DisposableStack();
-  const checked = sources.map((source): CheckedSource => ({
-    ...source,
-    stored: resources.use(readBitmap(file, source)),
-  }));
+  const checked: CheckedSource[] = [];
+  for (const source of sources) {
+    checked.push({ ...source, stored: resources.use(await readBitmap(file, source)) });
+  }
   const direct = directAccess(file, directIo, resources);
   for (const { block, length, place, stored } of checked) {
     using touched = new PageBitmap(length / PAGE_SIZE);
@@ -81,7 +80,10 @@ export async function loadMappedRam(options: MappedRamLoadOptions): Promise<void
 }
 
 /** Reads a block's bitmap. Throws unless bitmap and stored pages lie in the file. */
-function readBitmap(file: IncomingFile, { block, length, place }: MappedRamSource): PageBitmap {
+async function readBitmap(
+  file: IncomingFile,
+  { block, length, place }: MappedRamSource,
+): Promise<PageBitmap> {
   const { bitmapOffset, bitmapSize, pagesOffset } = place;
   const { size } = file;
   const problem = (text: string) =>
@@ -99,8 +101,9 @@ function readBitmap(file: IncomingFile, { block, length, place }: MappedRamSourc
   }
   const stored = new PageBitmap(length / PAGE_SIZE);
   try {
+    file.seek(bitmapOffset);
     for (let done = 0; done < bitmapSize;) {
-      const count = readAt(file.fd, stored.bytes.subarray(done), bitmapOffset + done);
+      const count = await file.read(stored.bytes.subarray(done, bitmapSize));
       if (count === 0) throw problem(`has its bitmap at ${hex(bitmapOffset)}`);
       done += count;
     }

@@ -8,7 +8,7 @@
  *
  * Which pages came is not judged: what is zero or was handed over is not sent.
  */
-import type { StreamChannel } from "../../channel/stream.ts";
+import type { IncomingChannel } from "../../channel/channel.ts";
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
 import { PageBitmap } from "../../native/pages.ts";
 import { type PageBuffer, RamTargets } from "../../native/ram_load.ts";
@@ -65,7 +65,7 @@ export class RamReceiver implements Disposable {
    * Takes records of pages from `channel`, off the isolate, until something else comes. False, having
    * done nothing, if it cannot: there is no block list yet.
    */
-  async receive(channel: StreamChannel, buffer: PageBuffer): Promise<boolean> {
+  async receive(channel: IncomingChannel, buffer: PageBuffer): Promise<boolean> {
     const targets = this.#targets;
     if (targets === undefined) return false;
     await channel.readInBulk((address) => targets.receive(address, buffer));

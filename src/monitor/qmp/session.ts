@@ -82,6 +82,8 @@ function wantsOob({ result }: Item): boolean {
 /** One client's connection: gone, with all its state, when the client is. */
 class Connection implements Disposable {
   negotiated = false;
+  /** It has been sent the answer to qmp_capabilities, before which no event comes. */
+  hearsEvents = false;
   oob = false;
   readonly queue: Item[] = [];
   readonly parser: JsonStreamParser;
@@ -270,7 +272,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
   }
 
   #sendEvent(event: TimedEvent): void {
-    if (!this.#connection?.negotiated || this.#writer.pending > EVENTS_LIMIT) return;
+    if (!this.#connection?.hearsEvents || this.#writer.pending > EVENTS_LIMIT) return;
     this.#send(event);
   }
 
@@ -285,6 +287,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
   ): void {
     const left = [...descriptors];
     connection.negotiated = saved.negotiated;
+    connection.hearsEvents = saved.negotiated;
     connection.oob = saved.oob;
     connection.available.push(...left.splice(0, saved.available));
     this.#writer.writeBytes(fromByteString(saved.output));
@@ -342,6 +345,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
       reply = { ...idOf(item), error: describeError(error) };
     }
     if (this.#connection === connection) this.#send(reply);
+    connection.hearsEvents = connection.negotiated;
     this.#running.splice(this.#running.indexOf(name), 1);
     for (const resolve of this.#settling.splice(0)) resolve();
   }

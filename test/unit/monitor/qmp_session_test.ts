@@ -173,6 +173,38 @@ Deno.test("out-of-band commands run before those that came earlier, if they may"
   );
 });
 
+Deno.test("no event comes before the answer to qmp_capabilities", async () => {
+  await using bench = new MonitorBench();
+  const path = bench.path("own");
+  await bench.create({ id: "own", backend: "socket", path, server: "on", wait: "off" });
+  const negotiated = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  const negotiation = defineCommand({
+    name: "qmp_capabilities",
+    arguments: empty,
+    run: async (_context, _values, invocation) => {
+      invocation.negotiate([]);
+      negotiated.resolve();
+      await answer.promise;
+    },
+  });
+  using _session = new QmpSession(bench.chardevs.port("own"), {
+    context: bench.context,
+    events: bench.events,
+    commands: () => Promise.resolve(commandTable([negotiation])),
+  }, false);
+  using client = await bench.connect(path);
+  bench.events.emit({ name: "POWERDOWN" });
+  assertEquals(await client.line(), GREETING);
+  client.send('{"execute": "qmp_capabilities", "id": 7}');
+  await negotiated.promise;
+  bench.events.emit({ name: "POWERDOWN" });
+  answer.resolve();
+  assertEquals(await client.message(), { return: {}, id: 7 });
+  bench.events.emit({ name: "POWERDOWN" });
+  assertMatch(await client.line(), /"POWERDOWN"/);
+});
+
 Deno.test("an out-of-band command overtakes an in-band one that takes long", async () => {
   await using bench = new MonitorBench();
   const path = bench.path("own");
