@@ -1,4 +1,8 @@
-/* Files, memfds, mappings, eventfds and timers: one system call each. */
+/*
+ * Files, memfds, mappings, eventfds and timers: one system call each, which begins again if a signal
+ * ended it before anything was done (TEMP_FAILURE_RETRY). molt_read and molt_write report that: whoever
+ * uses them waits until the descriptor is ready again.
+ */
 #include "molt.h"
 
 #include <fcntl.h>
@@ -18,7 +22,7 @@
 /* Opens `path` close-on-exec with O_* `flags`; `mode` for a file that is created. Returns the fd. */
 MOLT_EXPORT int32_t molt_open(const char *path, int32_t flags, uint32_t mode)
 {
-	return molt_status(open(path, flags | O_CLOEXEC, mode));
+	return molt_status((int)TEMP_FAILURE_RETRY(open(path, flags | O_CLOEXEC, mode)));
 }
 
 MOLT_EXPORT int32_t molt_close(int32_t fd)
@@ -39,12 +43,12 @@ MOLT_EXPORT int64_t molt_write(int32_t fd, const void *buffer, uint64_t length)
 
 MOLT_EXPORT int64_t molt_pread(int32_t fd, void *buffer, uint64_t length, int64_t offset)
 {
-	return molt_result(pread(fd, buffer, length, offset));
+	return molt_result(TEMP_FAILURE_RETRY(pread(fd, buffer, length, offset)));
 }
 
 MOLT_EXPORT int64_t molt_pwrite(int32_t fd, const void *buffer, uint64_t length, int64_t offset)
 {
-	return molt_result(pwrite(fd, buffer, length, offset));
+	return molt_result(TEMP_FAILURE_RETRY(pwrite(fd, buffer, length, offset)));
 }
 
 /* Moves the file position: whence 0 from the start, 1 from here, 2 from the end, 3 data, 4 hole. */
@@ -55,25 +59,25 @@ MOLT_EXPORT int64_t molt_seek(int32_t fd, int64_t offset, int32_t whence)
 
 MOLT_EXPORT int32_t molt_truncate(int32_t fd, int64_t length)
 {
-	return molt_status(ftruncate(fd, length));
+	return molt_status((int)TEMP_FAILURE_RETRY(ftruncate(fd, length)));
 }
 
 /* Reserves (mode 0) or punches (mode 3: FALLOC_FL_PUNCH_HOLE|KEEP_SIZE) a range of a file. */
 MOLT_EXPORT int32_t molt_allocate(int32_t fd, int32_t mode, int64_t offset, int64_t length)
 {
-	return molt_status(fallocate(fd, mode, offset, length));
+	return molt_status((int)TEMP_FAILURE_RETRY(fallocate(fd, mode, offset, length)));
 }
 
 /* Waits until the file's data is on stable storage. */
 int32_t molt_datasync(int32_t fd)
 {
-	return molt_status(fdatasync(fd));
+	return molt_status((int)TEMP_FAILURE_RETRY(fdatasync(fd)));
 }
 
 /* Waits until the file's data and all that is known of it are on stable storage: of a directory, names. */
 int32_t molt_sync(int32_t fd)
 {
-	return molt_status(fsync(fd));
+	return molt_status((int)TEMP_FAILURE_RETRY(fsync(fd)));
 }
 
 /* Fills a struct stat. */
@@ -262,8 +266,15 @@ MOLT_EXPORT int64_t molt_clock(int32_t clock)
 MOLT_EXPORT int32_t molt_poll(int32_t fd, int32_t events, int32_t timeout_ms)
 {
 	struct pollfd entry = { .fd = fd, .events = (short)events };
-	int found = poll(&entry, 1, timeout_ms);
+	int64_t end = molt_clock(CLOCK_MONOTONIC) + (int64_t)timeout_ms * 1000000;
+	int found;
 
+	while ((found = poll(&entry, 1, timeout_ms)) < 0 && errno == EINTR) {
+		int64_t left = (end - molt_clock(CLOCK_MONOTONIC)) / 1000000;
+
+		if (timeout_ms >= 0)
+			timeout_ms = left > 0 ? (int32_t)left : 0;
+	}
 	return found < 0 ? -errno : found == 0 ? 0 : entry.revents;
 }
 

@@ -110,7 +110,7 @@ MOLT_EXPORT int32_t molt_open_process(int32_t pid)
 /* Waits for a child: *status as waitpid gives it. `flags` 1 (WNOHANG): returns 0 while it runs. */
 MOLT_EXPORT int32_t molt_wait_child(int32_t pid, int32_t *status, int32_t flags)
 {
-	return molt_status(waitpid(pid, status, flags));
+	return molt_status((int)TEMP_FAILURE_RETRY(waitpid(pid, status, flags)));
 }
 
 MOLT_EXPORT int32_t molt_kill(int32_t pid, int32_t signal)

@@ -15,6 +15,7 @@ import {
   acceptNext,
   boundAddress,
   connect,
+  endConnection,
   isListening,
   listen,
   peerAddress,
@@ -318,6 +319,7 @@ export class SocketChardev extends Chardev {
       output: fd,
       read: (buffer) => this.#receive(connection, buffer),
       write: (bytes) => send(fd, bytes),
+      endReading: () => endConnection(fd),
     }, {
       capacity: () => this.capacity,
       received: (bytes) => this.deliver(bytes),

@@ -23,6 +23,8 @@ export interface StreamSource {
   read(buffer: Uint8Array<ArrayBuffer>): number | undefined;
   /** Writes what fits: the count, `undefined` if nothing does. */
   write(bytes: Uint8Array<ArrayBuffer>): number | undefined;
+  /** Has reading end behind what is unread, after output was lost; absent where it does by itself. */
+  endReading?(): void;
 }
 
 /** Who consumes a stream. */
@@ -146,7 +148,9 @@ export class ByteStream implements Disposable {
       }
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
+      // Whoever is there must not wait for what was lost (the system may have been short of memory).
       // The end is reported by reading, so that input that came before it is not lost.
+      this.#source.endReading?.();
       this.#noticeHangUp();
     }
     return bytes.length;

@@ -360,6 +360,13 @@ export function endSending(socket: Fd): void {
   unwrap(native.molt_shutdown(socket, SHUT_WR), "Could not shut down a socket");
 }
 
+/** Ends both directions. What has arrived can still be read; the peer sees the end. */
+export function endConnection(socket: Fd): void {
+  const SHUT_RDWR = 2;
+  // It fails only if the connection has ended already.
+  native.molt_shutdown(socket, SHUT_RDWR);
+}
+
 /** True for errors that mean the other side has gone. */
 export function isPeerGone(error: unknown): boolean {
   return error instanceof SystemError &&

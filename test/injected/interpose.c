@@ -125,8 +125,8 @@ static const char *const harmless[] = {
 	"pthread_mutex_destroy", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_trylock",
 	"pthread_mutex_unlock", "pthread_self", "pthread_setname_np", "pthread_sigmask", "ptsname_r",
 	"raise", "readdir", "sched_yield", "sigaction", "sigaddset", "sigdelset", "sigemptyset",
-	"sigfillset", "signal", "snprintf", "strchr", "strcmp", "strlen", "strncmp", "strnlen",
-	"strtol", "sysconf", "tcgetpgrp", "unsetenv", "vsnprintf",
+	"sigfillset", "siglongjmp", "signal", "__sigsetjmp", "snprintf", "strchr", "strcmp", "strcpy",
+	"strlen", "strncmp", "strncpy", "strnlen", "strrchr", "strstr", "strtol", "strtoul", "sysconf", "tcgetpgrp", "unsetenv", "vsnprintf",
 };
 
 enum call {
