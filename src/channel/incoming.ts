@@ -152,6 +152,10 @@ class SocketListener implements MigrationListener {
 
   /** Takes over `socket`, and the socket file `path`, which is removed in the end. */
   constructor(socket: Descriptor, path?: string) {
+    // A source must not go on waiting for somebody who does not come.
+    using undo = new DisposableStack();
+    undo.use(socket);
+    if (path !== undefined) undo.defer(() => removeSocketFile(path));
     this.#path = path;
     const bound = boundAddress(socket.fd);
     this.addresses = [
@@ -163,6 +167,7 @@ class SocketListener implements MigrationListener {
       },
     ];
     this.#socket = new ChannelDescriptor(socket);
+    undo.move();
   }
 
   async accept(multifdChannels: () => number): Promise<IncomingChannels> {

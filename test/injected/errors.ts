@@ -69,6 +69,7 @@ const errors: Readonly<Record<string, readonly number[]>> = {
   openpty: [ENOSPC],
   pipe2: [EMFILE],
   poll: [EINTR, ENOMEM],
+  ppoll: [EINTR, ENOMEM],
   posix_spawnp: [EAGAIN, ENOMEM],
   prctl: [EPERM],
   pread: [EIO, EINTR],

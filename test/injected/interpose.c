@@ -77,6 +77,7 @@ enum report {
 	X(pipe2, SETS_ERRNO, NONE) \
 	X(poll, SETS_ERRNO, NONE) \
 	X(posix_spawnp, RETURNS_ERROR, NONE) \
+	X(ppoll, SETS_ERRNO, NONE) \
 	X(prctl, SETS_ERRNO, 0) \
 	X(pread, SETS_ERRNO, NONE) \
 	X(preadv, SETS_ERRNO, NONE) \
@@ -121,7 +122,7 @@ static const char *const harmless[] = {
 	"posix_spawnattr_setflags", "posix_spawnattr_setsigdefault", "posix_spawnattr_setsigmask",
 	"pthread_cond_broadcast", "pthread_cond_destroy", "pthread_cond_init", "pthread_cond_signal",
 	"pthread_cond_timedwait", "pthread_cond_wait", "pthread_condattr_destroy",
-	"pthread_condattr_init", "pthread_condattr_setclock", "pthread_join", "pthread_kill",
+	"pthread_condattr_init", "pthread_condattr_setclock", "pthread_detach", "pthread_join", "pthread_kill",
 	"pthread_mutex_destroy", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_trylock",
 	"pthread_mutex_unlock", "pthread_self", "pthread_setname_np", "pthread_sigmask", "ptsname_r",
 	"raise", "readdir", "sched_yield", "sigaction", "sigaddset", "sigdelset", "sigemptyset",

@@ -146,10 +146,14 @@ export class HandoverListener implements Disposable {
   readonly #path: string | undefined;
 
   private constructor(socket: Descriptor, path: string | undefined) {
+    using undo = new DisposableStack();
+    undo.use(socket);
+    undo.defer(() => this.#removeSocketFile());
     this.#path = path;
     const bound = boundAddress(socket.fd);
     this.addresses = bound.kind === "unix" ? [{ type: "unix", path: bound.path }] : [];
     this.#socket = new ChannelDescriptor(socket);
+    undo.move();
   }
 
   /** Listens at a unix address, or on a descriptor that listens already. */
@@ -191,6 +195,10 @@ export class HandoverListener implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
+    this.#removeSocketFile();
+  }
+
+  #removeSocketFile(): void {
     if (this.#path === undefined) return;
     try {
       unlink(this.#path);

@@ -15,6 +15,7 @@ interface Way {
   readonly sharedMemory: boolean;
   /** Options of the destination that waits; the second list names sockets that it listens on. */
   incoming(path: string): { readonly options: readonly string[]; readonly listens: string[] };
+  readonly capabilities: readonly string[];
   /** Prepares the destination that was started. */
   ready(destination: InjectedMachine, path: string): Promise<void>;
   parameters: Readonly<Record<string, unknown>>;
@@ -24,6 +25,8 @@ interface Way {
 const precopy: Way = {
   name: "live migration",
   sharedMemory: false,
+  // Without it a source does not know whether the destination could load what it sent.
+  capabilities: ["return-path"],
   incoming: () => ({ options: ["-incoming", "defer"], listens: [] }),
   ready: async (destination, path) => {
     const given = { "uri": `unix:${path}`, "exit-on-error": false };
@@ -36,6 +39,7 @@ const precopy: Way = {
 const transfer: Way = {
   name: "cpr-transfer",
   sharedMemory: true,
+  capabilities: [],
   incoming: (path) => ({
     options: unixChannels(`${path}.main`, `${path}.cpr`).flatMap((channel) => [
       "-incoming",
@@ -98,9 +102,16 @@ class MovedSubject implements Subject {
   async exercise(): Promise<void> {
     const { source, destination } = this.#both();
     const path = this.#path(this.#count);
+    const capabilities = this.#way.capabilities.map((capability) => ({ capability, state: true }));
+    const setCapabilities = { capabilities };
+    await settles(
+      "migrate-set-capabilities",
+      () => destination.execute("migrate-set-capabilities", setCapabilities),
+    );
     await this.#way.ready(destination, path);
     await settles("migrate", (signal) =>
       source.withMonitor(async (client) => {
+        await client.executeUntyped("migrate-set-capabilities", setCapabilities);
         await client.executeUntyped("migrate-set-parameters", this.#way.parameters);
         await client.executeUntyped("migrate", this.#way.migrate(path));
       }, signal));
