@@ -88,7 +88,11 @@ export class InjectedMachine implements AsyncDisposable {
     signal = limit(),
   ): Promise<T> {
     const ended = new AbortController();
-    void this.vm.exited.then(() => ended.abort(new Error("the process has ended")));
+    void this.vm.exited.then(() => {
+      // The guest may be with another process of the machine, at the same socket.
+      if (this.vm.processes.length > 0) return;
+      ended.abort(new Error("the process has ended"));
+    });
     const either = AbortSignal.any([signal, ended.signal]);
     await using client = await QmpClient.connect(this.vm.socket, { wait: true, signal: either });
     return await work(client, either);
