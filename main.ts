@@ -11,6 +11,7 @@ import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { type EventLoop, processLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, letEngineThreadsWait, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
+import { launch } from "./src/process/launch.ts";
 import { announce, createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
 import { readOptionFile, readTraceFile } from "./src/process/option_file.ts";
 import { createPidFile } from "./src/process/pid_file.ts";
@@ -26,6 +27,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   timeline.mark("program loaded");
   const config = parseCommandLine(argv, { readText: readOptionFile });
   const { process, log } = config;
+  launch.follow(config);
   const readiness = takeReadiness();
   const caretaker = takeCaretakerSockets();
   const first = inherited === undefined && caretaker === undefined;
@@ -58,6 +60,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     resources.use(onEndSignals(() => vm.end("host-signal")));
     inherited?.[Symbol.dispose]();
     if (readiness !== undefined) finishDaemon(readiness);
+    else if (process.daemonize) launch.leaveFolder();
     void reapCaretaker();
     await Promise.race([vm.ended, served]);
     await vm.monitors.drained();

@@ -145,6 +145,12 @@ MOLT_EXPORT int32_t molt_process_name(const char *name)
 	return molt_status(prctl(PR_SET_NAME, name));
 }
 
+/* Tells the kernel where a part of this process is: `field` is one of PR_SET_MM's (prctl(2)). */
+MOLT_EXPORT int32_t molt_set_memory_layout(int32_t field, uint64_t address)
+{
+	return (int32_t)molt_result(prctl(PR_SET_MM, (unsigned long)field, address, 0UL, 0UL));
+}
+
 /* Copies the value of an environment variable with its NUL; returns its length or -ENOENT. */
 MOLT_EXPORT int64_t molt_getenv(const char *name, char *buffer, uint64_t size)
 {

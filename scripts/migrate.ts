@@ -121,7 +121,10 @@ async function startHere(
   const { options } = script;
   const limit = options.timeout * 1000;
   const old = await processOf(machine);
-  const plan = planSuccessor(script.command, old, ["defer"], options["destination-qmp"]);
+  const plan = planSuccessor(script.command, old, ["defer"], {
+    monitor: options["destination-qmp"],
+    mode: "normal",
+  });
   const folder = await Deno.makeTempDir({ prefix: "molt-migrate-" });
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
   const log = options.log ?? `${folder}/log`;
@@ -135,7 +138,7 @@ async function startHere(
     uri,
     monitor: waiting,
     pid: waiting?.program.pid,
-    finish: () => takePlace(script, { plan, machine, old, limit }),
+    finish: () => takePlace(script, { plan, machine, successor: waiting?.client, old, limit }),
   };
 }
 

@@ -37,7 +37,8 @@ has to be shared: -object memory-backend-memfd,share=on or -file, and -machine a
 It works with molt, with QEMU, and from one to the other.
 
 COMMAND is the new program with all its arguments, without -incoming. By default it is the command
-line of the running process: whatever its path leads to by now is executed.`,
+line of the running process: whatever its path leads to by now is executed. Relative paths in it are
+meant in the folder in which the machine was started.`,
   options,
 }, async (script) => {
   const { qmp, timeout } = script.options;
@@ -109,11 +110,8 @@ async function lookAround(
     const text = `${cause.message}; its devices' state is in ${state}`;
     return new ScriptError(ExitStatus.lost, text, { cause });
   }
-  // molt leaves the guest with a second process while the first one executes the successor.
-  if (cause.silentFor !== undefined) {
-    const text = `${cause.message}; if it never will, end it: molt's other process has the guest`;
-    return new ScriptError(ExitStatus.lost, text, { cause });
-  }
+  // molt leaves the guest with a second process while the first one executes the successor, and that one
+  // answers there when the successor has failed: whoever answers is asked.
   try {
     const limit = script.options.timeout * 1000;
     const signal = AbortSignal.timeout(limit);
@@ -125,7 +123,8 @@ async function lookAround(
       "with the old program";
     return new ScriptError(ExitStatus.failed, text, { cause });
   } catch (error) {
-    const text = `${cause.message}, and no other has the guest: ${messageOf(error)}`;
+    const text = `${cause.message}, and nobody says who has the guest: ${messageOf(error)}. ` +
+      "Another process may have it: end none before you know";
     return new ScriptError(ExitStatus.lost, text, { cause });
   }
 }

@@ -4,7 +4,7 @@
  *   successor starts, listens -> mode=cpr-transfer -> migrate: memory and devices go over
  *   -> the guest runs in the successor -> the old process ends -> the sockets' names go over
  */
-import type { MigrationChannel } from "../src/qmp_client/mod.ts";
+import type { MigrationChannel, QmpClient } from "../src/qmp_client/mod.ts";
 import { awaitListening } from "./lib/listening.ts";
 import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
 import { address, count, value } from "./lib/options.ts";
@@ -57,7 +57,10 @@ leaves it where it was.`,
     "addr": { transport: "socket", type: "unix", path: `${folder}/${type}` },
   }));
   const incoming = channels.map((channel) => JSON.stringify(channel));
-  const plan = planSuccessor(script.command, old, incoming, options["successor-qmp"]);
+  const plan = planSuccessor(script.command, old, incoming, {
+    monitor: options["successor-qmp"],
+    mode: "cpr-transfer",
+  });
 
   await checkUnused(plan.address);
   // With the return path the source learns whether the guest has arrived.
@@ -69,7 +72,7 @@ leaves it where it was.`,
   );
   await using undo = new AsyncDisposableStack();
   const log = options.log ?? `${folder}/log`;
-  const program = startSuccessor(script, undo, plan, log);
+  const program = await startSuccessor(script, undo, plan, log);
   await script.wait(`the successor listens on ${folder}/cpr`, async () => {
     await program?.waitFor(
       { limit, signal: script.signal },
@@ -88,18 +91,19 @@ leaves it where it was.`,
   // From here on the guest is the successor's, whose memory the old process only shares.
   undo.move();
 
+  let successor: QmpClient | undefined;
   const arrival = await script.wait("the guest goes on in the successor", async () => {
     try {
       const monitor = await connecting;
       if (!program || !monitor) return undefined;
-      cleanup.use(monitor.client);
+      successor = cleanup.use(monitor.client);
       return await program.waitFor({ limit }, (signal) => awaitArrival(monitor, signal));
     } catch (cause) {
       const text = `process ${program?.pid} has been given the guest, but`;
       throw new ScriptError(ExitStatus.lost, `${text} ${messageOf(cause)}`, { cause });
     }
   });
-  await takePlace(script, { plan, machine, old, limit });
+  await takePlace(script, { plan, machine, successor, old, limit });
   if (!arrival) return;
   const [stop] = stops.takeAll();
   const pause = stop && (arrival.time - stop.time) / 1000;

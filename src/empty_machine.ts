@@ -7,6 +7,7 @@ import { Chardevs } from "./backends/chardevs.ts";
 import type { VirtualMachineConfig } from "./cli/config.ts";
 import { openAccelerator } from "./guest/accelerator.ts";
 import { inspectNothing } from "./monitored/board.ts";
+import { updateControl } from "./monitored/context.ts";
 import { AddressSpace } from "./machine/address_space.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import { NoBoard } from "./machine/none.ts";
@@ -85,7 +86,7 @@ export class EmptyMachine implements Disposable {
       ...inspectNothing(accelerator),
       chardevs,
       descriptors,
-      update: { query: () => ({ generation: 0, pid: processId(), version }) },
+      update: updateControl(() => ({ generation: 0, pid: processId(), version })),
       migration: new NoMigration(),
     };
     const monitors = undo.use(new Monitors(context, events));

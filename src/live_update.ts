@@ -12,6 +12,8 @@ import type { DescriptorStore } from "./backends/descriptor_store.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./migration/cpr/descriptors.ts";
 import { Survivors } from "./migration/cpr/survivors.ts";
 import type { Leaving } from "./migration/surroundings.ts";
+import { processId } from "./native/process.ts";
+import { launch } from "./process/launch.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
 import type { Monitors } from "./monitor/monitors.ts";
 
@@ -42,6 +44,13 @@ export class LiveUpdate implements Leaving, Disposable {
       descriptors: () => [],
       save: () => timeline.generation,
       restore: (generation) => timeline.follow(generation),
+    });
+    // A daemon's successor in the same process is a daemon.
+    survivors.add({
+      name: "daemon",
+      descriptors: () => [],
+      save: () => launch.leftFolder ? processId() : undefined,
+      restore: (pid) => pid === processId() && launch.leaveFolder(),
     });
     // Sessions are told before their connections are there.
     survivors.add({

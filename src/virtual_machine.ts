@@ -40,6 +40,8 @@ import { isInherited } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
+import { tellFaults } from "./process/faults.ts";
+import { launch } from "./process/launch.ts";
 import { announce, tell } from "./process/messages.ts";
 
 /** A running virtual machine and everything around it. */
@@ -435,7 +437,10 @@ export class VirtualMachine implements Disposable {
       this.#guest?.announcements.guestArrived(parameters, running);
     }
     // Loading takes long: whatever was to happen at once comes first. Who stands in has no monitors.
-    if (!this.#standsIn) setTimeout(() => void this.monitors.preload());
+    setTimeout(() => {
+      tellFaults(() => launch.arrived());
+      if (!this.#standsIn) void this.monitors.preload();
+    });
   }
 
   [Symbol.dispose](): void {

@@ -16,6 +16,7 @@ const socketOptions: ReadonlySet<string> = new Set([
 
 /** Ends the names of a successor's files until the process before it is gone. */
 const NEXT = ".next";
+const SAFE = ".safe";
 
 /** `-option` for an option, however many dashes it was written with. */
 function optionName(argument: string): string {
@@ -84,20 +85,35 @@ export function nextName(path: string): string {
   return path + NEXT;
 }
 
+/** Its name while the process before it ends: a QEMU removes what is there by the names it was given. */
+export function safeName(path: string): string {
+  return path + SAFE;
+}
+
 /** The name that clients know. */
 function lastingName(path: string): string {
-  return path.endsWith(NEXT) ? path.slice(0, -NEXT.length) : path;
+  const ending = [NEXT, SAFE].find((ending) => path.endsWith(ending)) ?? "";
+  return path.slice(0, path.length - ending.length);
+}
+
+/** Whether a character device's sockets go over to the process that gets the guest by cpr-transfer. */
+function survives(chardev: string): boolean {
+  return /,cpr(=on)?(,|$)/.test(chardev);
 }
 
 /** Gives each unix server socket, and the file with the process's number, another name. */
-function renaming(command: readonly string[], rename: (path: string) => string): string[] {
+function renaming(
+  command: readonly string[],
+  rename: (path: string) => string,
+  keeps: (chardev: string) => boolean = () => false,
+): string[] {
   const isServer = (value: string) => /,server(=on)?(,|$)/.test(value);
   return editValues(command, (option, value) => {
     if (option === "-pidfile") return rename(value);
     if (socketOptions.has(option) && value.startsWith("unix:") && isServer(value)) {
       return value.replace(/^unix:([^,]*)/, (_, path: string) => `unix:${rename(path)}`);
     }
-    if (option === "-chardev" && value.startsWith("socket,") && isServer(value)) {
+    if (option === "-chardev" && value.startsWith("socket,") && isServer(value) && !keeps(value)) {
       return value.replace(/,path=([^,]*)/, (_, path: string) => `,path=${rename(path)}`);
     }
     return value;
@@ -111,14 +127,17 @@ export interface Beside {
   readonly names: readonly string[];
 }
 
-/** Lets sockets and the file with the process's number be called PATH.next. */
-export function beside(command: readonly string[]): Beside {
+/**
+ * Lets sockets and the file with the process's number be called PATH.next. By cpr-transfer a socket of a
+ * device with cpr=on goes over as it is, with its name.
+ */
+export function beside(command: readonly string[], mode: "normal" | "cpr-transfer"): Beside {
   const names: string[] = [];
   const edited = renaming(command, (path) => {
-    // A process that was a successor itself still has that name in its arguments.
+    // A QEMU that was a successor itself still has that name in its arguments.
     names.push(lastingName(path));
     return nextName(lastingName(path));
-  });
+  }, mode === "cpr-transfer" ? survives : undefined);
   return { command: edited, names };
 }
 

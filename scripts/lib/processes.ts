@@ -4,19 +4,25 @@ import { type QmpClient, QmpError } from "../../src/qmp_client/mod.ts";
 /** A process that runs a machine. */
 export interface MachineProcess {
   readonly pid: number;
-  /** Program and arguments, as it was started. */
+  /** Program and arguments that a successor of the same kind is to be started with. */
   readonly command: readonly string[];
-  /** Its current directory: what relative paths in its arguments are relative to. */
+  /** What relative paths in it are relative to. */
   readonly directory: string;
 }
 
-/** Finds the process behind a monitor on this host: a vCPU's thread leads to it. */
+/**
+ * Finds the process behind a monitor on this host: a vCPU's thread leads to it. molt says itself how it was
+ * started, in which folder, and what its sockets are called by now; of QEMU only /proc tells, whose
+ * arguments are those of the first moment, and whose folder is the present one.
+ */
 export async function processOf(machine: QmpClient): Promise<MachineProcess> {
   const [cpu] = await machine.execute("query-cpus-fast");
   const thread = cpu?.["thread-id"];
+  const launch = await launchOf(machine);
   try {
     const status = await Deno.readTextFile(`/proc/${thread}/status`);
     const pid = Number(status.match(/^Tgid:\s*(\d+)$/m)?.[1]);
+    if (launch !== undefined) return { pid, ...launch };
     const commandLine = await Deno.readTextFile(`/proc/${pid}/cmdline`);
     return {
       pid,
@@ -31,6 +37,13 @@ export async function processOf(machine: QmpClient): Promise<MachineProcess> {
       { cause },
     );
   }
+}
+
+/** How molt says that its successor is to be started; undefined: this is none, or an older one. */
+async function launchOf(machine: QmpClient) {
+  if (!isMolt(machine)) return undefined;
+  const { launch } = await machine.execute("x-query-update");
+  return launch && { command: launch.command, directory: launch.directory };
 }
 
 /** Whether molt runs a machine. */

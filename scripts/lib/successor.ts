@@ -8,12 +8,18 @@ import {
   type QmpEvents,
   type RunState,
 } from "../../src/qmp_client/mod.ts";
-import { appending, beside, nextName, qmpAddressOf, receiving } from "./command_line.ts";
+import { appending, beside, nextName, qmpAddressOf, receiving, safeName } from "./command_line.ts";
 import { removeIfThere } from "./files.ts";
 import { configure, progressText, type Settings } from "./migration.ts";
 import { type OptionShape, UsageError } from "./options.ts";
-import { awaitEnd, type DetachedProgram, type MachineProcess, nameOf } from "./processes.ts";
-import { ExitStatus, type Script, ScriptError } from "./script.ts";
+import {
+  awaitEnd,
+  type DetachedProgram,
+  isMolt,
+  type MachineProcess,
+  nameOf,
+} from "./processes.ts";
+import { ExitStatus, messageOf, type Script, ScriptError } from "./script.ts";
 
 /** A program and its arguments, and the directory that its relative paths are meant in. */
 export interface CommandLine {
@@ -56,15 +62,21 @@ export function planMachine(
   return { command: receiving(command, ...incoming), directory, address, names: [] };
 }
 
-/** Plans the successor of a running process: from what was typed after `--`, or as that process is. */
+/**
+ * Plans the successor of a running process, to which its guest goes by `mode`: from what was typed after
+ * `--`, or as that process is.
+ */
 export function planSuccessor(
   typed: CommandLine | undefined,
   old: CommandLine,
   incoming: readonly string[],
-  monitor: string | undefined,
+  { monitor, mode }: {
+    readonly monitor?: string | undefined;
+    readonly mode: "normal" | "cpr-transfer";
+  },
 ): MachinePlan {
   if (typed) return planMachine(typed, incoming, monitor);
-  const { command, names } = beside(appending(old.command));
+  const { command, names } = beside(appending(old.command), mode);
   const { directory } = old;
   return {
     ...planMachine({ command, directory }, incoming, monitor),
@@ -78,19 +90,28 @@ export function planSuccessor(
  */
 export async function takePlace<S extends OptionShape>(
   script: Script<S>,
-  { plan, machine, old, limit }: {
+  { plan, machine, successor, old, limit }: {
     readonly plan: MachinePlan;
     readonly machine: QmpClient;
+    /** The successor's monitor: molt renames its files itself, so that it knows what they are called. */
+    readonly successor: QmpClient | undefined;
     readonly old: MachineProcess;
     readonly limit: number;
   },
 ): Promise<void> {
   const rename = (from: string, to: string) =>
-    script.act(`rename ${from} to ${to}`, () => Deno.rename(from, to));
-  for (const path of plan.names) await rename(nextName(path), `${path}.safe`);
-  await script.change(machine, "quit", {});
-  await script.wait(`process ${old.pid} has ended`, () => awaitEnd(old.pid, limit));
-  for (const path of plan.names) await rename(`${path}.safe`, path);
+    successor && isMolt(successor)
+      ? script.change(successor, "x-rename-file", { from, to })
+      : script.act(`rename ${from} to ${to}`, () => Deno.rename(from, to));
+  try {
+    for (const path of plan.names) await rename(nextName(path), safeName(path));
+    await script.change(machine, "quit", {});
+    await script.wait(`process ${old.pid} has ended`, () => awaitEnd(old.pid, limit));
+    for (const path of plan.names) await rename(safeName(path), path);
+  } catch (cause) {
+    const text = "the guest runs in the successor, but that could not take its predecessor's place";
+    throw new ScriptError(ExitStatus.lost, `${text}: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** A successor's monitor. */
@@ -113,13 +134,28 @@ export async function checkUnused(address: string): Promise<void> {
   throw new ScriptError(ExitStatus.unavailable, `a machine is there already: ${address}`);
 }
 
+/** Refuses to start a program in a folder that is gone. */
+async function checkFolder(directory: string): Promise<void> {
+  try {
+    if ((await Deno.stat(directory)).isDirectory) return;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  throw new ScriptError(
+    ExitStatus.unavailable,
+    `the folder in which the machine was started has been removed: ${directory}. Relative paths in its ` +
+      "command line lead nowhere: give a command line after --",
+  );
+}
+
 /** Starts a successor. When the stack is disposed it is ended, and leaves nothing behind. */
-export function startSuccessor<S extends OptionShape>(
+export async function startSuccessor<S extends OptionShape>(
   script: Script<S>,
   undo: AsyncDisposableStack,
   { command, directory, names }: MachinePlan,
   log: string,
-): DetachedProgram | undefined {
+): Promise<DetachedProgram | undefined> {
+  await checkFolder(directory);
   const program = script.start(command, { directory, log });
   undo.defer(async () => {
     if (!program) return;
@@ -179,7 +215,7 @@ export async function startWaiting<S extends OptionShape>(
 ): Promise<WaitingMachine | undefined> {
   const { log, limit } = options;
   if (!script.dryRun) await checkUnused(plan.address);
-  const program = startSuccessor(script, undo, plan, log);
+  const program = await startSuccessor(script, undo, plan, log);
   return await script.wait(`${plan.address} answers`, async () => {
     if (!program) throw new Error("the program was not started");
     const connect = (signal: AbortSignal) => connectToSuccessor(plan.address, signal);

@@ -24,6 +24,7 @@ import {
   type SocketAddress,
 } from "../native/socket.ts";
 import { SystemError } from "../native/errors.ts";
+import { OwnFile } from "../process/own_file.ts";
 import {
   Chardev,
   type ChardevEnvironment,
@@ -38,7 +39,6 @@ import type {
   SocketRole,
 } from "./chardev_options.ts";
 import { addressOf, describeAddress, describeBound, takeSocket } from "./socket_address.ts";
-import { identifyMade, identifyOwn, removeSocketFile, type SocketFile } from "./socket_file.ts";
 import { ByteStream } from "./stream.ts";
 
 /** After a client could not be accepted. */
@@ -54,7 +54,9 @@ export class SocketChardev extends Chardev {
   /** The file of a predecessor's socket, which may keep it: this device's from {@linkcode begin} on. */
   #adoptedPath: string | undefined;
   /** The socket file that this device made, and removes unless somebody replaced it. */
-  #socketFile: SocketFile | undefined;
+  #socketFile: OwnFile | undefined;
+  /** The socket's file has another name now. */
+  readonly #renamed = (path: string) => this.#address = { ...this.#address, kind: "unix", path };
   #accepting: Disposable | undefined;
   #connection: Descriptor | undefined;
   #stream: ByteStream | undefined;
@@ -124,7 +126,9 @@ export class SocketChardev extends Chardev {
 
   override begin(): void {
     if (this.begun) return;
-    if (this.#adoptedPath !== undefined) this.#socketFile = identifyOwn(this.#adoptedPath);
+    if (this.#adoptedPath !== undefined) {
+      this.#socketFile = OwnFile.at(this.#adoptedPath, this.#renamed);
+    }
     this.#adoptedPath = undefined;
     // Output that waits goes out when the device begins: the connection has to be there by then.
     const connected = this.#useWaiting();
@@ -177,6 +181,7 @@ export class SocketChardev extends Chardev {
   }
 
   protected override leaveNames(): void {
+    this.#socketFile?.leave();
     this.#socketFile = undefined;
   }
 
@@ -218,8 +223,8 @@ export class SocketChardev extends Chardev {
         const adopted = this.#listener !== undefined;
         this.#listener ??= await listen(address);
         if (address.kind === "unix" && !address.abstract) {
-          if (!adopted) this.#socketFile = identifyMade(address.path);
-          else if (this.begun) this.#socketFile = identifyOwn(address.path);
+          if (!adopted) this.#socketFile = OwnFile.made(address.path, this.#renamed);
+          else if (this.begun) this.#socketFile = OwnFile.at(address.path, this.#renamed);
           else this.#adoptedPath = address.path;
         }
       }
@@ -342,14 +347,13 @@ export class SocketChardev extends Chardev {
   }
 
   #removeSocketFile(): void {
-    if (this.#socketFile === undefined) return;
     const file = this.#socketFile;
     this.#socketFile = undefined;
     try {
-      removeSocketFile(file);
+      file?.[Symbol.dispose]();
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      this.#environment.tell(`the socket's file '${file.path}' stays: ${error.message}`);
+      this.#environment.tell(`the socket's file '${file?.path}' stays: ${error.message}`);
     }
   }
 

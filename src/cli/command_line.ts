@@ -120,10 +120,16 @@ export class CommandLine {
   }
 
   /** The option that a word names, `undefined` for other words. */
-  #option(word: string): Option | undefined {
+  find(word: string): Option | undefined {
     if (!word.startsWith("-")) return undefined;
-    const option = this.#byName.get(word.slice(word.startsWith("--") ? 2 : 1));
-    if (option === undefined) throw new OptionError(`${word}: invalid option`);
+    return this.#byName.get(word.slice(word.startsWith("--") ? 2 : 1));
+  }
+
+  #option(word: string): Option | undefined {
+    const option = this.find(word);
+    if (option === undefined && word.startsWith("-")) {
+      throw new OptionError(`${word}: invalid option`);
+    }
     return option;
   }
 

@@ -19,6 +19,7 @@ import type { OutgoingChannel } from "../channel/channel.ts";
 import { isRunState, type RunState } from "../machine/run_state.ts";
 import { Caretaker } from "./cpr/caretaker.ts";
 import type { KeptDescriptor } from "./cpr/descriptors.ts";
+import { checkStart, tryStart } from "../process/start_check.ts";
 import { executeSuccessor } from "./cpr/exec.ts";
 import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
@@ -87,6 +88,12 @@ export class OutgoingMigration {
   begin(): void {
     this.#startTime = now();
     this.#setStatus("setup");
+    try {
+      if (this.#plan.mode === "cpr-exec" && this.#plan.channel === undefined) checkStart();
+    } catch (error) {
+      this.#giveUp(error);
+      throw error;
+    }
     // The destination of a cpr-transfer listens when it has the descriptors.
     if (this.#plan.mode === "cpr-transfer" || this.#withCaretaker) return;
     try {
@@ -183,6 +190,8 @@ export class OutgoingMigration {
 
   async #move(): Promise<void> {
     using channel = await (this.#opening ?? this.#open());
+    // Once the guest is stopped for it, a successor that does not start costs the guest.
+    if (this.#plan.mode === "cpr-exec") await tryStart(this.#interrupt.signal);
     await this.#send(channel, undefined);
     if (this.#plan.mode === "cpr-exec") await this.#executeSuccessor([], []);
   }
@@ -205,10 +214,7 @@ export class OutgoingMigration {
   async #updateWithCaretaker(): Promise<void> {
     const { leaving, timeline } = this.#surroundings;
     const kept = [...leaving.forCaretaker(), timeline.kept];
-    using caretaker = await this.#limited(
-      Caretaker.start(kept, this.#interrupt.signal, this.#plan.parameters()["x-successor-timeout"]),
-      "the interim monitor is not ready",
-    );
+    using caretaker = await this.#startCaretaker(kept);
     {
       using channel = caretaker.takeChannel();
       await this.#send(channel, caretaker.ownership);
@@ -219,6 +225,20 @@ export class OutgoingMigration {
       const runState = await this.#takeBack(caretaker, error);
       this.#elsewhere = false;
       if (runState !== "running" && isRunState(runState)) this.#resumeState = runState;
+      throw error;
+    }
+  }
+
+  async #startCaretaker(kept: readonly KeptDescriptor[]): Promise<Caretaker> {
+    try {
+      const limit = this.#plan.parameters()["x-successor-timeout"];
+      return await this.#limited(
+        Caretaker.start(kept, this.#interrupt.signal, limit),
+        "the interim monitor is not ready",
+      );
+    } catch (error) {
+      // If no program can be started, that is the reason.
+      if (!this.#interrupt.signal.aborted) await tryStart(this.#interrupt.signal);
       throw error;
     }
   }

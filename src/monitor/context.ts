@@ -10,7 +10,7 @@ import type { MigrationInformation } from "../migration/information.ts";
 import type { ChannelsRequest } from "../migration/migration.ts";
 import type { MigrationParameters } from "../migration/parameters.ts";
 import type { MigrationStatusName } from "../migration/status.ts";
-import type { UpdateInformation } from "./events.ts";
+import type { UpdateQuery } from "./events.ts";
 import type { ObjectTree } from "./object_tree.ts";
 
 /** The machine as a whole: whether it runs. */
@@ -330,7 +330,9 @@ export interface MigrationControl {
 
 /** Live updates of this program under the guest. */
 export interface UpdateControl {
-  query(): UpdateInformation;
+  query(): UpdateQuery;
+  /** Gives a listening socket or the pid file another name. Throws if that is none of this process. */
+  rename(from: string, to: string): void;
 }
 
 /** Everything that commands act on. */

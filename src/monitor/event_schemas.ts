@@ -11,13 +11,21 @@ const shutdown = struct({
 
 const microseconds = integer();
 
-/** The result of x-query-update, too. */
-export const updateInformation = struct({
+const updateMembers = {
   "generation": integer(),
   "pid": integer(),
   "version": z.string(),
   "pauses": z.array(microseconds).optional(),
   "parts": z.record(z.string(), microseconds).optional(),
+};
+
+const updateInformation = struct(updateMembers);
+
+/** The result of x-query-update: what the event x-MONITOR_REPLACED has, and how to start a successor. */
+export const updateQuery = struct({
+  ...updateMembers,
+  "build": z.string(),
+  "launch": struct({ "command": z.array(z.string()), "directory": z.string() }),
 });
 
 /** Each event's data; an empty object for those that have none. */

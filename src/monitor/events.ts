@@ -6,6 +6,14 @@ import type { ShutdownReason } from "../machine/machine.ts";
 import { type EventLoop, monotonicTime, realTime, type Timer } from "../native/event_loop.ts";
 import type { JsonObject } from "./qmp/json_value.ts";
 
+/** What x-query-update returns. */
+export interface UpdateQuery extends UpdateInformation {
+  /** Which build of the version this is. */
+  readonly build: string;
+  /** How a successor is to be started: program and arguments, and the folder for relative paths. */
+  readonly launch: { readonly command: string[]; readonly directory: string };
+}
+
 /** Which monitor this is, and how long the guest stood still for it. */
 export interface UpdateInformation {
   /** Live updates since the guest started. */

@@ -7,10 +7,11 @@ import { inspect, type Inspection, inspectNothing } from "./board.ts";
 import type { ShutdownReason } from "../machine/machine.ts";
 import type { Timeline } from "../migration/cpr/timeline.ts";
 import type { Migration } from "../migration/migration.ts";
-import type { MachineControl, MonitorContext } from "../monitor/context.ts";
+import type { MachineControl, MonitorContext, UpdateControl } from "../monitor/context.ts";
 import type { UpdateInformation } from "../monitor/events.ts";
 import { processId } from "../native/process.ts";
-import { version } from "../version.ts";
+import { launch } from "../process/launch.ts";
+import { build, version } from "../version.ts";
 
 /** What monitors see of a virtual machine. */
 export interface MonitoredMachine {
@@ -32,6 +33,17 @@ export function updateInformation({ generation, account }: Timeline): UpdateInfo
     pid: processId(),
     version,
     ...(account === undefined ? {} : { pauses: [...account.pauses], parts: { ...account.parts } }),
+  };
+}
+
+/** How this process came to be, and how its successor is to be started. */
+export function updateControl(information: () => UpdateInformation): UpdateControl {
+  return {
+    query: () => {
+      const { command, directory } = launch.information;
+      return { ...information(), build: build(), launch: { command: [...command], directory } };
+    },
+    rename: (from, to) => launch.rename(from, to),
   };
 }
 
@@ -90,7 +102,7 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     },
     chardevs: vm.chardevs,
     descriptors: vm.descriptors,
-    update: { query: () => updateInformation(timeline) },
+    update: updateControl(() => updateInformation(timeline)),
     migration: vm.migration,
   };
 }

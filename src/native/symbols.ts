@@ -119,6 +119,7 @@ export const symbols = {
   molt_process_id: { parameters: [], result: i32 },
   molt_parent_id: { parameters: [], result: i32 },
   molt_parent_death_signal: { parameters: [i32], result: i32 },
+  molt_set_memory_layout: { parameters: [i32, u64], result: i32 },
   molt_process_name: { parameters: [buffer], result: i32 },
   molt_getenv: { parameters: [buffer, buffer, u64], result: i64 },
   molt_unsetenv: { parameters: [buffer], result: i32 },

@@ -12,7 +12,6 @@
 import { asFd, Descriptor, duplicate, setCloseOnExec } from "../native/descriptor.ts";
 import { createPipe, openFile, OpenFlags, read, write } from "../native/file.ts";
 import {
-  changeDirectory,
   environment,
   getEnvironment,
   replaceStandardStream,
@@ -20,7 +19,7 @@ import {
   spawn,
   unsetEnvironment,
 } from "../native/process.ts";
-import { ownCommand } from "./own_command.ts";
+import { launch } from "./launch.ts";
 
 const READY_VARIABLE = "MOLT_DAEMON_READY";
 
@@ -50,7 +49,7 @@ export function startDaemon(): number {
     using nothing = openFile("/dev/null", OpenFlags.readWrite);
     // Under the numbers that they have here, which are none that the user passed on.
     const given = [childEnd.fd, output.fd, errors.fd];
-    spawn(ownCommand(), {
+    spawn(launch.daemonCommand, {
       descriptors: [
         ...given.map((fd) => [fd, fd] as const),
         ...[0, 1, 2].map((stream) => [nothing.fd, stream] as const),
@@ -66,7 +65,7 @@ export function startDaemon(): number {
 export function finishDaemon(ready: Descriptor): void {
   using descriptor = ready;
   using nothing = openFile("/dev/null", OpenFlags.readWrite);
-  changeDirectory("/");
+  launch.leaveFolder();
   replaceStandardStreams(nothing.fd);
   write(descriptor.fd, new Uint8Array(1));
 }

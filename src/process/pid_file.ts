@@ -9,12 +9,12 @@ import {
   openFile,
   OpenFlags,
   readAt,
-  readLink,
   status,
   truncate,
   unlink,
   writeAt,
 } from "../native/file.ts";
+import { absolutePath, OwnFile } from "./own_file.ts";
 
 /** Bytes of the longest file that is taken for a pid file. */
 const CONTENT_LIMIT = 32;
@@ -22,7 +22,7 @@ const CONTENT_LIMIT = 32;
 /** Writes the file and keeps it until disposed. Throws if another process has it. */
 export function createPidFile(path: string): Disposable {
   // -daemonize changes the directory meanwhile.
-  const place = path.startsWith("/") ? path : `${readLink("/proc/self/cwd")}/${path}`;
+  const place = absolutePath(path);
   const descriptor = createFile(path);
   let ours = false;
   try {
@@ -39,10 +39,11 @@ export function createPidFile(path: string): Disposable {
     descriptor[Symbol.dispose]();
     throw failure(error);
   }
+  const file = OwnFile.at(path);
   return {
     [Symbol.dispose]: () => {
-      unlink(place);
-      descriptor[Symbol.dispose]();
+      using _ = descriptor;
+      file?.[Symbol.dispose]();
     },
   };
 }

@@ -109,7 +109,15 @@ export const qmpCommands = {
       // Each time that it stood still, in microseconds.
       pauses: z.array(z.number()).optional(),
       parts: z.record(z.string(), z.number()).optional(),
+      // Which build of the version; how a successor is to be started, and in which folder.
+      build: z.string().optional(),
+      launch: z.looseObject({ command: z.array(z.string()), directory: z.string() }).optional(),
     }),
+  },
+  /** molt's own: gives a listening socket or the pid file of the process another name. */
+  "x-rename-file": {
+    arguments: z.strictObject({ from: z.string(), to: z.string() }),
+    returns: done,
   },
   ...deviceCommands,
   ...migrationCommands,

@@ -1,7 +1,8 @@
 /** The scripted migrations do what their help says, to machines of molt. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { runTask } from "../support/script_process.ts";
+import { runTask, runTaskJson } from "../support/script_process.ts";
 import { scriptScenarios } from "../support/script_scenarios.ts";
+import { SurvivingMachine } from "../support/surviving_machine.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 
 scriptScenarios("molt");
@@ -41,4 +42,23 @@ Deno.test("the scripted migrations tell what they do, and refuse what makes no s
     assertEquals(status, expected, `${task} ${args.join(" ")}: ${output}${errorText}`);
     assertMatch(expected === 0 ? output : errorText, text);
   }
+});
+
+Deno.test("update:transfer: a console with cpr=on goes over with its name, its log and its client", async () => {
+  using directory = new TemporaryDirectory();
+  await using machine = await SurvivingMachine.start(directory);
+  const { user, vm } = machine;
+  vm.qmp[Symbol.dispose]();
+  user.type();
+  await user.follow(2);
+  // Its monitors: one of its own for the script, and one that survives.
+  for (let time = 1; time <= 2; time++) {
+    const log = ["--log", directory.file("said")];
+    const { pid } = await runTaskJson(0, "update:transfer", "--qmp", vm.socket, ...log);
+    machine.follow(pid);
+    assertEquals(Deno.lstatSync(directory.file("console")).isSocket, true);
+    await user.follow(2);
+  }
+  await user.rest();
+  user.verify();
 });

@@ -2,6 +2,7 @@
 import type { MigrationChannel } from "../../src/qmp_client/mod.ts";
 import { awaitListening } from "../../scripts/lib/listening.ts";
 import { ConsoleClient } from "./console_client.ts";
+import { DetachedProcess } from "./detached.ts";
 import { heartbeatMachine, type HeartbeatMachineOptions } from "./heartbeat_machine.ts";
 import { patience } from "./patience.ts";
 import { QmpTranscript } from "./qmp_transcript.ts";
@@ -129,6 +130,12 @@ export class SurvivingMachine implements AsyncDisposable {
     const before = client.count("x-MONITOR_REPLACED");
     await client.request("migrate", { channels });
     await client.awaitEvents("x-MONITOR_REPLACED", before + 1);
+  }
+
+  /** A script has started the process that has the guest now. */
+  follow(pid: number | undefined): void {
+    if (pid === undefined) throw new Error("the script does not tell who has the guest");
+    this.#stack.use(new DetachedProcess(pid));
   }
 
   /** Once is enough, more is no harm. */

@@ -36,7 +36,7 @@ import {
   unsetEnvironment,
 } from "../../native/process.ts";
 import { socketPair } from "../../native/socket.ts";
-import { ownCommand } from "../../process/own_command.ts";
+import { launch } from "../../process/launch.ts";
 import { messageOf, MigrationError } from "../errors.ts";
 import { IncomingSession } from "../incoming_session.ts";
 import { ParameterStore } from "../parameters.ts";
@@ -198,14 +198,15 @@ class CaretakerProcess implements Disposable {
 
   constructor(descriptors: readonly Fd[], successorTimeout: number, flags: BothOwnerships) {
     this.#flags = flags;
-    this.pid = spawn(ownCommand(), {
+    const options = {
       descriptors: descriptors.map((fd) => [fd, fd] as const),
       environment: [
         ...environment(),
         `${SOCKETS_VARIABLE}=${descriptors.join(",")}`,
         `${TIMEOUT_VARIABLE}=${successorTimeout}`,
       ],
-    });
+    };
+    this.pid = launch.inFolder(() => spawn(launch.ownCommand, options));
   }
 
   /** It has taken the guest, which has not come back. If it has not, it never will from here on. */

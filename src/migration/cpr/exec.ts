@@ -4,13 +4,14 @@
  *   the machine is stopped and its stream written to a file or memfd
  *   -> the list of descriptors goes to a memfd named by QEMU_CPR_EXEC_STATE
  *   -> everything is to close on exec but that memfd and the listed descriptors
- *   -> execve; the successor reads the list before it creates anything (descriptors.ts)
+ *   -> execve, in the folder in which this process was started; the successor reads the list before it creates anything (descriptors.ts)
  *
  * Everything that can fail fails in this process, where the guest is: close-on-exec is set again, the
  * memfd is closed, and the error goes to the caller. execve itself either fails so or does not return.
  */
 import { type Fd, setCloseOnExec } from "../../native/descriptor.ts";
 import { closeAllOnExec, environment, execute } from "../../native/process.ts";
+import { launch } from "../../process/launch.ts";
 import { CPR_STATE_VARIABLE, type KeptDescriptor, writeExecState } from "./descriptors.ts";
 
 /** Executes `command` with `kept` open and `variables` (`NAME=value`). Returns only by throwing. */
@@ -24,7 +25,9 @@ export function executeSuccessor(
   try {
     closeAllOnExec();
     for (const fd of open) setCloseOnExec(fd, false);
-    execute(command, [...environment(), ...variables, `${CPR_STATE_VARIABLE}=${state.fd}`]);
+    const all = [...environment(), ...variables, `${CPR_STATE_VARIABLE}=${state.fd}`];
+    launch.inFolder(() => execute(command, all));
+    throw new Error("unreachable: a successful execve does not return");
   } catch (error) {
     for (const fd of open) setCloseOnExec(fd, true);
     throw error;

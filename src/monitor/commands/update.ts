@@ -1,14 +1,21 @@
-/** Live updates: which monitor this is, and how long the guest stood still for it. */
+/** Live updates: which monitor this is, how long the guest stood still for it, how it is started. */
+import { z } from "zod";
 import { defineCommand } from "../command.ts";
-import { updateInformation } from "../event_schemas.ts";
-import { empty } from "../types.ts";
+import { updateQuery } from "../event_schemas.ts";
+import { empty, struct } from "../types.ts";
 
 export const updateCommands = [
   /** molt's own; the times are microseconds. */
   defineCommand({
     name: "x-query-update",
     arguments: empty,
-    returns: updateInformation,
+    returns: updateQuery,
     run: ({ update }) => update.query(),
+  }),
+  /** molt's own: a successor's socket or pid file gets the name that its predecessor's had. */
+  defineCommand({
+    name: "x-rename-file",
+    arguments: struct({ "from": z.string(), "to": z.string() }),
+    run: ({ update }, { from, to }) => update.rename(from, to),
   }),
 ];

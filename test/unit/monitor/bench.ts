@@ -311,7 +311,15 @@ export class MonitorBench extends Bench {
         ended: Promise.resolve(),
         query: () => ({}),
       },
-      update: { query: () => ({ generation: 0, pid: 1, version: "test" }) },
+      update: {
+        query: () => ({
+          ...{ generation: 0, pid: 1, version: "test", build: "test" },
+          launch: { command: ["molt"], directory: "/" },
+        }),
+        rename: (from) => {
+          throw new Error(`'${from}' is no file of a test`);
+        },
+      },
     };
   }
 

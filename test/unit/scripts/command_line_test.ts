@@ -44,7 +44,7 @@ Deno.test("a successor's sockets and its number's file have names of their own, 
     "molt -qmp unix:/run/q,server=on,wait=off -monitor unix:/run/m,server -pidfile /run/pid " +
       "-chardev socket,id=s,path=/run/s,server=on -chardev socket,id=c,path=/run/c -serial unix:/run/t",
   );
-  const successor = beside(command);
+  const successor = beside(command, "normal");
   assertEquals(successor.names, ["/run/q", "/run/m", "/run/pid", "/run/s"]);
   assertEquals(
     successor.command,
@@ -54,8 +54,14 @@ Deno.test("a successor's sockets and its number's file have names of their own, 
         "-chardev socket,id=c,path=/run/c -serial unix:/run/t",
     ),
   );
-  assertEquals(beside(successor.command), successor, "the successor's successor");
+  assertEquals(beside(successor.command, "normal"), successor, "the successor's successor");
   assertEquals(alone(successor.command), command);
+  const surviving = words(
+    "molt -qmp unix:q,server -chardev socket,id=s,path=s,server=on,cpr=on -chardev " +
+      "socket,id=t,path=t,server=on,cpr=off",
+  );
+  assertEquals(beside(surviving, "normal").names, ["q", "s", "t"]);
+  assertEquals(beside(surviving, "cpr-transfer").names, ["q", "t"], "the others go over");
 });
 
 Deno.test("a command line tells where its QMP monitor is", () => {
