@@ -192,20 +192,21 @@ Deno.test("a saved guest without one of its sections is refused by the section's
 Deno.test("a saved guest without one of the machine's RAM blocks is refused by the block's name", async () => {
   using directory = new TemporaryDirectory();
   const bytes = await Deno.readFile(await save(directory, "stream"));
-  const [list] = [...itemsOf(readerOf(bytes))].flatMap((item) =>
-    item.kind === "ram" && item.record.kind === "blocks"
-      ? [{ offset: item.offset, blocks: item.record.blocks }]
-      : []
+  const items = [...itemsOf(readerOf(bytes))];
+  const begin = items.find(({ kind }) => kind === "ram begins")?.offset ?? 0;
+  // A section's header: its kind, number, name and the name's length, instance, version.
+  const start = begin + 1 + 4 + 1 + "ram".length + 4 + 4;
+  const [blocks = []] = items.flatMap((item) =>
+    item.kind === "ram" && item.record.kind === "blocks" ? [item.record.blocks] : []
   );
-  if (list === undefined) throw new Error("the stream has no list of blocks");
-  const last = list.blocks.at(-1)!;
+  const last = blocks.at(-1)!;
   // The list: total length in bytes and a flag (8 bytes), then blocks: name's length, name, length.
-  const size = list.blocks.reduce((sum, { name }) => sum + 1 + name.length + 8, 8);
-  const end = list.offset + size;
+  const size = blocks.reduce((sum, { name }) => sum + 1 + name.length + 8, 8);
+  const end = start + size;
   const less = without(bytes, [[end - 1 - last.name.length - 8, end]]);
   const view = new DataView(less.buffer);
-  const total = view.getBigUint64(list.offset);
-  view.setBigUint64(list.offset, total - BigInt(last.length));
+  const total = view.getBigUint64(start);
+  view.setBigUint64(start, total - BigInt(last.length));
   const path = directory.file("less");
   await Deno.writeFile(path, less);
   await using loader = new Loader(machine());
