@@ -123,9 +123,12 @@ MOLT_EXPORT uint32_t molt_bitmap_runs(const uint64_t *bitmap, uint64_t first, ui
  */
 MOLT_EXPORT void molt_bitmap_take(uint64_t *source, uint64_t *target, uint64_t first, uint64_t end)
 {
-	for (uint64_t word = first >> 6; first < end && word < words_end(end); word++)
-		if (source[word])
-			target[word] |= atomic_exchange((_Atomic uint64_t *)&source[word], 0);
+	for (uint64_t word = first >> 6; first < end && word < words_end(end); word++) {
+		_Atomic uint64_t *bits = (_Atomic uint64_t *)&source[word];
+
+		if (atomic_load_explicit(bits, memory_order_relaxed))
+			target[word] |= atomic_exchange(bits, 0);
+	}
 }
 
 bool molt_page_is_zero(const void *page)

@@ -26,8 +26,9 @@
 
 struct molt_vcpu {
 	struct molt_vcpu_shared shared; /* first: TypeScript maps it through the handle */
-	_Atomic uint32_t kicked; /* also a futex */
-	_Atomic int64_t nap; /* ns that the thread has to sleep instead of running the guest */
+	_Atomic uint32_t kicked; /* asked to park */
+	_Atomic int64_t sleep; /* ns that the thread has to sleep instead of running the guest */
+	_Atomic uint32_t requests; /* how often something was asked for; also a futex */
 	int fd;
 	unsigned int index;
 	struct kvm_run *run;
@@ -64,18 +65,43 @@ static void hand_over(struct molt_vcpu *vcpu, uint32_t state)
 	sleep_while(vcpu, state);
 }
 
-/* Sleeps as long as was asked for, or until the vCPU is kicked or another nap ends this one. */
-static void take_nap(struct molt_vcpu *vcpu)
+/*
+ * Asks the thread to look at `kicked`, `sleep` and its state, of which one was changed before, wherever
+ * the thread is. The other side is answer_request:
+ *
+ *   here                       there
+ *   change what is asked for   n = requests
+ *   requests++                 immediate_exit = 0
+ *   immediate_exit = 1         look at what is asked for, sleep while requests == n
+ *   signal                     KVM_RUN
+ *
+ * All of it is in one order that both sides see. If immediate_exit is set before it is cleared there, the
+ * look that follows sees the change; if after, KVM_RUN returns at once. A signal alone would be lost on a
+ * thread that is about to call KVM_RUN or to sleep.
+ */
+static void request(struct molt_vcpu *vcpu)
 {
-	int64_t length = atomic_exchange(&vcpu->nap, 0);
+	atomic_fetch_add(&vcpu->requests, 1);
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
+/* Parks if the vCPU was kicked; otherwise sleeps as long as was asked for, or until the next request. */
+static void answer_request(struct molt_vcpu *vcpu)
+{
+	uint32_t seen = atomic_load(&vcpu->requests);
+
+	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	if (atomic_exchange(&vcpu->kicked, 0)) {
+		hand_over(vcpu, MOLT_VCPU_PARKED);
+		return;
+	}
+
+	int64_t length = atomic_exchange(&vcpu->sleep, 0);
 	struct timespec timeout = { length / 1000000000, length % 1000000000 };
 
-	vcpu->run->immediate_exit = 0;
 	if (length > 0)
-		syscall(SYS_futex, &vcpu->kicked, FUTEX_WAIT_PRIVATE, 0, &timeout, NULL, 0);
-	/* A kick that came after the last look may have set it before it was cleared here. */
-	if (atomic_load(&vcpu->kicked))
-		vcpu->run->immediate_exit = 1;
+		syscall(SYS_futex, &vcpu->requests, FUTEX_WAIT_PRIVATE, seen, &timeout, NULL, 0);
 }
 
 static void *vcpu_thread(void *argument)
@@ -91,12 +117,7 @@ static void *vcpu_thread(void *argument)
 		int outcome = ioctl(vcpu->fd, KVM_RUN, 0);
 
 		if (outcome < 0 && (errno == EINTR || errno == EAGAIN)) {
-			if (atomic_exchange(&vcpu->kicked, 0)) {
-				vcpu->run->immediate_exit = 0;
-				hand_over(vcpu, MOLT_VCPU_PARKED);
-			} else {
-				take_nap(vcpu);
-			}
+			answer_request(vcpu);
 			continue;
 		}
 		if (outcome == 0 && molt_interrupt_serve(vcpu->run))
@@ -179,7 +200,7 @@ MOLT_EXPORT void molt_vcpu_resume(uint64_t handle)
 
 	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED) {
 		atomic_store(&vcpu->kicked, 0); /* a second kick that came while it parked */
-		atomic_store(&vcpu->nap, 0);
+		atomic_store(&vcpu->sleep, 0);
 	}
 	atomic_store(state_of(vcpu), MOLT_VCPU_RUNNING);
 	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -193,23 +214,21 @@ MOLT_EXPORT void molt_vcpu_kick(uint64_t handle)
 	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED)
 		return;
 	atomic_store(&vcpu->kicked, 1);
-	vcpu->run->immediate_exit = 1;
-	pthread_kill(vcpu->thread, KICK_SIGNAL);
+	request(vcpu);
 }
 
 /*
  * Has a running vCPU sleep for `length` ns instead of running the guest, as soon as its exits are
  * answered; 0 ends such a sleep. A parked one stays as it is.
  */
-MOLT_EXPORT void molt_vcpu_nap(uint64_t handle, int64_t length)
+MOLT_EXPORT void molt_vcpu_sleep(uint64_t handle, int64_t length)
 {
 	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
 
 	if (atomic_load(state_of(vcpu)) == MOLT_VCPU_PARKED)
 		return;
-	atomic_store(&vcpu->nap, length);
-	vcpu->run->immediate_exit = 1;
-	pthread_kill(vcpu->thread, KICK_SIGNAL);
+	atomic_store(&vcpu->sleep, length);
+	request(vcpu);
 }
 
 /* Ends the vCPU's thread, wherever it is, and closes its descriptor. */
@@ -217,11 +236,10 @@ MOLT_EXPORT void molt_vcpu_destroy(uint64_t handle)
 {
 	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
 
-	vcpu->run->immediate_exit = 1;
-	atomic_store(&vcpu->kicked, 1);
+	atomic_store(&vcpu->kicked, 1); /* a thread that does not sleep finds the state by this */
 	atomic_store(state_of(vcpu), MOLT_VCPU_QUIT);
 	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	pthread_kill(vcpu->thread, KICK_SIGNAL);
+	request(vcpu);
 	pthread_join(vcpu->thread, NULL);
 	munmap(vcpu->run, vcpu->run_size);
 	close(vcpu->fd);

@@ -7,7 +7,6 @@
 #include "molt.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "virtio_blk_queue.h"
 
@@ -96,11 +95,14 @@ MOLT_EXPORT uint32_t molt_disk_errors(uint64_t handle, struct molt_disk_error *e
 	return molt_disk_take_errors(&disk_of(handle)->accounting, errors);
 }
 
+/* Fills `values`, a struct molt_disk_statistics. Requests may be counted meanwhile. */
 MOLT_EXPORT void molt_disk_read_statistics(uint64_t handle, uint64_t *values)
 {
 	const struct molt_disk_statistics *statistics = &disk_of(handle)->accounting.statistics;
+	const _Atomic uint64_t *counters = (const void *)statistics;
 
-	memcpy(values, statistics, sizeof *statistics);
+	for (size_t i = 0; i < sizeof *statistics / sizeof *counters; i++)
+		values[i] = atomic_load_explicit(&counters[i], memory_order_relaxed);
 }
 
 /* Copies the `nth` request kept in queue `index`, which is stopped. Returns 1, or 0: no more. */

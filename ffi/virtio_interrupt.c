@@ -3,6 +3,7 @@
 
 #include <linux/kvm.h>
 #include <linux/virtio_mmio.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct molt_interrupt {
 	_Atomic uint32_t status; /* InterruptStatus; first: TypeScript maps it */
 	int vm; /* KVM's virtual machine, -1: tests without one */
 	int32_t gsi; /* input of KVM's interrupt controllers; -1: by message */
+	pthread_mutex_t line; /* the input's level follows `status`, one change after the other */
 	_Atomic uint64_t message; /* low half: address, high half: data; 0: the pin is masked */
 };
 
@@ -33,6 +35,7 @@ MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi)
 		return -ENOMEM;
 	interrupt->vm = vm;
 	interrupt->gsi = gsi;
+	pthread_mutex_init(&interrupt->line, NULL);
 	return (int64_t)(uintptr_t)interrupt;
 }
 
@@ -46,6 +49,7 @@ MOLT_EXPORT void molt_interrupt_destroy(uint64_t handle)
 
 		atomic_compare_exchange_strong(&transports[i], &expected, NULL);
 	}
+	pthread_mutex_destroy(&interrupt->line);
 	free(interrupt);
 }
 
@@ -64,8 +68,26 @@ static void set_line(struct molt_interrupt *interrupt, uint32_t level)
 {
 	struct kvm_irq_level line = { .irq = (uint32_t)interrupt->gsi, .level = level };
 
-	if (interrupt->vm >= 0 && interrupt->gsi >= 0)
+	if (interrupt->vm >= 0)
 		ioctl(interrupt->vm, KVM_IRQ_LINE, &line);
+}
+
+/*
+ * Gives the input the level that goes with InterruptStatus. What the register was before does not count:
+ * the guest may have acknowledged meanwhile, by another thread, what the caller has asserted.
+ * `edge`: through low, because an edge-triggered input needs the edge for a bit that is left.
+ */
+static void update_line(struct molt_interrupt *interrupt, bool edge)
+{
+	pthread_mutex_lock(&interrupt->line);
+	if (edge)
+		set_line(interrupt, 0);
+
+	bool level = atomic_load(&interrupt->status) != 0;
+
+	if (level || !edge)
+		set_line(interrupt, level);
+	pthread_mutex_unlock(&interrupt->line);
 }
 
 static void send_message(struct molt_interrupt *interrupt)
@@ -79,13 +101,13 @@ static void send_message(struct molt_interrupt *interrupt)
 
 void molt_interrupt_assert(struct molt_interrupt *interrupt, uint32_t bits)
 {
-	/* Whoever found the register zero raises the line; see the end of acknowledge. */
+	/* Whoever found the register zero sees to the interrupt. */
 	if (atomic_fetch_or(&interrupt->status, bits) != 0)
 		return;
 	if (interrupt->gsi < 0)
 		send_message(interrupt);
 	else
-		set_line(interrupt, 1);
+		update_line(interrupt, false);
 }
 
 static void acknowledge(struct molt_interrupt *interrupt, uint32_t bits)
@@ -97,10 +119,7 @@ static void acknowledge(struct molt_interrupt *interrupt, uint32_t bits)
 			send_message(interrupt);
 		return;
 	}
-	/* Lowered even if a bit is left: an edge-triggered input needs the edge. */
-	set_line(interrupt, 0);
-	if (atomic_load(&interrupt->status) != 0)
-		set_line(interrupt, 1);
+	update_line(interrupt, true);
 }
 
 /* molt_interrupt_assert for TypeScript. */
@@ -122,7 +141,7 @@ MOLT_EXPORT void molt_interrupt_restore(uint64_t handle, uint32_t status)
 
 	atomic_store(&interrupt->status, status);
 	if (interrupt->gsi >= 0)
-		set_line(interrupt, status != 0);
+		update_line(interrupt, false);
 	else if (status != 0)
 		send_message(interrupt);
 }

@@ -29,7 +29,7 @@ export class VcpuThrottle implements Disposable {
     this.#percentage = percentage;
     if (percentage === 0) {
       this.#timer.disarm();
-      if (before > 0) this.#nap(0);
+      if (before > 0) this.#sleepFor(0);
     } else if (before === 0) {
       this.#sleep();
     }
@@ -44,11 +44,11 @@ export class VcpuThrottle implements Disposable {
   #sleep(): void {
     const share = this.#percentage / 100;
     const length = Math.round(RUN_TIME * share / (1 - share));
-    this.#nap(length);
+    this.#sleepFor(length);
     this.#timer.arm(monotonicTime() + BigInt(length + RUN_TIME));
   }
 
-  #nap(length: number): void {
-    for (const { thread } of this.#vcpus) thread.nap(BigInt(length));
+  #sleepFor(length: number): void {
+    for (const { thread } of this.#vcpus) thread.sleep(BigInt(length));
   }
 }

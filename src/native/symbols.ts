@@ -32,7 +32,7 @@ export const symbols = {
   molt_vcpu_thread_id: { parameters: [u64], result: i32 },
   molt_vcpu_resume: { parameters: [u64], result: "void" },
   molt_vcpu_kick: { parameters: [u64], result: "void" },
-  molt_vcpu_nap: { parameters: [u64, i64], result: "void" },
+  molt_vcpu_sleep: { parameters: [u64, i64], result: "void" },
   molt_vcpu_destroy: { parameters: [u64], result: "void" },
 
   // control.c

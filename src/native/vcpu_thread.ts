@@ -55,8 +55,8 @@ export class VcpuThread implements Disposable {
   }
 
   /** Has a running vCPU sleep for `length` ns instead of running the guest; 0 ends such a sleep. */
-  nap(length: bigint): void {
-    native.molt_vcpu_nap(this.#handle, length);
+  sleep(length: bigint): void {
+    native.molt_vcpu_sleep(this.#handle, length);
   }
 
   /** Ends the thread and closes the vCPU. */
