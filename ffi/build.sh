@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds the C library into build/libmolt.so. CC and CFLAGS may be set as usual.
+# build.sh [FILE]: builds the C library into FILE, by default build/libmolt.so, if a source is newer. CC and
+# CFLAGS may be set as usual; a library with other flags belongs into a file of its own.
 set -eu
 cd "$(dirname "$0")/.."
-mkdir -p build
-# nodelete: idle threads of the library's outlive whoever loaded it.
-out=build/libmolt.so
+# nodelete: idle threads of the library outlive whoever loaded it.
+out=${1:-build/libmolt.so}
+mkdir -p "$(dirname "$out")"
 for source in ffi/*.c ffi/*.h ffi/build.sh; do
   if [ ! -e "$out" ] || [ "$source" -nt "$out" ]; then
     ${CC:-cc} -std=c11 -O2 -g -Wall -Wextra -Wconversion -Wsign-conversion -Werror \

@@ -44,12 +44,22 @@ function openEmbedded(path: string): Library {
   }
 }
 
+/** The environment variable that names another library for the sources, such as one with sanitizers. */
+const LIBRARY_VARIABLE = "MOLT_LIBRARY";
+
+/** What the variable says; nothing to a program that may not look at its environment. */
+function givenLibrary(): string | undefined {
+  const permission = { name: "env", variable: LIBRARY_VARIABLE } as const;
+  const { state } = Deno.permissions.querySync(permission);
+  return state === "granted" ? Deno.env.get(LIBRARY_VARIABLE) : undefined;
+}
+
 /** A compiled program has the library beside its code, the sources have it in the build folder. */
 function open(): Library {
   const { dirname } = import.meta;
   if (Deno.build.standalone) return openEmbedded(`${dirname}/libmolt.so`);
   try {
-    return Deno.dlopen(`${dirname}/../../build/libmolt.so`, symbols);
+    return Deno.dlopen(givenLibrary() ?? `${dirname}/../../build/libmolt.so`, symbols);
   } catch (cause) {
     throw new Error("Could not load the C library; build it with 'deno task build:ffi'", { cause });
   }

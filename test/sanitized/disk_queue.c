@@ -15,9 +15,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "entry_points.h"
-#include "rings.h"
-#include "support.h"
+#include "support/entry_points.h"
+#include "support/rings.h"
+#include "support/program.h"
 
 #define MEMORY (1 << 20)
 #define PAGES (MEMORY / 4096)

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "entry_points.h"
-#include "kvm_guest.h"
-#include "late_calls.h"
-#include "support.h"
+#include "support/entry_points.h"
+#include "support/kvm_guest.h"
+#include "support/late_calls.h"
+#include "support/program.h"
 
 #define GSI 20
 #define DEVICES 2
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
 	static const uint32_t bits[DEVICES] = { 1, 2 };
 	pthread_t threads[DEVICES];
 
-	guest_create(&guest, 0);
+	guest_create(&guest, NULL);
 	check(ioctl(guest.vm, KVM_CREATE_IRQCHIP, 0) == 0, "KVM_CREATE_IRQCHIP: %s", strerror(errno));
 
 	int64_t handle = molt_interrupt_create(guest.vm, GSI);

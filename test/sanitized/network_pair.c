@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "../../ffi/virtio_net_backend.h"
-#include "entry_points.h"
-#include "rings.h"
-#include "support.h"
+#include "support/entry_points.h"
+#include "support/rings.h"
+#include "support/program.h"
 
 #define MEMORY (1 << 20)
 #define RECEIVE_RING 0
@@ -253,7 +253,7 @@ static void run(enum molt_net_backend_kind kind, int type)
 
 int main(int argc, char **argv)
 {
-	count = rounds(argc, argv, 5000);
+	count = rounds(argc, argv, 2000);
 	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	check(memory != MAP_FAILED, "mmap: %s", strerror(errno));
 	set_limit(120, "a frame of a stream");

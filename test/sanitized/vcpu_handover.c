@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "entry_points.h"
-#include "kvm_guest.h"
-#include "late_calls.h"
-#include "support.h"
+#include "support/entry_points.h"
+#include "support/kvm_guest.h"
+#include "support/late_calls.h"
+#include "support/program.h"
 
 /* More ns than anybody waits here. */
 #define VERY_LONG 1000000000000
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 	uint32_t count = rounds(argc, argv, 500);
 	struct guest guest;
 
-	guest_create(&guest, 0);
+	guest_create(&guest, NULL);
 	late_ioctl(KVM_RUN, 100);
 	late_futex(true, 100);
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../../ffi/vcpu.h"
+#include "../../../ffi/vcpu.h"
 
 /* A virtual machine of /dev/kvm whose processors run a few bytes of 16-bit code. */
 
@@ -24,16 +24,20 @@ struct guest {
 /* A processor's thread in the C library. */
 struct guest_vcpu {
 	uint64_t handle;
+	int fd; /* the library's */
 	const struct molt_vcpu_shared *shared;
 	struct kvm_run *run;
 };
 
-/* Ends the program if /dev/kvm cannot be used. `flags` are KVM_MEM_* of the slot. */
-void guest_create(struct guest *guest, uint32_t flags);
+/* Ends the program if /dev/kvm cannot be used. `capability` is enabled first; NULL: none. */
+void guest_create(struct guest *guest, const struct kvm_enable_cap *capability);
 void guest_destroy(struct guest *guest);
 
 /* Puts code where processors begin. */
 void guest_load(struct guest *guest, const void *code, size_t length);
+
+/* Has KVM note from now on which pages are written. */
+void guest_log_pages(struct guest *guest);
 
 /* Another processor, parked, at GUEST_CODE. It is number `index` of the doorbell. */
 void guest_add_vcpu(struct guest *guest, struct guest_vcpu *vcpu, uint32_t index);

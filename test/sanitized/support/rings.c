@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "support.h"
+#include "program.h"
 
 #define AVAILABLE_OFFSET 2048
 #define USED_OFFSET 4096

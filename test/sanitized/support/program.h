@@ -1,5 +1,5 @@
-#ifndef SUPPORT_H
-#define SUPPORT_H
+#ifndef PROGRAM_H
+#define PROGRAM_H
 
 #include <stdint.h>
 

@@ -3,8 +3,8 @@
 
 #include <stdint.h>
 
-#include "../../ffi/virtio_blk_request.h"
-#include "../../ffi/virtio_net_filter.h"
+#include "../../../ffi/virtio_blk_request.h"
+#include "../../../ffi/virtio_net_filter.h"
 
 /*
  * The C library's entry points that the programs here call, as src/native/symbols.ts has them for Deno.

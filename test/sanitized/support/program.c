@@ -1,6 +1,6 @@
-/* What the programs here have in common (see support.h). */
+/* What the programs here have in common (see program.h). */
 #define _GNU_SOURCE
-#include "support.h"
+#include "program.h"
 
 #include <sched.h>
 #include <signal.h>

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../../ffi/virtio_queue.h"
+#include "../../../ffi/virtio_queue.h"
 
 /*
  * The driver's side of a split virtqueue, in memory that the device maps too. One thread uses a ring;

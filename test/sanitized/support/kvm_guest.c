@@ -11,12 +11,24 @@
 #include <unistd.h>
 
 #include "entry_points.h"
-#include "support.h"
+#include "program.h"
 
 /* Where processors of Intel's without real mode keep what they need: memory that nobody uses. */
 #define TSS_ADDRESS 0xfffbd000ul
 
-void guest_create(struct guest *guest, uint32_t flags)
+static void set_memory(struct guest *guest, uint32_t flags)
+{
+	struct kvm_userspace_memory_region region = {
+		.flags = flags,
+		.memory_size = GUEST_MEMORY,
+		.userspace_addr = (uint64_t)(uintptr_t)guest->memory,
+	};
+
+	check(ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION, &region) == 0,
+	      "KVM_SET_USER_MEMORY_REGION: %s", strerror(errno));
+}
+
+void guest_create(struct guest *guest, const struct kvm_enable_cap *capability)
 {
 	guest->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	check(guest->kvm >= 0, "/dev/kvm cannot be used: %s", strerror(errno));
@@ -26,15 +38,10 @@ void guest_create(struct guest *guest, uint32_t flags)
 	guest->memory = mmap(NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	check(guest->memory != MAP_FAILED, "mmap: %s", strerror(errno));
-
-	struct kvm_userspace_memory_region region = {
-		.flags = flags,
-		.memory_size = GUEST_MEMORY,
-		.userspace_addr = (uint64_t)(uintptr_t)guest->memory,
-	};
-
-	check(ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION, &region) == 0,
-	      "KVM_SET_USER_MEMORY_REGION: %s", strerror(errno));
+	if (capability)
+		check(ioctl(guest->vm, KVM_ENABLE_CAP, capability) == 0, "KVM_ENABLE_CAP %u: %s",
+		      capability->cap, strerror(errno));
+	set_memory(guest, 0);
 
 	int64_t doorbell = molt_doorbell_create();
 
@@ -49,6 +56,11 @@ void guest_destroy(struct guest *guest)
 	close(guest->vm);
 	close(guest->kvm);
 	munmap(guest->memory, GUEST_MEMORY);
+}
+
+void guest_log_pages(struct guest *guest)
+{
+	set_memory(guest, KVM_MEM_LOG_DIRTY_PAGES);
 }
 
 void guest_load(struct guest *guest, const void *code, size_t length)
@@ -72,6 +84,7 @@ void guest_add_vcpu(struct guest *guest, struct guest_vcpu *vcpu, uint32_t index
 	int64_t handle = molt_vcpu_create(fd, (uint64_t)size, index, guest->doorbell);
 
 	check(handle > 0, "molt_vcpu_create: %ld", (long)handle);
+	vcpu->fd = fd;
 	vcpu->handle = (uint64_t)handle;
 	vcpu->shared = (const struct molt_vcpu_shared *)(uintptr_t)handle;
 	vcpu->run = (struct kvm_run *)(uintptr_t)molt_vcpu_run(vcpu->handle);

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "support.h"
+#include "program.h"
 
 static int (*real_ioctl)(int, unsigned long, ...);
 static long (*real_syscall)(long, ...);
