@@ -16,6 +16,8 @@
 
 /* Most bytes of zeros written at once where the file system cannot make them itself. */
 #define ZERO_CHUNK (1 << 20)
+/* Most bytes at once in memory of our own, of requests whose buffers O_DIRECT does not take. */
+#define BOUNCE_SIZE (1 << 20)
 
 static int take_time(const struct molt_image *image)
 {
@@ -36,18 +38,6 @@ static bool aligned(const struct molt_image *image, const struct iovec *iov, uin
 			return false;
 	}
 	return true;
-}
-
-/* An aligned piece of memory that stands in for buffers that O_DIRECT does not take. */
-static int make_bounce(const struct molt_image *image, uint64_t length, struct iovec *bounce)
-{
-	void *memory = aligned_alloc(image->alignment,
-				     (length + image->alignment - 1) & -(uint64_t)image->alignment);
-
-	if (!memory)
-		return -ENOMEM;
-	*bounce = (struct iovec){ memory, length };
-	return 0;
 }
 
 /* preadv2 until all is there. Changes the vector. */
@@ -96,11 +86,66 @@ static int write_all(const struct molt_image *image, struct iovec *iov, uint32_t
 	return 0;
 }
 
+/* Aligned memory for a request of `length` bytes, or for one piece of it: *size bytes. */
+static void *make_bounce(const struct molt_image *image, uint64_t length, uint64_t *size)
+{
+	uint64_t rounded = (length + image->alignment - 1) & -(uint64_t)image->alignment;
+
+	*size = rounded < BOUNCE_SIZE ? rounded : BOUNCE_SIZE;
+	return aligned_alloc(image->alignment, *size);
+}
+
+/*
+ * Reads through aligned memory, piece by piece: what a request takes of the host does not grow with it.
+ * Changes the vector.
+ */
+static int read_bounced(const struct molt_image *image, struct iovec *iov, uint32_t count,
+			uint64_t offset, bool wait)
+{
+	uint64_t left = molt_iov_length(iov, count), size;
+	void *memory = make_bounce(image, left, &size);
+	int error = memory ? 0 : -ENOMEM;
+
+	while (!error && left > 0) {
+		uint64_t length = left < size ? left : size;
+		struct iovec piece = { memory, length };
+
+		error = read_all(image, &piece, 1, offset, wait);
+		if (!error)
+			molt_iov_write(iov, count, memory, length);
+		count = molt_iov_skip(&iov, count, length);
+		offset += length;
+		left -= length;
+	}
+	free(memory);
+	return error;
+}
+
+/* The same for writing. */
+static int write_bounced(const struct molt_image *image, struct iovec *iov, uint32_t count,
+			 uint64_t offset, bool durable)
+{
+	uint64_t left = molt_iov_length(iov, count), size;
+	void *memory = make_bounce(image, left, &size);
+	int error = memory ? 0 : -ENOMEM;
+
+	while (!error && left > 0) {
+		uint64_t length = molt_iov_read(iov, count, memory, size);
+		struct iovec piece = { memory, length };
+
+		error = write_all(image, &piece, 1, offset, durable);
+		count = molt_iov_skip(&iov, count, length);
+		offset += length;
+		left -= length;
+	}
+	free(memory);
+	return error;
+}
+
 int molt_image_read(const struct molt_image *image, const struct iovec *iov, uint32_t count,
 		    uint64_t offset, bool wait)
 {
 	struct iovec copy[MOLT_QUEUE_MAXIMUM];
-	uint64_t length = molt_iov_length(iov, count);
 
 	if (image->fd < 0) {
 		if (!wait && image->latency > 0)
@@ -111,24 +156,9 @@ int molt_image_read(const struct molt_image *image, const struct iovec *iov, uin
 		}
 		return take_time(image);
 	}
-	if (aligned(image, iov, count)) {
-		memcpy(copy, iov, count * sizeof *iov);
-		return read_all(image, copy, count, offset, wait);
-	}
-
-	struct iovec bounce;
-	int error = make_bounce(image, length, &bounce);
-
-	if (error)
-		return error;
-
-	void *memory = bounce.iov_base;
-
-	error = read_all(image, &bounce, 1, offset, wait);
-	if (!error)
-		molt_iov_write(iov, count, memory, length);
-	free(memory);
-	return error;
+	memcpy(copy, iov, count * sizeof *iov);
+	return aligned(image, iov, count) ? read_all(image, copy, count, offset, wait) :
+				    read_bounced(image, copy, count, offset, wait);
 }
 
 /*
@@ -164,30 +194,15 @@ int molt_image_write(const struct molt_image *image, const struct iovec *iov, ui
 		     uint64_t offset, bool durable)
 {
 	struct iovec copy[MOLT_QUEUE_MAXIMUM];
-	uint64_t length = molt_iov_length(iov, count);
 
 	if (image->fd < 0)
 		return take_time(image);
 	if (image->flags & MOLT_IMAGE_PROBED && offset < MOLT_IMAGE_PROBE_SIZE)
 		return write_probed(image, iov, count, offset, durable);
 	durable = durable && !(image->flags & MOLT_IMAGE_NO_FLUSH);
-	if (aligned(image, iov, count)) {
-		memcpy(copy, iov, count * sizeof *iov);
-		return write_all(image, copy, count, offset, durable);
-	}
-
-	struct iovec bounce;
-	int error = make_bounce(image, length, &bounce);
-
-	if (error)
-		return error;
-
-	void *memory = bounce.iov_base;
-
-	molt_iov_read(iov, count, memory, length);
-	error = write_all(image, &bounce, 1, offset, durable);
-	free(memory);
-	return error;
+	memcpy(copy, iov, count * sizeof *iov);
+	return aligned(image, iov, count) ? write_all(image, copy, count, offset, durable) :
+				    write_bounced(image, copy, count, offset, durable);
 }
 
 int molt_image_flush(const struct molt_image *image)

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { BlockImage } from "../../../../src/backends/block/image.ts";
 import { type BlkProperties, VirtioBlk } from "../../../../src/devices/virtio/blk.ts";
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
@@ -545,3 +545,56 @@ Deno.test("QEMU's locks: one writer, or several readers", () => {
   second.activate();
   assertThrows(() => writer.activate(), Error, 'Failed to get "write" lock');
 });
+
+/** The most memory that this process has had since the last call with `reset`, in bytes. */
+function peakMemory(reset = false): number {
+  if (reset) Deno.writeTextFileSync("/proc/self/clear_refs", "5");
+  const kilobytes = Deno.readTextFileSync("/proc/self/status").match(/^VmHWM:\s+(\d+)/m)?.[1];
+  return Number(kilobytes) * 1024;
+}
+
+for (const [type, flags] of [[Type.in, 2], [Type.out, 0]] as const) {
+  const kind = type === Type.in ? "read" : "write";
+
+  Deno.test(`cache=none: a ${kind} of 64 MiB in unaligned buffers takes 1 MiB of the host`, async () => {
+    using directory = new TemporaryDirectory();
+    const path = directory.file("disk.img");
+    Deno.writeFileSync(path, new Uint8Array());
+    Deno.truncateSync(path, 65 * MEBIBYTE);
+    const node = fileNode(path, { direct: true });
+    const properties = { logicalBlockSize: 4096, physicalBlockSize: 4096 };
+    await using bench = await new DiskBench({ node, properties }).setUp();
+    const { driver } = bench.bench;
+    const { queue } = bench.disk;
+    // One buffer of the guest, 64 times in a request: what grows is not the guest's memory.
+    const header = driver.allocate(17);
+    const table = driver.allocate(16 * 66);
+    const buffer = 2 * MEBIBYTE + 1;
+    await driver.bus.writeMemory(header, blkHeader(type, 0));
+    await driver.bus.writeMemory(buffer, new Uint8Array(MEBIBYTE).fill(0x5a));
+    await queue.describe(0, { address: header, length: 16, flags: 1, next: 1 }, table);
+    for (let i = 1; i <= 64; i++) {
+      const descriptor = { address: buffer, length: MEBIBYTE, flags: 1 | flags, next: i + 1 };
+      await queue.describe(i, descriptor, table);
+    }
+    await queue.describe(65, { address: header + 16, length: 1, flags: 2 }, table);
+    await queue.describe(0, { address: table, length: 16 * 66, flags: 4 });
+    const before = peakMemory(true);
+    await queue.offer(0);
+    await queue.notify();
+    await queue.completed();
+    const grown = peakMemory() - before;
+    assert(grown < 32 * MEBIBYTE, `${grown} bytes`);
+    assertEquals(await driver.bus.readMemory(header + 16, 1), Uint8Array.of(Outcome.ok));
+    const [first] = await driver.bus.readMemory(buffer, 1);
+    assertEquals(first, type === Type.in ? 0 : 0x5a);
+    using file = Deno.openSync(path);
+    const content = new Uint8Array(4096);
+    for (const offset of [0, MEBIBYTE, 64 * MEBIBYTE - 4096, 64 * MEBIBYTE]) {
+      file.seekSync(offset, Deno.SeekMode.Start);
+      file.readSync(content);
+      const written = type === Type.out && offset < 64 * MEBIBYTE;
+      assertEquals(content, new Uint8Array(4096).fill(written ? 0x5a : 0), `at ${offset}`);
+    }
+  });
+}
