@@ -12,6 +12,7 @@
 #include "support/entry_points.h"
 #include "support/kvm_guest.h"
 #include "support/late_calls.h"
+#include "support/pool.h"
 #include "support/program.h"
 
 #define PAGES (GUEST_MEMORY / 4096)
@@ -71,15 +72,17 @@ static void from_log(uint32_t count)
 	guest_log_pages(&guest);
 	for (uint32_t round = 0; round < count; round++) {
 		write_pages(&guest, &vcpu);
-		check(molt_dirty_log_get(guest.vm, 0, PAGES, scratch, bitmap, 0) == 0,
-		      "molt_dirty_log_get");
+		pool_call("molt_dirty_log_get", 0, (uint64_t)guest.vm, 0, PAGES,
+			  pool_address(scratch), pool_address(bitmap), 0);
+		check(pool_await().result == 0, "molt_dirty_log_get");
 		/* In pieces that begin and end anywhere. */
 		for (uint64_t from = 0, end; from < PAGES; from = end) {
 			end = from + 1 + random_below(PAGES);
 			if (end > PAGES)
 				end = PAGES;
-			check(molt_dirty_log_clear(guest.vm, 0, PAGES, 0, bitmap, from, end) == 0,
-			      "molt_dirty_log_clear");
+			pool_call("molt_dirty_log_clear", 0, (uint64_t)guest.vm, 0, PAGES, 0,
+				  pool_address(bitmap), from, end);
+			check(pool_await().result == 0, "molt_dirty_log_clear");
 		}
 		check_collected("dirty log", round);
 	}

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "../../../ffi/thread_pool.h"
 #include "../../../ffi/virtio_blk_request.h"
 #include "../../../ffi/virtio_net_filter.h"
 
@@ -75,8 +76,14 @@ void molt_net_negotiate(uint64_t handle, uint32_t header, uint32_t merged);
 void molt_net_set_filter(uint64_t handle, const struct molt_net_filter *filter);
 void molt_net_set_link(uint64_t handle, uint32_t up);
 void molt_net_start(uint64_t handle, uint32_t index);
-void molt_net_stop(uint64_t handle, uint32_t index);
+void molt_net_stop(uint64_t handle, uint32_t index, int64_t deadline);
 int32_t molt_net_lost(uint64_t handle, uint32_t index);
+
+/* thread_pool.c */
+int32_t molt_pool_event(void);
+int32_t molt_pool_find(const char *name);
+int32_t molt_pool_call(uint32_t index, const uint64_t *arguments, uint32_t count, uint64_t token);
+uint32_t molt_pool_take(struct molt_completion *completions, uint32_t room);
 
 /* pages.c */
 void molt_bitmap_take(uint64_t *source, uint64_t *target, uint64_t first, uint64_t end);
@@ -92,10 +99,6 @@ struct molt_dirty_slot {
 	uint64_t first;
 	uint64_t pages;
 };
-int32_t molt_dirty_log_get(int32_t vm, uint32_t slot, uint64_t pages, uint64_t *scratch,
-			   uint64_t *bitmap, uint64_t first);
-int32_t molt_dirty_log_clear(int32_t vm, uint32_t slot, uint64_t pages, uint64_t first,
-			     const uint64_t *bitmap, uint64_t from, uint64_t end);
 int32_t molt_dirty_rings_harvest(int32_t vm, struct molt_dirty_ring *rings, uint32_t ring_count,
 				 const struct molt_dirty_slot *slots, uint32_t slot_count);
 
