@@ -85,6 +85,11 @@ int32_t molt_pool_find(const char *name);
 int32_t molt_pool_call(uint32_t index, const uint64_t *arguments, uint32_t count, uint64_t token);
 uint32_t molt_pool_take(struct molt_completion *completions, uint32_t room);
 
+/* multifd.c */
+int64_t molt_multifd_create(uint32_t compression, int32_t level);
+void molt_multifd_destroy(uint64_t end);
+uint64_t molt_multifd_error(uint64_t end);
+
 /* pages.c */
 void molt_bitmap_take(uint64_t *source, uint64_t *target, uint64_t first, uint64_t end);
 
