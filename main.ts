@@ -47,6 +47,8 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   const { pidFile } = process;
   const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
   if (caretaker === undefined) writePidFile();
+  // From here on there may be a guest: what fails ends no more than it must.
+  resources.use(outliveFaults());
   const loop = processLoop();
   const served = loop.run();
   letEngineThreadsWait();
@@ -54,7 +56,6 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     ? await createMachine(config, loop, inherited, timeline)
     : await takeCareOfGuest(config, loop, caretaker);
   if (vm !== undefined) {
-    resources.use(outliveFaults());
     // A caretaker that stays has a guest, which is worth more than a file.
     if (caretaker !== undefined) tellFaults(writePidFile);
     resources.use(onEndSignals(() => vm.end("host-signal")));
@@ -62,7 +63,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     if (readiness !== undefined) finishDaemon(readiness);
     else if (process.daemonize) launch.leaveFolder();
     void reapCaretaker();
-    await Promise.race([vm.ended, served]);
+    await vm.ended;
     await vm.monitors.drained();
   }
   loop.stop();

@@ -26,6 +26,17 @@ static struct molt_disk_queue *queue_of(uint64_t handle, uint32_t index)
 	return &((struct disk *)(uintptr_t)handle)->queues[index];
 }
 
+/* Stops everything and frees the disk. */
+MOLT_EXPORT void molt_disk_destroy(uint64_t handle)
+{
+	struct disk *disk = (void *)(uintptr_t)handle;
+
+	for (uint32_t i = 0; i < disk->queue_count; i++)
+		molt_disk_queue_end(&disk->queues[i]);
+	pthread_mutex_destroy(&disk->disk.accounting.lock);
+	free(disk);
+}
+
 /*
  * A disk with `count` queues: `rings` holds their handles, `kicks` their notifications' descriptors.
  * Faults and errors are told by the eventfd `attention`. Nothing moves before molt_disk_start.
@@ -47,34 +58,29 @@ MOLT_EXPORT int64_t molt_disk_create(uint64_t memory, const struct molt_disk_set
 	disk->attention = attention;
 	atomic_store(&disk->write_cache, true);
 	pthread_mutex_init(&disk->accounting.lock, NULL);
-	created->queue_count = count;
-	for (uint32_t i = 0; i < count; i++)
-		molt_disk_queue_init(&created->queues[i], disk, (void *)(uintptr_t)rings[i],
-				     kicks[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		int error = molt_disk_queue_init(&created->queues[i], disk,
+						 (void *)(uintptr_t)rings[i], kicks[i]);
+
+		created->queue_count++;
+		if (error) {
+			molt_disk_destroy((uint64_t)(uintptr_t)created);
+			return error;
+		}
+	}
 	return (int64_t)(uintptr_t)created;
 }
 
-/* Lets queue `index` work; its ring has been started. Returns 0 or -errno. */
-MOLT_EXPORT int32_t molt_disk_start(uint64_t handle, uint32_t index)
+/* Lets queue `index` work; its ring has been started. */
+MOLT_EXPORT void molt_disk_start(uint64_t handle, uint32_t index)
 {
-	return molt_disk_queue_start(queue_of(handle, index));
+	molt_disk_queue_start(queue_of(handle, index));
 }
 
 /* Ends the work of queue `index`: returns when no request is under way. Its ring may be ended then. */
 MOLT_EXPORT void molt_disk_stop(uint64_t handle, uint32_t index)
 {
 	molt_disk_queue_stop(queue_of(handle, index));
-}
-
-/* Stops everything and frees the disk. */
-MOLT_EXPORT void molt_disk_destroy(uint64_t handle)
-{
-	struct disk *disk = (void *)(uintptr_t)handle;
-
-	for (uint32_t i = 0; i < disk->queue_count; i++)
-		molt_disk_queue_end(&disk->queues[i]);
-	pthread_mutex_destroy(&disk->disk.accounting.lock);
-	free(disk);
 }
 
 /* Whether writes may stay in the host's cache until a flush. */

@@ -254,8 +254,8 @@ static void *work(void *argument)
 	return NULL;
 }
 
-void molt_disk_queue_init(struct molt_disk_queue *queue, struct molt_disk *disk,
-			  struct molt_queue *ring, int kick)
+int molt_disk_queue_init(struct molt_disk_queue *queue, struct molt_disk *disk,
+			 struct molt_queue *ring, int kick)
 {
 	queue->disk = disk;
 	queue->ring = ring;
@@ -265,6 +265,8 @@ void molt_disk_queue_init(struct molt_disk_queue *queue, struct molt_disk *disk,
 	pthread_mutex_init(&queue->lock, NULL);
 	pthread_cond_init(&queue->work, NULL);
 	pthread_cond_init(&queue->quiet, NULL);
+	/* A disk that is there can work: no guest finds out later that there was no thread for it. */
+	return start_worker(queue);
 }
 
 /* Forgets the requests kept. The queue is locked, or nobody's but the caller's. */
@@ -295,17 +297,12 @@ void molt_disk_queue_end(struct molt_disk_queue *queue)
 	pthread_mutex_destroy(&queue->lock);
 }
 
-int molt_disk_queue_start(struct molt_disk_queue *queue)
+void molt_disk_queue_start(struct molt_disk_queue *queue)
 {
-	int error = 0;
-
 	pthread_mutex_lock(&queue->lock);
-	if (queue->count == 0)
-		error = start_worker(queue);
-	queue->running = !error;
+	queue->running = true;
 	pthread_cond_signal(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
-	return error;
 }
 
 void molt_disk_queue_stop(struct molt_disk_queue *queue)

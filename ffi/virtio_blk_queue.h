@@ -44,15 +44,18 @@ struct molt_disk_queue {
 	struct molt_disk_worker *workers[MOLT_DISK_WORKERS_MAXIMUM];
 };
 
-/* `kick`: the descriptor of the driver's notifications, which is made blocking. */
-void molt_disk_queue_init(struct molt_disk_queue *queue, struct molt_disk *disk,
-			  struct molt_queue *ring, int kick);
+/*
+ * Prepares the queue and starts its first worker. `kick`: the descriptor of the driver's notifications,
+ * which is made blocking. Returns 0 or -errno; the queue is to be ended either way.
+ */
+int molt_disk_queue_init(struct molt_disk_queue *queue, struct molt_disk *disk,
+			 struct molt_queue *ring, int kick);
 
 /* Ends the workers; nothing is kept. */
 void molt_disk_queue_end(struct molt_disk_queue *queue);
 
-/* Lets the queue work; its ring has been started. Returns 0 or -errno. */
-int molt_disk_queue_start(struct molt_disk_queue *queue);
+/* Lets the queue work; its ring has been started. */
+void molt_disk_queue_start(struct molt_disk_queue *queue);
 
 /* Returns when no request is under way and none will be. */
 void molt_disk_queue_stop(struct molt_disk_queue *queue);

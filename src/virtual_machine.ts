@@ -30,6 +30,7 @@ import { Timeline } from "./migration/cpr/timeline.ts";
 import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/caretaker.ts";
 import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
+import { loadRehearsal } from "./migration/late_modules.ts";
 import { Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
@@ -40,7 +41,7 @@ import { isInherited } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
-import { tellFaults } from "./process/faults.ts";
+import { reportFault, tellFaults } from "./process/faults.ts";
 import { launch } from "./process/launch.ts";
 import { announce, tell } from "./process/messages.ts";
 
@@ -130,6 +131,8 @@ export class VirtualMachine implements Disposable {
     await vm.#createChardevs(chardevs);
     const guest = await vm.#buildGuest(true);
     await vm.#rehearseArrival(guest);
+    // Whoever stays with the guest loads nothing then: the files may be the new program's.
+    await vm.#loadTheRest();
     undo.move();
     return vm;
   }
@@ -150,7 +153,6 @@ export class VirtualMachine implements Disposable {
     }
     this.#addMonitors(this.config.monitors.filter(({ chardev }) => !shared.has(chardev)));
     this.chardevs.start();
-    void this.monitors.preload();
   }
 
   /** The guest; absent while the machine waits for what it is to be built from. */
@@ -205,7 +207,18 @@ export class VirtualMachine implements Disposable {
     // The guest waits for nobody who asks for a command table.
     if (this.#update.takesOver) monitors.hold();
     await this.#startGuest(guest);
-    if (!this.#update.takesOver) void monitors.preload();
+    if (!this.#update.takesOver) this.#loadInBackground();
+  }
+
+  /** Loads what nobody has needed so far: the commands of monitors, the code of live updates. */
+  async #loadTheRest(): Promise<void> {
+    await this.monitors.preload();
+    await loadRehearsal();
+  }
+
+  /** The same where nobody waits for it. What cannot be loaded now is loaded when it is needed. */
+  #loadInBackground(): void {
+    this.#loadTheRest().catch(reportFault);
   }
 
   /** Takes over what another process hands over. */
@@ -259,7 +272,7 @@ export class VirtualMachine implements Disposable {
       using guestElsewhere = waiting;
       await this.#rehearseArrival(guest);
       // Whatever takes this thread's time is done while the guest runs there.
-      await this.monitors.preload();
+      await this.#loadTheRest();
       await guestElsewhere.call();
       await this.migration.receive(guestElsewhere.channel);
       this.#waiting = undefined;
@@ -307,7 +320,7 @@ export class VirtualMachine implements Disposable {
     this.migration.awaitHandover(listener.addresses);
     this.#addMonitors(monitors.filter(({ chardev }) => early.has(chardev)));
     this.chardevs.start();
-    void this.monitors.preload();
+    this.#loadInBackground();
     const late = {
       chardevs: chardevs.filter(({ id }) => !early.has(id)),
       monitors: monitors.filter(({ chardev }) => !early.has(chardev)),
@@ -366,7 +379,7 @@ export class VirtualMachine implements Disposable {
 
   /** A guest comes soon by live update, and its time is short. */
   async #rehearseArrival(guest: Guest): Promise<void> {
-    const { rehearseArrival } = await import("./migration/rehearsal.ts");
+    const { rehearseArrival } = await loadRehearsal();
     using unheard = new EventHub(this.#loop);
     await rehearseArrival(guest.source, unheard);
   }
@@ -436,10 +449,10 @@ export class VirtualMachine implements Disposable {
       const parameters = announceParameters(this.migration.parameters);
       this.#guest?.announcements.guestArrived(parameters, running);
     }
-    // Loading takes long: whatever was to happen at once comes first. Who stands in has no monitors.
+    // Loading takes long: whatever was to happen at once comes first.
     setTimeout(() => {
       tellFaults(() => launch.arrived());
-      if (!this.#standsIn) void this.monitors.preload();
+      if (!this.#standsIn) this.#loadInBackground();
     });
   }
 

@@ -41,4 +41,6 @@ export interface CharacterBackend extends Disposable {
 export interface CharacterPort extends CharacterBackend {
   /** Descriptors that came (SCM_RIGHTS) with the bytes received last, now the caller's. */
   takeDescriptors(): Descriptor[];
+  /** Ends the connection to the other end, if there is one that can be ended: it can come again. */
+  disconnect(): void;
 }

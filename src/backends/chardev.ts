@@ -5,7 +5,8 @@
 import { Descriptor, type Fd } from "../native/descriptor.ts";
 import { openFile, OpenFlags, write } from "../native/file.ts";
 import { errnoMessage, SystemError } from "../native/errors.ts";
-import type { EventLoop } from "../native/event_loop.ts";
+import { contain, type EventLoop } from "../native/event_loop.ts";
+import { faultText } from "../process/faults.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
 
@@ -121,15 +122,22 @@ export abstract class Chardev implements CharacterPort {
   readonly id: string;
   /** The descriptors survive cpr-exec and cpr-transfer. */
   readonly cpr: boolean;
+  readonly #tell: (line: string) => void;
   #frontend: CharacterFrontend | undefined;
   #begun: boolean;
   #suspended = false;
   #open = false;
+  #failing = false;
   #waiting: (() => void)[] = [];
   #log: OutputFile | undefined;
 
   /** With `waits`, the device does nothing until {@linkcode begin}. */
-  constructor(options: ChardevOptions, waits = false) {
+  constructor(
+    { tell }: Pick<ChardevEnvironment, "tell">,
+    options: ChardevOptions,
+    waits = false,
+  ) {
+    this.#tell = tell;
     this.id = options.id;
     this.cpr = options.cpr;
     this.#begun = !waits;
@@ -165,9 +173,11 @@ export abstract class Chardev implements CharacterPort {
   begin(): void {
     if (this.#begun) return;
     this.#begun = true;
-    if (this.#open) this.emit("opened");
-    this.inputWanted();
-    this.writableAgain();
+    this.#contain(() => {
+      if (this.#open) this.emit("opened");
+      this.inputWanted();
+      this.writableAgain();
+    });
   }
 
   /** Takes in no clients until {@linkcode resume}: those that come wait. */
@@ -183,9 +193,11 @@ export abstract class Chardev implements CharacterPort {
   resume(): void {
     if (!this.#suspended) return;
     this.#suspended = false;
-    this.streams(false);
-    this.inputWanted();
-    this.writableAgain();
+    this.#contain(() => {
+      this.streams(false);
+      this.inputWanted();
+      this.writableAgain();
+    });
   }
 
   /** Has the device's streams leave their descriptors alone, or no longer. */
@@ -242,13 +254,44 @@ export abstract class Chardev implements CharacterPort {
     return this.#open;
   }
 
+  /**
+   * Ends the connection to the other end, as if that had: where somebody can connect again, it waits for
+   * that. Without anything that can be ended, nothing happens.
+   */
+  disconnect(): void {}
+
+  /** The same after a fault, where nobody can come again for good. */
+  protected end(): void {
+    this.disconnect();
+  }
+
+  /** What was done with the other end has failed: it is disconnected, and nothing else happens. */
+  protected fail(fault: unknown): void {
+    this.#tell(`chardev '${this.id}': disconnected: ${faultText(fault)}`);
+    // Disconnecting fails as well if the fault is in there.
+    if (this.#failing) return;
+    this.#failing = true;
+    try {
+      this.end();
+    } catch (another) {
+      this.#tell(`chardev '${this.id}': ${faultText(another)}`);
+    } finally {
+      this.#failing = false;
+    }
+  }
+
+  /** Does `action` for the frontend or the machine; what it throws is this device's fault. */
+  #contain(action: () => void): void {
+    contain(action, (fault) => this.fail(fault));
+  }
+
   attach(frontend: CharacterFrontend): void {
     if (this.#frontend !== undefined) {
       throw new ChardevError(`chardev '${this.id}' is already in use`);
     }
     this.#frontend = frontend;
     if (this.#open && this.#begun) frontend.event("opened");
-    if (this.#active) this.inputWanted();
+    this.acceptInput();
   }
 
   detach(): void {
@@ -257,17 +300,21 @@ export abstract class Chardev implements CharacterPort {
   }
 
   write(bytes: Uint8Array<ArrayBuffer>, onWritable?: () => void): number {
-    const taken = bytes.length === 0 || !this.#active ? 0 : this.output(bytes);
-    if (taken > 0) this.#log?.write(bytes.subarray(0, taken));
+    // Of what goes wrong here the frontend has no part: its output is lost, as with nobody connected.
+    let taken = bytes.length;
+    this.#contain(() => {
+      taken = bytes.length === 0 || !this.#active ? 0 : this.output(bytes);
+      if (taken > 0) this.#log?.write(bytes.subarray(0, taken));
+    });
     if (taken < bytes.length && onWritable !== undefined) {
       this.#waiting.push(onWritable);
-      if (this.#active) this.outputWanted();
+      if (this.#active) this.#contain(() => this.outputWanted());
     }
     return taken;
   }
 
   acceptInput(): void {
-    if (this.#active) this.inputWanted();
+    if (this.#active) this.#contain(() => this.inputWanted());
   }
 
   takeDescriptors(): Descriptor[] {
@@ -313,6 +360,6 @@ export abstract class Chardev implements CharacterPort {
   protected writableAgain(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const callback of waiting) callback();
+    for (const callback of waiting) contain(callback, (fault) => this.fail(fault));
   }
 }

@@ -73,6 +73,10 @@ class Slot implements CharacterPort {
     return this.#chardev.takeDescriptors();
   }
 
+  disconnect(): void {
+    this.#chardev.disconnect();
+  }
+
   /** Puts another device in this place and closes the one that was there. */
   replace(chardev: Chardev, options: ChardevOptions): void {
     const old = this.#chardev;
@@ -369,7 +373,7 @@ export class Chardevs implements Disposable {
     const { backend } = options;
     switch (backend.kind) {
       case "null":
-        return new NullChardev(options);
+        return new NullChardev(environment, options);
       case "file":
         return new FileChardev(environment, options, backend);
       case "stdio":
@@ -383,7 +387,7 @@ export class Chardevs implements Disposable {
       case "fd":
         return createFdChardev(environment, options, backend.fd);
       case "ringbuf":
-        return new RingbufChardev(options, backend.size);
+        return new RingbufChardev(environment, options, backend.size);
       case "mux": {
         const base = this.find(backend.chardev);
         if (base === undefined) {

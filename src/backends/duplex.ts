@@ -23,7 +23,7 @@ class DuplexChardev extends Chardev {
     filename: string,
     ends: Ends,
   ) {
-    super(options, options.cpr && environment.takesOver());
+    super(environment, options, options.cpr && environment.takesOver());
     this.filename = filename;
     this.#ends = ends;
     const { fd: input } = ends.input;
@@ -38,6 +38,7 @@ class DuplexChardev extends Chardev {
       received: (bytes) => this.deliver(bytes),
       ended: () => this.setOpen(false),
       writable: () => this.writableAgain(),
+      failed: (fault) => this.fail(fault),
     });
     this.setOpen(true);
   }
@@ -47,6 +48,12 @@ class DuplexChardev extends Chardev {
     const own = [...super.descriptors(), this.named("input", input.fd)];
     if (output !== input) own.push(this.named("output", output.fd));
     return own;
+  }
+
+  /** For good: nobody else can come. */
+  protected override end(): void {
+    this.#stream[Symbol.dispose]();
+    this.setOpen(false);
   }
 
   override caretakerDescriptors(): readonly NamedDescriptor[] {

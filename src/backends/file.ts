@@ -22,7 +22,7 @@ export class FileChardev extends Chardev {
   readonly #stream: ByteStream | undefined;
 
   constructor(environment: ChardevEnvironment, options: ChardevOptions, file: FileOptions) {
-    super(options, options.cpr && environment.takesOver());
+    super(environment, options, options.cpr && environment.takesOver());
     const { readOnly, nonBlocking } = OpenFlags;
     const input = file.inputPath === undefined
       ? undefined
@@ -48,9 +48,15 @@ export class FileChardev extends Chardev {
         received: (bytes) => this.deliver(bytes),
         ended: () => {},
         writable: () => {},
+        failed: (fault) => this.fail(fault),
       });
     }
     this.setOpen(true);
+  }
+
+  /** There is no more input; output goes on. */
+  protected override end(): void {
+    this.#stream?.[Symbol.dispose]();
   }
 
   override descriptors(): readonly NamedDescriptor[] {

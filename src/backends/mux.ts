@@ -72,6 +72,9 @@ class MuxPort implements CharacterPort {
     return [];
   }
 
+  /** The other end is not this frontend's alone. */
+  disconnect(): void {}
+
   [Symbol.dispose](): void {
     this.detach();
   }
@@ -125,7 +128,7 @@ export class MuxChardev extends Chardev {
     started: boolean,
   ) {
     // Whether the other end survives a live update is a property of the device under this one.
-    super({ ...options, cpr: base.cpr });
+    super(environment, { ...options, cpr: base.cpr });
     this.#environment = environment;
     this.base = base;
     this.#started = started;

@@ -5,7 +5,13 @@
  *          -> the last one closes it -> closed
  */
 import type { Descriptor } from "../native/descriptor.ts";
-import { type EventLoop, Events, monotonicTime, type Timer } from "../native/event_loop.ts";
+import {
+  contain,
+  type EventLoop,
+  Events,
+  monotonicTime,
+  type Timer,
+} from "../native/event_loop.ts";
 import { SystemError } from "../native/errors.ts";
 import { pollNow, read, readLink, symbolicLink, unlink, write } from "../native/file.ts";
 import { openPseudoTerminal, pseudoTerminalPath } from "../native/terminal.ts";
@@ -36,12 +42,12 @@ export class PtyChardev extends Chardev {
 
   /** With `link`, that path leads to the terminal. */
   constructor(environment: ChardevEnvironment, options: ChardevOptions, link: string | undefined) {
-    super(options, options.cpr && environment.takesOver());
+    super(environment, options, options.cpr && environment.takesOver());
     this.#loop = environment.loop;
     const adopted = environment.adopt(`chardev/${this.id}/pty`, 0);
     this.#master = adopted ?? this.#open();
     this.path = pseudoTerminalPath(this.#master.fd);
-    this.#timer = this.#loop.timer(() => this.#look());
+    this.#timer = this.#loop.timer(() => this.#look(), (fault) => this.fail(fault));
     if (link !== undefined) {
       try {
         if (environment.takesOver() && adopted === undefined) {
@@ -58,7 +64,7 @@ export class PtyChardev extends Chardev {
     if (adopted === undefined) {
       environment.announce(`char device redirected to ${this.path} (label ${this.id})`);
     }
-    if (this.begun) this.#look();
+    if (this.begun) contain(() => this.#look(), (fault) => this.fail(fault));
   }
 
   get filename(): string {
@@ -67,7 +73,12 @@ export class PtyChardev extends Chardev {
 
   override begin(): void {
     super.begin();
-    this.#look();
+    contain(() => this.#look(), (fault) => this.fail(fault));
+  }
+
+  /** Whoever has the terminal open is noticed again after a while. */
+  override disconnect(): void {
+    this.#left();
   }
 
   override descriptors(): readonly NamedDescriptor[] {
@@ -136,6 +147,7 @@ export class PtyChardev extends Chardev {
       ended: () => this.#left(),
       hungUp: () => this.#left(),
       writable: () => this.writableAgain(),
+      failed: (fault) => this.fail(fault),
     });
     this.setOpen(true);
     this.#stream.resume();

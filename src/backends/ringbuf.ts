@@ -1,6 +1,6 @@
 /** The `ringbuf` chardev: keeps the latest output in memory, for ringbuf-read. */
 import { fromByteString, toByteString } from "./byte_string.ts";
-import { Chardev, type ChardevState } from "./chardev.ts";
+import { Chardev, type ChardevEnvironment, type ChardevState } from "./chardev.ts";
 import type { ChardevOptions } from "./chardev_options.ts";
 
 export class RingbufChardev extends Chardev {
@@ -11,8 +11,12 @@ export class RingbufChardev extends Chardev {
   #read = 0;
 
   /** `size` in bytes is a power of two. */
-  constructor(options: ChardevOptions, size: number) {
-    super(options);
+  constructor(
+    environment: Pick<ChardevEnvironment, "tell">,
+    options: ChardevOptions,
+    size: number,
+  ) {
+    super(environment, options);
     this.#buffer = new Uint8Array(size);
     this.setOpen(true);
   }

@@ -9,9 +9,8 @@
  * that hung up while input of it is still unread makes room for the next one.
  */
 import { Descriptor } from "../native/descriptor.ts";
-import { type EventLoop, Events, monotonicTime, type Timer } from "../native/event_loop.ts";
+import { monotonicTime, type Timer } from "../native/event_loop.ts";
 import {
-  accept,
   acceptNext,
   boundAddress,
   connect,
@@ -25,6 +24,7 @@ import {
 } from "../native/socket.ts";
 import { SystemError } from "../native/errors.ts";
 import { OwnFile } from "../process/own_file.ts";
+import { faultText } from "../process/faults.ts";
 import {
   Chardev,
   type ChardevEnvironment,
@@ -38,11 +38,9 @@ import type {
   ChardevOptions,
   SocketRole,
 } from "./chardev_options.ts";
+import { ClientListener } from "./client_listener.ts";
 import { addressOf, describeAddress, describeBound, takeSocket } from "./socket_address.ts";
 import { ByteStream } from "./stream.ts";
-
-/** After a client could not be accepted. */
-const ACCEPT_AGAIN_NS = 1_000_000_000n;
 
 type SocketOptions = Extract<ChardevBackendOptions, { kind: "socket" }>;
 
@@ -57,16 +55,17 @@ export class SocketChardev extends Chardev {
   #socketFile: OwnFile | undefined;
   /** The socket's file has another name now. */
   readonly #renamed = (path: string) => this.#address = { ...this.#address, kind: "unix", path };
-  #accepting: Disposable | undefined;
+  #clients: ClientListener | undefined;
   #connection: Descriptor | undefined;
   #stream: ByteStream | undefined;
   #passengers: Descriptor[] = [];
-  #retry: Timer | undefined;
+  readonly #retry: Timer;
   /** A connection that is used from {@linkcode begin} on; `adopted`: a predecessor's. */
   #waiting: { readonly connection: Descriptor; readonly adopted: boolean } | undefined;
   /** A predecessor had this device. */
   #continues = false;
   #clientsHeld = false;
+  #connecting = false;
   #disposed = false;
   #toldUnconnected = false;
 
@@ -75,9 +74,13 @@ export class SocketChardev extends Chardev {
     options: ChardevOptions,
     socket: SocketOptions,
   ) {
-    super(options, options.cpr && environment.takesOver());
+    super(environment, options, options.cpr && environment.takesOver());
     this.#environment = environment;
     this.#role = socket.role;
+    this.#retry = environment.loop.timer(
+      () => void this.#reconnect().catch((fault) => this.fail(fault)),
+      (fault) => this.fail(fault),
+    );
   }
 
   /**
@@ -135,7 +138,7 @@ export class SocketChardev extends Chardev {
     super.begin();
     if (connected) return;
     if (this.#role.kind === "server" || this.#role.reconnectMs > 0) this.#awaitPeer(0);
-    else if (!this.#continues) void this.#reconnect();
+    else if (!this.#continues) this.#retry.arm(0n);
   }
 
   override caretakerDescriptors(): readonly NamedDescriptor[] {
@@ -150,7 +153,7 @@ export class SocketChardev extends Chardev {
   }
 
   /** Ends the connection, as if the other side had. */
-  disconnect(): void {
+  override disconnect(): void {
     if (this.#connection === undefined) return;
     this.#stream?.[Symbol.dispose]();
     this.#stream = undefined;
@@ -163,9 +166,8 @@ export class SocketChardev extends Chardev {
 
   override holdClients(): void {
     this.#clientsHeld = true;
-    this.#accepting?.[Symbol.dispose]();
-    this.#accepting = undefined;
-    this.#retry?.disarm();
+    this.#accept(false);
+    this.#retry.disarm();
   }
 
   override suspend(): void {
@@ -203,8 +205,8 @@ export class SocketChardev extends Chardev {
 
   override [Symbol.dispose](): void {
     this.#disposed = true;
-    this.#accepting?.[Symbol.dispose]();
-    this.#retry?.[Symbol.dispose]();
+    this.#clients?.[Symbol.dispose]();
+    this.#retry[Symbol.dispose]();
     this.#waiting?.connection[Symbol.dispose]();
     this.disconnect();
     this.#listener?.[Symbol.dispose]();
@@ -241,15 +243,24 @@ export class SocketChardev extends Chardev {
         throw new ChardevError(`File descriptor '${name}' is not a listening socket`);
       }
     }
+    const role = this.#role;
+    const first = this.begun && this.#waiting === undefined && role.kind === "server" && role.wait
+      ? await this.#firstClient()
+      : undefined;
+    if (first !== undefined) this.#waiting = { connection: first, adopted: false };
+    this.#clients = this.#listener && this.#listen(this.#listener);
     if (!this.begun || this.#useWaiting()) return;
-    if (this.#role.kind === "server" && this.#role.wait && this.#listener !== undefined) {
-      this.#environment.tell(`info: QEMU waiting for connection on: ${this.filename}`);
-      return this.#connected(await acceptNext(this.#listener.fd));
-    }
     if (this.#role.kind === "client" && this.#role.reconnectMs === 0) {
       return this.#connected(await connect(this.#address));
     }
     this.#awaitPeer(0);
+  }
+
+  /** Waits for somebody to connect, if this listens. */
+  async #firstClient(): Promise<Descriptor | undefined> {
+    if (this.#listener === undefined) return undefined;
+    this.#environment.tell(`info: QEMU waiting for connection on: ${this.filename}`);
+    return await acceptNext(this.#listener.fd);
   }
 
   /** Uses the connection that is there already. False if there is none. */
@@ -263,35 +274,31 @@ export class SocketChardev extends Chardev {
   /** Waits for the next client, or connects again after `delayMs`. */
   #awaitPeer(delayMs?: number): void {
     if (this.#disposed || this.#clientsHeld) return;
-    const { loop } = this.#environment;
-    if (this.#listener !== undefined) {
-      this.#accepting ??= loop.watch(this.#listener.fd, Events.readable, () => this.#accept());
-    } else if (this.#role.kind === "client" && this.#role.reconnectMs > 0) {
-      this.#retry ??= loop.timer(() => void this.#reconnect());
+    if (this.#clients !== undefined) this.#accept(true);
+    else if (this.#role.kind === "client" && this.#role.reconnectMs > 0) {
       this.#retry.arm(monotonicTime() + BigInt(delayMs ?? this.#role.reconnectMs) * 1_000_000n);
     }
   }
 
-  #accept(): void {
-    if (this.#listener === undefined) return;
-    let connection: Descriptor | undefined;
-    try {
-      connection = accept(this.#listener.fd);
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      // Too many open files, say. The client still waits, so look again only after a while.
-      this.#accepting?.[Symbol.dispose]();
-      this.#accepting = undefined;
-      this.#retry ??= this.#environment.loop.timer(() => this.#awaitPeer());
-      this.#retry.arm(monotonicTime() + ACCEPT_AGAIN_NS);
-      return;
-    }
-    if (connection === undefined) return;
-    this.disconnect();
-    this.#connected(connection);
+  #accept(on: boolean): void {
+    if (this.#clients !== undefined) this.#clients.accepting = on;
+  }
+
+  #listen(listener: Descriptor): ClientListener {
+    const { loop, tell } = this.#environment;
+    return new ClientListener(loop, listener.fd, {
+      accepted: (connection) => {
+        this.disconnect();
+        this.#connected(connection);
+      },
+      refused: (reason) => tell(`chardev '${this.id}': clients are refused: ${reason}`),
+      failed: (fault) => this.fail(fault),
+    });
   }
 
   async #reconnect(): Promise<void> {
+    if (this.#connecting || this.#connection !== undefined) return;
+    this.#connecting = true;
     let connection: Descriptor;
     try {
       connection = await connect(this.#address);
@@ -299,6 +306,8 @@ export class SocketChardev extends Chardev {
       if (this.#disposed) return;
       this.#tellUnconnected(error);
       return this.#awaitPeer();
+    } finally {
+      this.#connecting = false;
     }
     if (this.#disposed || this.#clientsHeld) return connection[Symbol.dispose]();
     this.#connected(connection);
@@ -308,18 +317,17 @@ export class SocketChardev extends Chardev {
   #tellUnconnected(error: unknown): void {
     if (this.#toldUnconnected) return;
     this.#toldUnconnected = true;
-    const reason = error instanceof Error ? error.message : String(error);
-    this.#environment.tell(`Unable to connect character device ${this.id}: ${reason}`);
+    this.#environment.tell(
+      `Unable to connect character device ${this.id}: ${faultText(error)}`,
+    );
   }
 
   #connected(connection: Descriptor): void {
     const { fd } = connection;
     this.#toldUnconnected = false;
-    const loop: EventLoop = this.#environment.loop;
-    this.#accepting?.[Symbol.dispose]();
-    this.#accepting = undefined;
+    this.#accept(false);
     this.#connection = connection;
-    this.#stream = new ByteStream(loop, {
+    this.#stream = new ByteStream(this.#environment.loop, {
       input: fd,
       output: fd,
       read: (buffer) => this.#receive(connection, buffer),
@@ -331,6 +339,7 @@ export class SocketChardev extends Chardev {
       ended: () => this.disconnect(),
       hungUp: () => this.#listener === undefined ? this.disconnect() : this.#awaitPeer(),
       writable: () => this.writableAgain(),
+      failed: (fault) => this.fail(fault),
     });
     this.setOpen(true);
     this.#stream?.resume();

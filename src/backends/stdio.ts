@@ -58,7 +58,7 @@ export class StdioChardev extends Chardev {
     if (StdioChardev.#inUse) {
       throw new ChardevError("cannot use stdio by multiple character devices");
     }
-    super(options, options.cpr && environment.takesOver());
+    super(environment, options, options.cpr && environment.takesOver());
     this.#signals = stdio.signal;
     const output = new NonBlockingOutput(STDOUT);
     this.#output = output;
@@ -72,6 +72,7 @@ export class StdioChardev extends Chardev {
       received: (bytes) => this.deliver(bytes),
       ended: () => {},
       writable: () => this.writableAgain(),
+      failed: (fault) => this.fail(fault),
     });
     StdioChardev.#inUse = true;
     try {
@@ -81,6 +82,12 @@ export class StdioChardev extends Chardev {
       throw error;
     }
     this.setOpen(true);
+  }
+
+  /** For good: nobody else can come. */
+  protected override end(): void {
+    this.#stream[Symbol.dispose]();
+    this.setOpen(false);
   }
 
   /** Input stays where it is until the successor reads it. */

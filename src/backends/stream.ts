@@ -9,7 +9,13 @@
  */
 import type { Fd } from "../native/descriptor.ts";
 import { Errno, SystemError } from "../native/errors.ts";
-import { type EventLoop, Events, type Watch } from "../native/event_loop.ts";
+import {
+  contain,
+  type EventLoop,
+  Events,
+  type FaultHandler,
+  type Watch,
+} from "../native/event_loop.ts";
 
 /** Most bytes taken by one read. */
 const READ_SIZE = 65536;
@@ -38,6 +44,8 @@ export interface StreamHandler {
   hungUp?(): void;
   /** More can be written, after {@linkcode ByteStream.awaitWritable}. */
   writable(): void;
+  /** Something else went wrong with the stream or with what was done with it: it is to be ended. */
+  failed(fault: unknown): void;
 }
 
 /** Descriptor readiness for as long as something is awaited. Files, which epoll refuses, are always ready. */
@@ -45,22 +53,33 @@ class Interest implements Disposable {
   readonly #loop: EventLoop;
   readonly #fd: Fd;
   readonly #handler: (events: number) => void;
+  readonly #failed: FaultHandler;
   #watch: Watch | undefined;
   #events: number | undefined;
   #alwaysReady = false;
   #timeout: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(loop: EventLoop, fd: Fd, handler: (events: number) => void) {
+  constructor(
+    loop: EventLoop,
+    fd: Fd,
+    handler: (events: number) => void,
+    failed: FaultHandler,
+  ) {
     this.#loop = loop;
     this.#fd = fd;
     this.#handler = handler;
+    this.#failed = failed;
   }
 
   /** Awaits `events` and a hang-up from now on; `undefined` for nothing. */
   set(events: number | undefined): void {
     if (events === this.#events) return;
+    if (!this.#alwaysReady) this.#change(events);
     this.#events = events;
-    if (this.#alwaysReady) return this.#poll();
+    if (this.#alwaysReady) this.#poll();
+  }
+
+  #change(events: number | undefined): void {
     if (events === undefined) {
       this.#watch?.[Symbol.dispose]();
       this.#watch = undefined;
@@ -73,11 +92,10 @@ class Interest implements Disposable {
 
   #begin(events: number): void {
     try {
-      this.#watch = this.#loop.watch(this.#fd, events, this.#handler);
+      this.#watch = this.#loop.watch(this.#fd, events, this.#handler, this.#failed);
     } catch (error) {
       if (!(error instanceof SystemError) || error.errno !== Errno.EPERM) throw error;
       this.#alwaysReady = true;
-      this.#poll();
     }
   }
 
@@ -85,7 +103,8 @@ class Interest implements Disposable {
     if (!this.#events || this.#timeout !== undefined) return;
     this.#timeout = setTimeout(() => {
       this.#timeout = undefined;
-      if (this.#events) this.#handler(this.#events);
+      const events = this.#events;
+      if (events) contain(() => this.#handler(events), this.#failed);
       this.#poll();
     });
   }
@@ -115,13 +134,13 @@ export class ByteStream implements Disposable {
     this.#handler = handler;
     const { input, output } = source;
     if (input !== undefined) {
-      this.#input = new Interest(loop, input, (events) => this.#ready(events));
+      this.#input = new Interest(loop, input, (events) => this.#ready(events), handler.failed);
     }
     this.#output = output === input
       ? this.#input
       : output === undefined
       ? undefined
-      : new Interest(loop, output, () => this.#writable());
+      : new Interest(loop, output, () => this.#writable(), handler.failed);
   }
 
   /** Looks again how much the handler takes. */

@@ -2,7 +2,13 @@
  * The virtual clock: nanoseconds the machine has been running. It stands still while it is stopped.
  * In a machine that a test drives it stands still always, and the test moves it on.
  */
-import { type EventLoop, monotonicTime, type Timer } from "../native/event_loop.ts";
+import {
+  contain,
+  type EventLoop,
+  type FaultHandler,
+  monotonicTime,
+  type Timer,
+} from "../native/event_loop.ts";
 import type { VirtualClock, VirtualTimer } from "../devices/device.ts";
 
 /** The machine's clock and the timers on it. */
@@ -10,14 +16,16 @@ export class MachineClock implements VirtualClock, Disposable {
   readonly #host: Timer;
   readonly #timers = new Set<MachineTimer>();
   readonly #drive: "host" | "test";
+  readonly #failed: FaultHandler;
   /** Virtual time minus CLOCK_MONOTONIC while running; the virtual time itself while stopped. */
   #offset = 0n;
   #running = false;
 
-  /** `drive` "test": only {@linkcode advance} moves the clock. */
-  constructor(loop: EventLoop, drive: "host" | "test" = "host") {
-    this.#host = loop.timer(() => this.#expire());
+  /** `drive` "test": only {@linkcode advance} moves the clock. `failed` takes what its timers throw. */
+  constructor(loop: EventLoop, drive: "host" | "test", failed: FaultHandler) {
+    this.#host = loop.timer(() => this.#expire(), failed);
     this.#drive = drive;
+    this.#failed = failed;
   }
 
   now(): bigint {
@@ -104,7 +112,8 @@ export class MachineClock implements VirtualClock, Disposable {
     const now = this.now();
     for (const timer of [...this.#timers]) {
       // An earlier handler may have disarmed or postponed this one.
-      if (timer.expiry !== undefined && timer.expiry <= now) timer.fire();
+      if (timer.expiry === undefined || timer.expiry > now) continue;
+      contain(() => timer.fire(), this.#failed);
     }
   }
 }

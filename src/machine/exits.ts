@@ -117,6 +117,20 @@ export function serveExit(vcpu: Vcpu, buses: Buses): UnusualExit | undefined {
   }
 }
 
+/** What the vCPU was doing when it exited, for messages. */
+export function describeExit(vcpu: Vcpu): string {
+  const { run } = vcpu.thread;
+  const at = vcpu.exitData;
+  switch (vcpu.exitReason) {
+    case Exit.io:
+      return `access to I/O port 0x${run.getUint16(at + 2, true).toString(16)}`;
+    case Exit.mmio:
+      return `access to address 0x${run.getBigUint64(at, true).toString(16)}`;
+    default:
+      return `KVM exit ${vcpu.exitReason}`;
+  }
+}
+
 /** KVM_INTERNAL_ERROR_* suberrors. */
 function internalError(suberror: number): string {
   const names: Readonly<Record<number, string>> = {

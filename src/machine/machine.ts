@@ -5,13 +5,18 @@
  * see a whole access or none), then the clocks stand still, then devices that work on their own
  * pause. From then on nothing in the machine changes by itself: what is saved is one moment.
  * Starting goes the other way round.
+ *
+ * Whatever fails in the machine, an exit, a device, a clock, a start or a stop, has one exit: the guest is
+ * stopped in `internal-error`, with a message that names what has failed, and does not run again before it
+ * is reset. The process lives on, and its monitor.
  */
-import type { EventLoop } from "../native/event_loop.ts";
+import { contain, type EventLoop } from "../native/event_loop.ts";
+import { faultText } from "../process/faults.ts";
 import { tell } from "../process/messages.ts";
 import { VcpuState } from "../native/vcpu_thread.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Resettable, RunStateListener } from "../devices/device.ts";
-import { type Buses, serveExit, type UnusualExit } from "./exits.ts";
+import { type Buses, describeExit, serveExit, type UnusualExit } from "./exits.ts";
 import type { MachineClock } from "./clock.ts";
 import { allowsTransition, isRunState, type RunState } from "./run_state.ts";
 
@@ -79,6 +84,19 @@ export interface EndPolicy {
 export class RunStateError extends Error {
   override readonly name = "RunStateError";
 }
+
+/** The machine has failed while it was started or stopped; it is in `internal-error`. */
+export class MachineFault extends Error {
+  override readonly name = "MachineFault";
+}
+
+/** Run states in which a migration, or the end, decides what comes next. */
+const decidedElsewhere: readonly RunState[] = [
+  "inmigrate",
+  "finish-migrate",
+  "postmigrate",
+  "shutdown",
+];
 
 /** What handlers asked for while an access was under way. */
 interface Requests {
@@ -149,11 +167,27 @@ export class Machine {
     this.#enter(state);
   }
 
-  /** Goes back to a run state from before an attempt that changed it. A machine that failed meanwhile stays so. */
+  /**
+   * Goes back to a run state from before an attempt that changed it. If that cannot be, the guest is paused
+   * (or has failed), and this throws. A machine that failed meanwhile stays so.
+   */
   goBackTo(state: RunState): void {
     if (state === this.#runState || this.#runState === "internal-error") return;
-    if (state === "running") this.start();
-    else this.#enter(state);
+    this.#orPaused(() => {
+      if (state === "running") this.start();
+      else this.#enter(state);
+    });
+  }
+
+  /**
+   * A guest that came from elsewhere goes on in the run state `name`, which was checked before. If that
+   * cannot be, it is paused (or has failed), and this throws: nobody else has it any more.
+   */
+  goOn(name: string): void {
+    this.#orPaused(() => {
+      if (name === "running") this.start();
+      else this.restoreRunState(name);
+    });
   }
 
   /** Takes over the run state that a migration's source had. Throws for one that is not known. */
@@ -173,9 +207,21 @@ export class Machine {
     }
     this.setRunState("running");
     this.#emit({ name: "RESUME" });
-    this.#startTime();
-    for (const listener of this.#parts.listeners) listener.runStateChanged(true);
+    try {
+      this.#startTime();
+      for (const listener of this.#parts.listeners) listener.runStateChanged(true);
+    } catch (fault) {
+      throw this.#failed("the guest cannot run", fault);
+    }
     for (const vcpu of this.#executing) vcpu.thread.resume();
+  }
+
+  /**
+   * `part` of the machine, such as `the clock`, has failed: the guest is stopped in `internal-error` as soon
+   * as no access is under way.
+   */
+  fault(part: string, fault: unknown): void {
+    this.requestFailure(`${part}: ${faultText(fault)}`);
   }
 
   /**
@@ -209,13 +255,26 @@ export class Machine {
     if (this.running) this.#settle();
     const before = this.#runState;
     if (!this.running) {
-      if (allowsTransition(before, state)) this.#enter(state);
+      // Who only wants the guest stopped must not hide that it has failed.
+      const hides = before === "internal-error" && state === "paused";
+      if (allowsTransition(before, state) && !hides) this.#enter(state);
       return before;
     }
-    this.#stopTime();
-    for (const listener of this.#parts.listeners.toReversed()) listener.runStateChanged(false);
-    this.#enter(state);
-    return before;
+    // Each part is stopped, whatever happens to the others.
+    let failure: { readonly fault: unknown } | undefined;
+    const noteFault = (fault: unknown) => failure ??= { fault };
+    this.#stopTime(noteFault);
+    for (const listener of this.#parts.listeners.toReversed()) {
+      contain(() => listener.runStateChanged(false), noteFault);
+    }
+    if (failure === undefined) contain(() => this.#enter(state), noteFault);
+    if (failure === undefined) return before;
+    this.#enterInternalError();
+    this.#emit({ name: "STOP" });
+    const text = `the guest could not be stopped as it should: ${faultText(failure.fault)}`;
+    this.#failure = text;
+    tell(text);
+    throw new MachineFault(text, { cause: failure.fault });
   }
 
   /** Does `action` while no vCPU runs. The guest notices nothing but the time it took. */
@@ -267,6 +326,29 @@ export class Machine {
     this.#runState = state;
   }
 
+  #enterInternalError(): void {
+    this.#enterRegardless("internal-error");
+  }
+
+  /** As {@linkcode #enter}, whatever else goes wrong. The machine is stopped. */
+  #enterRegardless(state: RunState): void {
+    if (this.#runState === state) return;
+    contain(() => this.#parts.runStateEntered(state), (fault) => tell(faultText(fault)));
+    this.#runState = state;
+  }
+
+  /** Does `action`. A machine that it leaves in a migration's hands, by throwing, is paused. */
+  #orPaused(action: () => void): void {
+    try {
+      action();
+    } catch (fault) {
+      if (decidedElsewhere.includes(this.#runState)) {
+        this.#enterRegardless(this.#failure === undefined ? "paused" : "internal-error");
+      }
+      throw fault;
+    }
+  }
+
   #request(request: Requests): void {
     this.#requests = { ...request, ...this.#requests };
     if (!this.#parking) queueMicrotask(() => this.#serveRequests());
@@ -292,10 +374,10 @@ export class Machine {
     for (const timekeeper of this.#parts.timekeepers) timekeeper.runStateChanged(true);
   }
 
-  #stopTime(): void {
-    this.#parts.clock.stop();
+  #stopTime(failed: (fault: unknown) => void): void {
+    contain(() => this.#parts.clock.stop(), failed);
     for (const timekeeper of this.#parts.timekeepers.toReversed()) {
-      timekeeper.runStateChanged(false);
+      contain(() => timekeeper.runStateChanged(false), failed);
     }
   }
 
@@ -313,8 +395,14 @@ export class Machine {
     for (let index = 0, bits = vcpus; bits !== 0; index++, bits >>>= 1) {
       const vcpu = this.vcpus[index];
       if ((bits & 1) === 0 || vcpu?.thread.state !== VcpuState.exited) continue;
-      const unusual = serveExit(vcpu, this.#parts.buses);
-      if (unusual !== undefined) this.#serveUnusual(vcpu, unusual);
+      try {
+        const unusual = serveExit(vcpu, this.#parts.buses);
+        if (unusual !== undefined) this.#serveUnusual(vcpu, unusual);
+      } catch (fault) {
+        this.#requests.error ??= `vCPU ${vcpu.index}: ${describeExit(vcpu)}: ${faultText(fault)}`;
+        vcpu.thread.kick();
+      }
+      // A vCPU parks from inside KVM_RUN, which completes the access, whatever became of that.
       vcpu.thread.resume();
     }
     if (!this.#parking) this.#serveRequests();
@@ -345,26 +433,36 @@ export class Machine {
     const { error, shutdown, reset } = this.#requests;
     this.#requests = {};
     if (error !== undefined) this.#fail(error);
-    else if (shutdown !== undefined) this.#shutDown(shutdown);
-    else if (reset !== undefined) this.#reset(reset);
+    if (shutdown !== undefined) this.#shutDown(shutdown);
+    else if (error === undefined && reset !== undefined) {
+      contain(() => this.#reset(reset), (fault) => this.#fail(`reset: ${faultText(fault)}`));
+    }
   }
 
   /** What has gone wrong keeps the guest from running on; it stays for people to look at. */
   #fail(reason: string): void {
     tell(reason);
-    this.stop("internal-error");
-    // A machine that was stopped keeps its state, and must not run either.
     this.#failure = reason;
+    // A machine that is stopped keeps its state, and must not run either. What else goes wrong in a stop has
+    // been reported, and the machine is stopped all the same.
+    if (this.running) contain(() => this.stop("internal-error"), () => {});
+  }
+
+  /** The same for who waits for the outcome: the error to throw. */
+  #failed(attempt: string, fault: unknown): MachineFault {
+    const text = `${attempt}: ${faultText(fault)}`;
+    this.#fail(text);
+    return new MachineFault(text, { cause: fault });
   }
 
   #shutDown(reason: ShutdownReason): void {
     this.#emit({ name: "SHUTDOWN", data: { guest: guestReasons.includes(reason), reason } });
     if (this.#policy.noShutdown && reason !== "host-qmp-quit" && reason !== "host-signal") {
-      this.stop("shutdown");
+      contain(() => this.stop("shutdown"), () => {});
       return;
     }
     // Clients have been told of the end, which is more than a stop.
-    if (this.running) this.#halt("shutdown");
+    if (this.running) contain(() => this.#halt("shutdown"), () => {});
     this.#hasEnded = true;
     this.#ended.resolve(reason);
   }
@@ -379,9 +477,8 @@ export class Machine {
     this.#emit({ name: "RESET", data: { guest: guestReasons.includes(reason), reason } });
     try {
       this.resetDevices();
-    } catch (error) {
-      const cause = error instanceof Error ? error.message : String(error);
-      this.#fail(`the guest cannot start again: ${cause}`);
+    } catch (fault) {
+      this.#fail(`the guest cannot start again: ${faultText(fault)}`);
       return;
     }
     if (wasRunning) { for (const vcpu of this.#executing) vcpu.thread.resume(); }

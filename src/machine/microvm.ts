@@ -8,7 +8,8 @@
  *              0xfea00000 (IRQ 9), virtio-mmio transports from 0xfeb00000, 0x200 apart
  */
 import { type EventLoop, monotonicTime, realTime } from "../native/event_loop.ts";
-import type { CharacterBackend } from "../backends/character.ts";
+import type { CharacterPort } from "../backends/character.ts";
+import { guardedPort } from "../backends/guarded_port.ts";
 import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
 import type { AcpiConfiguration } from "../devices/acpi/tables.ts";
 import { setCmosMemorySize } from "../devices/cmos_memory_size.ts";
@@ -84,7 +85,7 @@ export interface MicrovmOptions {
   readonly rtc: boolean;
   readonly ioapic2: boolean;
   /** What the serial port is connected to; absent: there is no serial port. */
-  readonly serial?: CharacterBackend;
+  readonly serial?: CharacterPort;
   /** Seconds since 1970 that the RTC starts with. */
   readonly rtcStart: number;
   /** What the RTC runs on: the host's time of day, its monotonic clock, or the virtual one. */
@@ -140,7 +141,13 @@ export class Microvm implements Disposable {
     this.vm.setStandardRouting();
     if (options.pit) this.vm.createPit();
 
-    const clock = undo.use(new MachineClock(loop, options.testDriven ? "test" : "host"));
+    const clock = undo.use(
+      new MachineClock(
+        loop,
+        options.testDriven ? "test" : "host",
+        (fault) => this.machine.fault("a device's timer", fault),
+      ),
+    );
     const rings = options.dirtyRingSize > 0 &&
       this.vm.enableDirtyRings(kvm, options.dirtyRingSize);
     const cpuid = kvm.supportedCpuid();
@@ -173,7 +180,14 @@ export class Microvm implements Disposable {
       ? createRtc(options, ram, line(RTC_IRQ), hostClock ?? clock)
       : undefined;
     const serial = options.serial
-      ? new Serial({ irq: line(SERIAL_IRQ), clock, backend: options.serial })
+      ? new Serial({
+        irq: line(SERIAL_IRQ),
+        clock,
+        backend: guardedPort(
+          options.serial,
+          (fault) => this.machine.fault("the serial port", fault),
+        ),
+      })
       : undefined;
 
     const { virtio } = options;
@@ -189,6 +203,7 @@ export class Microvm implements Disposable {
       stop: (state) => {
         if (this.machine.running) this.machine.stop(state);
       },
+      faulted: (device, fault) => this.machine.fault(device, fault),
     }, undo);
 
     this.ports.map("fwcfg", FW_CFG_PORT, FW_CFG_PORT_LENGTH, this.fwCfg.portRegion);

@@ -23,7 +23,11 @@ export class NoBoard implements Disposable {
         vcpus: [],
         execute: false,
         buses: { ports: this.ports, memory: this.memory },
-        clock: new MachineClock(loop, testDriven ? "test" : "host"),
+        clock: new MachineClock(
+          loop,
+          testDriven ? "test" : "host",
+          (fault) => this.machine.fault("the clock", fault),
+        ),
         timekeepers: [],
         listeners: [],
         resettables: [],

@@ -4,6 +4,7 @@
  */
 import { type EventLoop, monotonicTime, type Timer } from "../native/event_loop.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
+import { reportFault } from "../process/faults.ts";
 
 /** How long processors run between sleeps, in ns. */
 const RUN_TIME = 10_000_000;
@@ -16,7 +17,11 @@ export class VcpuThrottle implements Disposable {
 
   constructor(loop: EventLoop, vcpus: readonly Vcpu[]) {
     this.#vcpus = vcpus;
-    this.#timer = loop.timer(() => this.#sleep());
+    // A throttle that fails throttles no more.
+    this.#timer = loop.timer(() => this.#sleep(), (fault) => {
+      reportFault(fault, "CPU throttle");
+      this.percentage = 0;
+    });
   }
 
   /** Percentage of the time in which processors sleep: 0 to 99. */

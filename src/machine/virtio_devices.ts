@@ -8,6 +8,7 @@ import type { Chardevs } from "../backends/chardevs.ts";
 import { BlockImage, type ImageEnvironment } from "../backends/block/image.ts";
 import type { NetworkBackend } from "../backends/network/backend.ts";
 import { type NetworkEnvironment, openNetworkBackend } from "../backends/network/open.ts";
+import { guardedPort } from "../backends/guarded_port.ts";
 import { BuiltinRng, EgdRng, FileRng, type RngBackend } from "../backends/rng.ts";
 import type {
   BlockErrorAction,
@@ -58,6 +59,8 @@ export interface VirtioBoard {
   readonly emit: (event: DeviceEvent) => void;
   /** Stops the machine if it runs. Not to be called while an access is under way. */
   readonly stop: (state: RunState) => void;
+  /** Takes faults of a device, which stop the machine. */
+  readonly faulted: (device: string, fault: unknown) => void;
 }
 
 /** A disk and the device that shows it. */
@@ -130,7 +133,7 @@ export class VirtioDevices implements Disposable {
       case "virtio-net-device":
         return this.#createCard(config);
       case "virtio-rng-device":
-        return new VirtioRng(this.#rngBackend(config.properties.rng), {
+        return new VirtioRng(this.#rngBackend(config.properties.rng, board), {
           ...config.properties,
           maxBytes: config.properties["max-bytes"],
         }, board.clock);
@@ -223,7 +226,7 @@ export class VirtioDevices implements Disposable {
     return device;
   }
 
-  #createSerial(config: SerialConfig, { emit }: VirtioBoard): VirtioSerial {
+  #createSerial(config: SerialConfig, { emit, faulted }: VirtioBoard): VirtioSerial {
     const { chardevs } = this.#environment;
     const ports = (this.#ports.get(config) ?? []).map(({ config: port, number }) => {
       const { chardev, name } = port.properties;
@@ -231,7 +234,9 @@ export class VirtioDevices implements Disposable {
         number,
         name,
         isConsole: port.driver === "virtconsole",
-        backend: chardev === undefined ? undefined : chardevs.port(chardev),
+        backend: chardev === undefined
+          ? undefined
+          : guardedPort(chardevs.port(chardev), (fault) => faulted(port.driver, fault)),
         guestConnectionChanged: (open: boolean) => {
           const { id } = port;
           if (id !== undefined) emit({ name: "VSERPORT_CHANGE", data: { id, open } });
@@ -270,14 +275,18 @@ export class VirtioDevices implements Disposable {
     return this.#config.blockNodes.find(({ nodeName }) => nodeName === name);
   }
 
-  #rngBackend(id: string | undefined): RngBackend {
-    const { loop, chardevs } = this.#environment;
+  #rngBackend(id: string | undefined, { faulted }: VirtioBoard): RngBackend {
+    const { loop, chardevs, tell } = this.#environment;
     const object = this.#config.objects.find((candidate) => candidate.id === id);
     switch (object?.type) {
       case "rng-random":
-        return this.#resources.use(new FileRng(object.filename, loop));
+        return this.#resources.use(new FileRng(object.filename, loop, tell));
       case "rng-egd":
-        return this.#resources.use(new EgdRng(chardevs.port(object.chardev)));
+        return this.#resources.use(
+          new EgdRng(
+            guardedPort(chardevs.port(object.chardev), (fault) => faulted("rng-egd", fault)),
+          ),
+        );
       default:
         return new BuiltinRng();
     }

@@ -51,18 +51,20 @@ export interface TransportBoard {
   readonly emit: (event: DeviceEvent) => void;
   /** Stops the machine if it runs. */
   readonly stop: (state: RunState) => void;
+  /** Takes faults of a device, which stop the machine. */
+  readonly faulted: (device: string, fault: unknown) => void;
 }
 
 /** Creates the devices and puts all transports on the bus; `owner` gets them. */
 export function createTransports(
   { devices, legacy, ioeventfd, tell }: VirtioOptions,
   slots: readonly VirtioSlot[],
-  { vm, ioapic2, loop, clock, ram, bus, emit, stop }: TransportBoard,
+  { vm, ioapic2, loop, clock, ram, bus, emit, stop, faulted }: TransportBoard,
   owner: DisposableStack,
 ): OccupiedSlot[] {
   const deviceMemory = createDeviceMemory(ram, owner);
   const assigned = assignSlots(slots, devices.configs);
-  const board = { clock, deviceMemory, emit, stop };
+  const board = { clock, deviceMemory, emit, stop, faulted };
   const router = {
     route: (address: number, value: number, fd: Fd, on: boolean) =>
       vm.setIoEvent({ address, size: 4, value, fd }, on),
@@ -85,6 +87,7 @@ export function createTransports(
         loop,
         ...(ioeventfd ? { notifications: router } : {}),
         tell,
+        faulted: (fault) => faulted(`${config.driver} at 0x${address.toString(16)}`, fault),
       }),
     );
     bus.map("virtio-mmio", address, length, transport);

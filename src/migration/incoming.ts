@@ -173,7 +173,8 @@ export class IncomingMigration {
     const doubt = await session.takeOver();
     this.#errorDescription = doubt;
     this.#surroundings.guestComes();
-    this.#goOn(doubt === undefined ? runState : "paused");
+    // Nobody else has the guest any more: one that cannot go on stays here, stopped.
+    tellFaults(() => this.#goOn(doubt === undefined ? runState : "paused"));
     timeline.mark("running");
     this.#listener = undefined;
     this.#setStatus("completed");
@@ -193,9 +194,7 @@ export class IncomingMigration {
   /** What the loaded machine does: what it did at its source, if it is to start at all. */
   #goOn(runState: string): void {
     const { machine } = this.#target();
-    if (runState !== "running") machine.restoreRunState(runState);
-    else if (this.#plan.startAfterLoad()) machine.start();
-    else machine.setRunState("paused");
+    machine.goOn(runState === "running" && !this.#plan.startAfterLoad() ? "paused" : runState);
   }
 
   #fail(error: unknown): MigrationError {

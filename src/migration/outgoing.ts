@@ -23,6 +23,7 @@ import { checkStart, tryStart } from "../process/start_check.ts";
 import { executeSuccessor } from "./cpr/exec.ts";
 import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
+import { tell } from "../process/messages.ts";
 import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "./errors.ts";
 import { within } from "./limits.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
@@ -364,14 +365,24 @@ export class OutgoingMigration {
       if (this.#status !== "completed") this.#setStatus("failing");
     }
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
-    if (this.#resumeState !== undefined && stoppedHere && !this.#elsewhere) {
-      if (unknown) machine.setRunState("postmigrate");
-      else machine.goBackTo(this.#resumeState);
+    const before = this.#resumeState;
+    if (before !== undefined && stoppedHere && !this.#elsewhere) {
+      this.#rollBack(() => unknown ? machine.setRunState("postmigrate") : machine.goBackTo(before));
     }
-    this.#surroundings.leaving.stay();
+    this.#rollBack(() => this.#surroundings.leaving.stay());
     this.#endTime = now();
     this.#setStatus(cancelled ? "cancelled" : "failed");
     this.#ended.resolve();
+  }
+
+  /** What fails of going back keeps nothing else from it, and is the attempt's error if there is no other. */
+  #rollBack(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      tell(messageOf(error));
+      this.#errorDescription ??= messageOf(error);
+    }
   }
 
   #setStatus(status: MigrationStatus): void {

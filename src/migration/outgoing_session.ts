@@ -23,6 +23,7 @@ import { requireIntact } from "./ram/intact.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { saveDevices, savingDevices } from "./device_state.ts";
 import { messageOf, MigrationError, OwnerUnknownError } from "./errors.ts";
+import { loadRehearsal } from "./late_modules.ts";
 import { ProgressLimit, unlessAborted, within } from "./limits.ts";
 import { handOver } from "./outgoing_handover.ts";
 import type { OutgoingPlan } from "./outgoing_plan.ts";
@@ -265,7 +266,7 @@ export class OutgoingSession {
   async #switchOverInPlace(ram: RamSender): Promise<void> {
     const owner = this.#owner;
     const { source, plan } = owner;
-    const { rehearseSaving } = await import("./rehearsal.ts");
+    const { rehearseSaving } = await loadRehearsal();
     await rehearseSaving(source, owner.signal);
     await this.#agreement();
     this.#announceSwitchover();

@@ -3,7 +3,14 @@
  * flood clients are limited to one a second, the latest one of a second being told at its end.
  */
 import type { ShutdownReason } from "../machine/machine.ts";
-import { type EventLoop, monotonicTime, realTime, type Timer } from "../native/event_loop.ts";
+import {
+  contain,
+  type EventLoop,
+  monotonicTime,
+  realTime,
+  type Timer,
+} from "../native/event_loop.ts";
+import { reportFault } from "../process/faults.ts";
 import type { JsonObject } from "./qmp/json_value.ts";
 
 /** What x-query-update returns. */
@@ -121,7 +128,7 @@ export class EventHub implements Disposable {
       return;
     }
     this.#send(timed(event));
-    const timer = this.#loop.timer(() => this.#endOfLimit(key, limit.ms));
+    const timer = this.#loop.timer(() => this.#endOfLimit(key, limit.ms), reportFault);
     this.#throttles.set(key, { timer, latest: undefined });
     timer.arm(monotonicTime() + BigInt(limit.ms) * 1_000_000n);
   }
@@ -197,7 +204,7 @@ export class EventHub implements Disposable {
   #tell(): void {
     if (this.#held) return;
     for (const event of this.#untold.splice(0)) {
-      for (const listener of this.#listeners) listener(event);
+      for (const listener of this.#listeners) contain(() => listener(event), reportFault);
     }
   }
 }

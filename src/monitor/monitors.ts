@@ -208,11 +208,21 @@ export class Monitors implements Disposable {
   }
 
   #importCommands(): Promise<CommandTable> {
-    return this.#commands ??= import("./commands/index.ts").then(({ commands }) => commands);
+    return this.#commands ??= import("./commands/index.ts").then(
+      ({ commands }) => commands,
+      (cause) => {
+        // No descriptor left, say: the next request tries again.
+        this.#commands = undefined;
+        throw cause;
+      },
+    );
   }
 
   #importRunner(): Promise<typeof import("./hmp/runner.ts")> {
-    return this.#runner ??= import("./hmp/runner.ts");
+    return this.#runner ??= import("./hmp/runner.ts").catch((cause) => {
+      this.#runner = undefined;
+      throw cause;
+    });
   }
 
   #survives({ port }: Place): boolean {

@@ -1,6 +1,7 @@
 /** The interrupts of virtio-mmio devices (ffi/virtio_interrupt.c). */
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { detachMemory, memoryAt, NativeHandle } from "./handle.ts";
 import type { Fd } from "./descriptor.ts";
 
 /** Bits of InterruptStatus. */
@@ -8,7 +9,7 @@ export const InterruptBits = { queue: 1, configuration: 2 } as const;
 
 /** A device's register InterruptStatus and its way to the guest. Threads of the C library assert it. */
 export class DeviceInterrupt implements Disposable {
-  readonly handle: bigint;
+  readonly #handle: NativeHandle;
   readonly #status: Int32Array<ArrayBuffer>;
 
   /**
@@ -16,11 +17,20 @@ export class DeviceInterrupt implements Disposable {
    * `undefined`, by the message that {@linkcode route} tells. Without a `vm` nobody is interrupted.
    */
   constructor(vm: Fd | undefined, gsi: number | undefined) {
-    this.handle = BigInt(
-      unwrap(native.molt_interrupt_create(vm ?? -1, gsi ?? -1), "Could not create an interrupt"),
+    const handle = unwrap(
+      native.molt_interrupt_create(vm ?? -1, gsi ?? -1),
+      "Could not create an interrupt",
     );
-    const pointer = Deno.UnsafePointer.create(this.handle);
-    this.#status = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(pointer!, 4));
+    const status = memoryAt(handle, 4);
+    this.#status = new Int32Array(status);
+    this.#handle = new NativeHandle("an interrupt", handle, (handle) => {
+      detachMemory(status);
+      native.molt_interrupt_destroy(handle);
+    });
+  }
+
+  get handle(): bigint {
+    return this.#handle.value;
   }
 
   /** vCPU threads answer InterruptStatus and InterruptACK of the registers at `address` themselves. */
@@ -57,6 +67,6 @@ export class DeviceInterrupt implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    native.molt_interrupt_destroy(this.handle);
+    this.#handle[Symbol.dispose]();
   }
 }

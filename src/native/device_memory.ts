@@ -1,6 +1,7 @@
 /** Guest RAM as device threads of the C library see it (ffi/virtio_memory.c). */
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { NativeHandle } from "./handle.ts";
 
 /** A piece of guest-physical memory that is RAM, in one piece of this process's memory. */
 export interface DeviceMemoryRegion {
@@ -12,17 +13,25 @@ export interface DeviceMemoryRegion {
 
 /** The guest's RAM for device threads. It must outlive the queues that use it. */
 export class DeviceMemory implements Disposable {
-  readonly handle: bigint;
+  readonly #handle: NativeHandle;
 
   constructor(regions: readonly DeviceMemoryRegion[]) {
     const table = new BigUint64Array(3 * regions.length);
     regions.forEach(({ guestAddress, size, hostAddress }, i) =>
       table.set([BigInt(guestAddress), BigInt(size), hostAddress], 3 * i)
     );
-    this.handle = BigInt(unwrap(
-      native.molt_memory_create(new Uint8Array(table.buffer), regions.length),
-      "Could not describe the guest's memory to its devices",
-    ));
+    this.#handle = new NativeHandle(
+      "the devices' view of memory",
+      unwrap(
+        native.molt_memory_create(new Uint8Array(table.buffer), regions.length),
+        "Could not describe the guest's memory to its devices",
+      ),
+      native.molt_memory_destroy,
+    );
+  }
+
+  get handle(): bigint {
+    return this.#handle.value;
   }
 
   /**
@@ -35,6 +44,6 @@ export class DeviceMemory implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    native.molt_memory_destroy(this.handle);
+    this.#handle[Symbol.dispose]();
   }
 }

@@ -2,6 +2,7 @@
 import { native } from "./library.ts";
 import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
+import { holdAll } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
 import { threads } from "./thread_pool.ts";
@@ -21,6 +22,7 @@ export async function getDirtyLog(
   scratch: PageBitmap,
   bitmap: PageBitmap,
 ): Promise<void> {
+  using _ = holdAll(scratch, bitmap);
   unwrap(
     await threads.molt_dirty_log_get(
       vm,
@@ -42,6 +44,7 @@ export async function clearDirtyLog(
   from: number,
   end: number,
 ): Promise<void> {
+  using _ = bitmap.hold();
   unwrap(
     await threads.molt_dirty_log_clear(
       vm,

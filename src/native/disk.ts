@@ -1,6 +1,7 @@
 /** The threads that serve a virtio-blk device's requests (ffi/virtio_blk.c). */
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { NativeHandle } from "./handle.ts";
 import type { Fd } from "./descriptor.ts";
 import type { DeviceMemory } from "./device_memory.ts";
 import {
@@ -114,7 +115,7 @@ function encodeSetup(setup: DiskSetup): Uint8Array<ArrayBuffer> {
 
 /** A disk's queues at work. Their notifications arrive at `kicks`. */
 export class NativeDisk implements Disposable {
-  readonly #handle: bigint;
+  readonly #handle: NativeHandle;
 
   /** Faults and errors are told by the eventfd `attention`. */
   constructor(
@@ -124,7 +125,8 @@ export class NativeDisk implements Disposable {
     attention: Fd,
   ) {
     const { rings, kicks } = encodeQueues(queues);
-    this.#handle = BigInt(
+    this.#handle = new NativeHandle(
+      "a disk",
       unwrap(
         native.molt_disk_create(
           memory.handle,
@@ -136,34 +138,35 @@ export class NativeDisk implements Disposable {
         ),
         "Could not create a disk",
       ),
+      native.molt_disk_destroy,
     );
   }
 
   /** Serves queue `index`, whose rings were found, and the requests kept in it. */
   start(index: number): void {
-    unwrap(native.molt_disk_start(this.#handle, index), "Could not start a disk's thread");
+    native.molt_disk_start(this.#handle.value, index);
   }
 
   /** Returns when no request of queue `index` is under way any more. */
   stop(index: number): void {
-    native.molt_disk_stop(this.#handle, index);
+    native.molt_disk_stop(this.#handle.value, index);
   }
 
   /** Whether writes may stay in the host's cache until a flush. */
   set writeCache(on: boolean) {
-    native.molt_disk_set_write_cache(this.#handle, on ? 1 : 0);
+    native.molt_disk_set_write_cache(this.#handle.value, on ? 1 : 0);
   }
 
   /** Takes over the image's new size. All queues must be stopped. */
   set size(size: number) {
-    native.molt_disk_set_size(this.#handle, BigInt(size));
+    native.molt_disk_set_size(this.#handle.value, BigInt(size));
   }
 
   /** The errors since the last call. */
   takeErrors(): DiskError[] {
     const bytes = new Uint8Array(ERRORS_KEPT * ERROR_SIZE);
     const view = new DataView(bytes.buffer);
-    const count = native.molt_disk_errors(this.#handle, bytes);
+    const count = native.molt_disk_errors(this.#handle.value, bytes);
     return Array.from({ length: count }, (_, i) => {
       const action = errorActions[view.getUint32(16 * i + 4, true)];
       return {
@@ -177,7 +180,7 @@ export class NativeDisk implements Disposable {
   /** What was done so far. */
   get statistics(): Readonly<Record<DiskOperation, DiskTotals>> {
     const values = new BigUint64Array(5 * 4);
-    native.molt_disk_read_statistics(this.#handle, new Uint8Array(values.buffer));
+    native.molt_disk_read_statistics(this.#handle.value, new Uint8Array(values.buffer));
     const totals = (operation: number): DiskTotals => {
       const value = (kind: number) => Number(values[4 * kind + operation]);
       return {
@@ -195,7 +198,7 @@ export class NativeDisk implements Disposable {
   keptRequests(index: number): QueueElement[] {
     const bytes = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
     const requests: QueueElement[] = [];
-    while (native.molt_disk_kept(this.#handle, index, requests.length, bytes) !== 0) {
+    while (native.molt_disk_kept(this.#handle.value, index, requests.length, bytes) !== 0) {
       requests.push(decodeElement(new DataView(bytes.buffer)));
     }
     return requests;
@@ -208,7 +211,7 @@ export class NativeDisk implements Disposable {
     );
     unwrap(
       native.molt_disk_keep(
-        this.#handle,
+        this.#handle.value,
         index,
         head,
         new Uint8Array(buffers.buffer),
@@ -221,10 +224,10 @@ export class NativeDisk implements Disposable {
 
   /** Forgets the requests kept in queue `index`. */
   forgetRequests(index: number): void {
-    native.molt_disk_forget(this.#handle, index);
+    native.molt_disk_forget(this.#handle.value, index);
   }
 
   [Symbol.dispose](): void {
-    native.molt_disk_destroy(this.#handle);
+    this.#handle[Symbol.dispose]();
   }
 }

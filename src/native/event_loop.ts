@@ -8,10 +8,20 @@
  *
  * A busy loop still lets Deno's loop run every YIELD_MS, and whenever a descriptor was ready, so
  * that promises and timers of monitors and migrations make progress.
+ *
+ * What a handler throws ends whatever the handler works for, a client or the guest, and never the loop:
+ * whoever registers a handler says what that is. A watch whose handler fails twice in a row rests for a
+ * while, or a descriptor that stays ready would have it fail without end.
  */
+import { reportFault } from "../process/faults.ts";
 import { native } from "./library.ts";
-import { unwrap } from "./errors.ts";
-import { Descriptor, type Fd } from "./descriptor.ts";
+import { Errno, SystemError, unwrap } from "./errors.ts";
+import type { Fd } from "./descriptor.ts";
+import { NativeHandle } from "./handle.ts";
+import { SpareDescriptor } from "./spare_descriptor.ts";
+import { type FaultHandler, monotonicTime, type Timer, TimerQueue } from "./timer_queue.ts";
+
+export { type FaultHandler, monotonicTime, type Timer } from "./timer_queue.ts";
 
 /** epoll event bits (eventpoll.h). Watching is level-triggered; error and hangUp always come. */
 export const Events = {
@@ -28,6 +38,10 @@ const EPOLL_CTL_MOD = 3;
 
 const BUSY_WAIT_US = 50n;
 const YIELD_MS = 1;
+/** How long, in ns, a watch rests whose handler keeps failing. */
+const REST_NS = 1_000_000_000n;
+/** Milliseconds before a wait that failed is tried again. */
+const WAIT_AGAIN_MS = 10;
 
 /** struct molt_wait_result in ffi/wait.h. */
 const RESULT_SIZE = 516;
@@ -41,20 +55,30 @@ export interface Watch extends Disposable {
   update(events: number): void;
 }
 
-/** A one-shot timer on CLOCK_MONOTONIC. */
-export interface Timer extends Disposable {
-  /** Fires at `expiry`, in ns of CLOCK_MONOTONIC (at once if that is past). */
-  arm(expiry: bigint): void;
-  disarm(): void;
+/** What the loop knows of a watch. */
+interface Watched {
+  readonly fd: Fd;
+  readonly handler: Handler;
+  readonly failed: FaultHandler;
+  events: number;
+  /** The handler's last call failed. */
+  faulted: boolean;
+  /** Set while the watch rests. */
+  rest: Timer | undefined;
 }
 
 /** The loop. One a process is enough; it must outlive the vCPUs that ring its doorbell. */
 export class EventLoop implements Disposable {
-  /** Handle of the C library's doorbell, for vCPU threads. */
-  readonly doorbell: bigint;
+  /** Lets a client be refused when there is no descriptor left. */
+  readonly spareDescriptor: SpareDescriptor;
+  readonly #doorbell: NativeHandle;
+  readonly #timers: TimerQueue;
+  readonly #resources: DisposableStack;
   readonly #result = new Uint8Array(RESULT_SIZE);
   readonly #resultView = new DataView(this.#result.buffer);
-  readonly #handlers = new Map<number, Handler>();
+  readonly #watched = new Map<number, Watched>();
+  /** Watches that have ended and could not be taken out of the epoll set. */
+  readonly #leftovers = new Map<number, Fd>();
   #nextToken = 0;
   #stopped = false;
   #running = false;
@@ -62,54 +86,55 @@ export class EventLoop implements Disposable {
   #waiting = 0;
   /** It runs for what waits: nobody has called run. */
   #runsForWaiting = false;
+  #waitFailed = false;
   #vcpuHandler: (vcpus: number) => void = () => {};
 
   constructor() {
-    this.doorbell = BigInt(
-      unwrap(native.molt_doorbell_create(), "Could not create the event loop"),
+    using undo = new DisposableStack();
+    this.#doorbell = undo.use(
+      new NativeHandle(
+        "the event loop",
+        unwrap(native.molt_doorbell_create(), "Could not create the event loop"),
+        native.molt_doorbell_destroy,
+      ),
     );
+    this.#timers = undo.use(new TimerQueue());
+    this.spareDescriptor = undo.use(new SpareDescriptor());
+    this.watch(this.#timers.fd, Events.readable, () => this.#expireTimers(), reportFault);
+    this.#resources = undo.move();
   }
 
-  /** Sets who is told when vCPUs park or exit: bit i of `vcpus` is vCPU i. */
+  /** Handle of the C library's doorbell, for vCPU threads. */
+  get doorbell(): bigint {
+    return this.#doorbell.value;
+  }
+
+  /** Sets who is notified when vCPUs park or exit: bit i of `vcpus` is vCPU i. It must not throw. */
   onVcpus(handler: (vcpus: number) => void): void {
     this.#vcpuHandler = handler;
   }
 
-  /** Calls `handler` whenever one of `events` holds for `fd`. */
-  watch(fd: Fd, events: number, handler: Handler): Watch {
+  /** Calls `handler` whenever one of `events` holds for `fd`, and `failed` with what it throws. */
+  watch(fd: Fd, events: number, handler: Handler, failed: FaultHandler): Watch {
     const token = this.#nextToken++;
     this.#control(EPOLL_CTL_ADD, fd, events, token);
-    this.#handlers.set(token, handler);
+    const watched: Watched = { fd, handler, failed, events, faulted: false, rest: undefined };
+    this.#watched.set(token, watched);
     return {
-      update: (changed) => this.#control(EPOLL_CTL_MOD, fd, changed, token),
-      [Symbol.dispose]: () => {
-        if (this.#handlers.delete(token)) this.#control(EPOLL_CTL_DEL, fd, 0, token);
+      update: (changed) => {
+        if (watched.rest === undefined) this.#control(EPOLL_CTL_MOD, fd, changed, token);
+        watched.events = changed;
       },
+      [Symbol.dispose]: () => this.#unwatch(token),
     };
   }
 
-  /** A timer that calls `handler` once each time it was armed and expired. */
-  timer(handler: () => void): Timer {
-    const descriptor = new Descriptor(unwrap(native.molt_timerfd(), "Could not create a timer"));
-    const expirations = new Uint8Array(8);
-    const watch = this.watch(descriptor.fd, Events.readable, () => {
-      const read = native.molt_read(descriptor.fd, expirations, 8n);
-      if (read === 8n) handler();
-    });
-    const set = (expiry: bigint) => {
-      unwrap(native.molt_timerfd_set(descriptor.fd, expiry), "Could not set a timer");
-    };
-    return {
-      arm: (expiry) => set(expiry > 0n ? expiry : 1n),
-      disarm: () => set(0n),
-      [Symbol.dispose]: () => {
-        watch[Symbol.dispose]();
-        descriptor[Symbol.dispose]();
-      },
-    };
+  /** A timer that calls `handler` once each time it was armed and expired, `failed` with what it throws. */
+  timer(handler: () => void, failed: FaultHandler): Timer {
+    return this.#timers.timer(handler, failed);
   }
 
-  /** Serves events until {@linkcode stop}. Only one call at a time. */
+  /** Serves events until {@linkcode stop}. Only one call at a time. What handlers throw does not end it. */
   async run(): Promise<void> {
     if (this.#running) throw new Error("the event loop runs already");
     this.#running = true;
@@ -118,7 +143,11 @@ export class EventLoop implements Disposable {
       while (!this.#stopped) {
         const idle = this.#serveWhileBusy();
         if (this.#stopped) break;
-        await native.molt_wait_idle(this.doorbell, idle ? -1n : 0n);
+        const waited = await native.molt_wait_idle(this.doorbell, idle ? -1n : 0n);
+        // A wait that fails without end leaves no processor to anybody.
+        if (waited < 0 || this.#waitFailed) {
+          await new Promise((resolve) => setTimeout(resolve, WAIT_AGAIN_MS));
+        }
       }
     } finally {
       this.#running = false;
@@ -171,7 +200,7 @@ export class EventLoop implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    native.molt_doorbell_destroy(this.doorbell);
+    this.#resources[Symbol.dispose]();
   }
 
   /** True if it ended because nothing arrives any more. */
@@ -179,6 +208,7 @@ export class EventLoop implements Disposable {
     const until = performance.now() + YIELD_MS;
     do {
       const found = native.molt_wait(this.doorbell, BUSY_WAIT_US, this.#result);
+      if (!this.#hasWaited(found)) return false;
       const vcpus = this.#dispatch(found);
       if (found > 0) return false;
       if (!vcpus) return true;
@@ -186,9 +216,18 @@ export class EventLoop implements Disposable {
     return false;
   }
 
+  /** Whether a wait has succeeded. One that has not is reported, and there will be others. */
+  #hasWaited(found: number): boolean {
+    const failed = found < 0;
+    if (failed && !this.#waitFailed) {
+      reportFault(new SystemError("Could not wait for events", -found));
+    }
+    this.#waitFailed = failed;
+    return !failed;
+  }
+
   /** Calls the handlers for a wait's result; true if a vCPU was among them. */
   #dispatch(found: number): boolean {
-    unwrap(found, "Could not wait for events");
     const vcpus = this.#resultView.getUint32(0, true);
     // Handlers may wait again (serveVcpusUntil): take everything out of the shared result first.
     const ready: [token: number, events: number][] = [];
@@ -199,9 +238,69 @@ export class EventLoop implements Disposable {
         this.#resultView.getUint32(at, true),
       ]);
     }
-    if (vcpus !== 0) this.#vcpuHandler(vcpus);
-    for (const [token, events] of ready) this.#handlers.get(token)?.(events);
+    if (vcpus !== 0) this.#serveVcpus(vcpus);
+    for (const [token, events] of ready) this.#serve(token, events);
     return vcpus !== 0;
+  }
+
+  /** It answers every exit of a busy guest: no closure is made for it. */
+  #serveVcpus(vcpus: number): void {
+    try {
+      this.#vcpuHandler(vcpus);
+    } catch (fault) {
+      reportFault(fault);
+    }
+  }
+
+  #serve(token: number, events: number): void {
+    const watched = this.#watched.get(token);
+    if (watched === undefined) return this.#removeLeftover(token);
+    const failedBefore = watched.faulted;
+    watched.faulted = !contain(() => watched.handler(events), watched.failed);
+    if (watched.faulted && failedBefore && this.#watched.has(token)) this.#rest(token, watched);
+  }
+
+  #expireTimers(): void {
+    this.#timers.expire(({ handler, failed }) => contain(handler, failed));
+  }
+
+  /** Waits for nothing at a descriptor whose handler keeps failing, and tries again later. */
+  #rest(token: number, watched: Watched): void {
+    if (watched.rest !== undefined) return;
+    const goOn = () => {
+      this.#control(EPOLL_CTL_ADD, watched.fd, watched.events, token);
+      watched.rest = undefined;
+    };
+    const rest = this.timer(goOn, (fault) => {
+      reportFault(fault);
+      rest.arm(monotonicTime() + REST_NS);
+    });
+    native.molt_epoll_control(this.doorbell, EPOLL_CTL_DEL, watched.fd, 0, token);
+    watched.rest = rest;
+    rest.arm(monotonicTime() + REST_NS);
+  }
+
+  #unwatch(token: number): void {
+    const watched = this.#watched.get(token);
+    if (watched === undefined) return;
+    this.#watched.delete(token);
+    const { fd, rest } = watched;
+    rest?.[Symbol.dispose]();
+    if (rest !== undefined || this.#doorbell.disposed) return;
+    if (!this.#remove(fd, token)) this.#leftovers.set(token, fd);
+  }
+
+  /** Something came for a watch that has ended. */
+  #removeLeftover(token: number): void {
+    const fd = this.#leftovers.get(token);
+    if (fd !== undefined && this.#remove(fd, token)) this.#leftovers.delete(token);
+  }
+
+  /** False if a descriptor is still in the epoll set. */
+  #remove(fd: Fd, token: number): boolean {
+    const outcome = native.molt_epoll_control(this.doorbell, EPOLL_CTL_DEL, fd, 0, token);
+    // One that was closed before has left the set.
+    return outcome >= 0 || outcome === -Errno.ENOENT || outcome === -Errno.EBADF;
   }
 
   #control(operation: number, fd: Fd, events: number, token: number): void {
@@ -212,9 +311,20 @@ export class EventLoop implements Disposable {
   }
 }
 
-/** CLOCK_MONOTONIC in ns. */
-export function monotonicTime(): bigint {
-  return native.molt_clock(1);
+/** Does `action`; what it throws goes to `failed`. True if it threw nothing. */
+export function contain(action: () => void, failed: FaultHandler): boolean {
+  try {
+    action();
+    return true;
+  } catch (fault) {
+    try {
+      failed(fault);
+    } catch (another) {
+      reportFault(fault);
+      reportFault(another);
+    }
+    return false;
+  }
 }
 
 /** CLOCK_REALTIME in ns since 1970. */

@@ -1,6 +1,7 @@
 /** Pages between guest memory and their fixed places in a file, by threads (ffi/mapped_ram.c). */
 import type { Fd } from "./descriptor.ts";
 import { Errno, SystemError } from "./errors.ts";
+import { holdAll } from "./handle.ts";
 import type { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
 import { threads } from "./thread_pool.ts";
@@ -118,12 +119,14 @@ export class PageTransfer {
 
   /**
    * Moves the pages in [first, end), `first` being a multiple of 64, by `count` threads. False if it
-   * was cancelled. Memory, bitmaps and descriptor must stay until it has ended.
+   * was cancelled. Memory and bitmaps stay until it has ended, and the descriptor must.
    */
   async run(count: number, first = 0, end = this.#options.stored.pages): Promise<boolean> {
     if (first % 64 !== 0 || first > end || end > this.#options.stored.pages) {
       throw new RangeError(`pages ${first} to ${end} of ${this.#options.stored.pages}`);
     }
+    const { memory, selected, stored, written } = this.#options;
+    using _ = holdAll(memory, selected, stored, ...(written ? [written] : []));
     this.#view.setBigUint64(offsets.next, BigInt(first), true);
     this.#view.setBigUint64(offsets.end, BigInt(end), true);
     const result = await threads.molt_pages_transfer(this.#bytes, count);

@@ -1,8 +1,10 @@
 /** Memory mapped into this process. */
 import { native } from "./library.ts";
-import { unwrap } from "./errors.ts";
+import { reportFault } from "../process/faults.ts";
+import { SystemError, unwrap } from "./errors.ts";
 import { MemoryGuard } from "./memory_guard.ts";
 import type { Fd } from "./descriptor.ts";
+import { detachMemory, Lifetime, memoryAt } from "./handle.ts";
 
 const PAGE_SIZE = 4096;
 const PROT_READ = 1;
@@ -39,16 +41,18 @@ export const Advice = {
   populateWrite: 23,
 } as const;
 
-/** A readable and writable mapping, unmapped when disposed. Its views must not be used after that. */
+/**
+ * A readable and writable mapping, unmapped when disposed, or when the last call on another thread that
+ * uses it has ended. Its bytes, and all views on them, are empty then.
+ */
 export class Mapping implements Disposable {
-  /** Host virtual address. */
-  readonly address: bigint;
   /** Length in bytes. */
   readonly size: number;
   /** The memory itself, not a copy. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #guard: MemoryGuard | undefined;
-  #mapped = true;
+  readonly #address: bigint;
+  readonly #life: Lifetime;
 
   /** Maps `size` bytes. `name` is for the error message. */
   constructor(source: MappingSource, size: number, name: string) {
@@ -68,23 +72,42 @@ export class Mapping implements Disposable {
       ),
       `Could not map ${size} bytes of ${name}`,
     );
-    this.address = BigInt(address);
+    this.#address = BigInt(address);
     this.size = size;
     try {
       // What is in a file may be taken away by who else has the file.
       this.#guard = anonymous
         ? undefined
-        : new MemoryGuard(this.address, size, source.pageSize ?? PAGE_SIZE);
+        : new MemoryGuard(this.#address, size, source.pageSize ?? PAGE_SIZE);
     } catch (error) {
-      native.molt_unmap(this.address, BigInt(size));
+      native.molt_unmap(this.#address, BigInt(size));
       throw error;
     }
-    const pointer = Deno.UnsafePointer.create(this.address);
-    this.bytes = new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer!, size));
+    const memory = memoryAt(address, size);
+    this.bytes = new Uint8Array(memory);
+    this.#life = new Lifetime(name, () => {
+      detachMemory(memory);
+      this.#guard?.[Symbol.dispose]();
+      // Who ends has no use for an error: the memory stays mapped, and nobody can reach it.
+      const outcome = native.molt_unmap(this.#address, BigInt(size));
+      if (outcome < 0) reportFault(new SystemError(`Could not unmap ${name}`, -outcome));
+    });
+  }
+
+  /** Host virtual address. */
+  get address(): bigint {
+    this.#life.check();
+    return this.#address;
+  }
+
+  /** Keeps it mapped while a call on another thread uses it. */
+  hold(): Disposable {
+    return this.#life.hold();
   }
 
   /** Some of a file's memory was taken away: zeros have taken its place. */
   get lost(): boolean {
+    this.#life.check();
     return this.#guard?.lost ?? false;
   }
 
@@ -97,9 +120,6 @@ export class Mapping implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#mapped) return;
-    this.#mapped = false;
-    this.#guard?.[Symbol.dispose]();
-    unwrap(native.molt_unmap(this.address, BigInt(this.size)), "Could not unmap memory");
+    this.#life[Symbol.dispose]();
   }
 }

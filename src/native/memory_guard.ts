@@ -2,6 +2,7 @@
  * Mapped files that somebody else can shorten (ffi/memory_guard.c). An access behind the new end finds
  * zeros instead of ending the process, and is told here.
  */
+import { reportFault } from "../process/faults.ts";
 import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
 import { type EventLoop, Events } from "./event_loop.ts";
@@ -38,7 +39,7 @@ export function watchLostMemory(loop: EventLoop, handler: (address: bigint) => v
   undo.use(loop.watch(event.fd, Events.readable, () => {
     read(event.fd, count);
     handler(native.molt_guard_latest());
-  }));
+  }, reportFault));
   ring(event.fd);
   undo.defer(() => ring(undefined));
   return undo.move();

@@ -1,9 +1,10 @@
 /** One end of a multifd connection: packets of pages, written and read by the C library (ffi/multifd.c). */
 import { native } from "./library.ts";
 import { Errno, unwrap } from "./errors.ts";
+import { holdAll, NativeHandle } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
 import type { RamTargets } from "./ram_load.ts";
-import { type PageCounts, type PageSelection, readPageCounts } from "./ram_stream.ts";
+import { memoryOf, type PageCounts, type PageSelection, readPageCounts } from "./ram_stream.ts";
 import { threads } from "./thread_pool.ts";
 
 /** How pages are packed. Each connection is one continuous stream. */
@@ -27,6 +28,11 @@ export class PacketCounter implements Disposable {
     return this.#memory.address;
   }
 
+  /** Keeps it from being freed while a call uses it. */
+  hold(): Disposable {
+    return this.#memory.hold();
+  }
+
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
   }
@@ -36,9 +42,9 @@ export class PacketCounter implements Disposable {
 const NAME_SIZE = 256;
 const COUNTS = NAME_SIZE;
 
-/** One end. Calls must not overlap; dispose it when none is under way. */
+/** One end. Calls must not overlap; what one uses stays until it has ended. */
 export class MultifdEnd implements Disposable {
-  readonly #handle: bigint;
+  readonly #handle: NativeHandle;
   readonly #arguments: Mapping;
 
   /** An end that compresses with `level`, or one that decompresses. Throws if the host cannot. */
@@ -49,15 +55,23 @@ export class MultifdEnd implements Disposable {
         `multifd-compression ${kind} needs the library ${libraries[kind]} on this host`,
       );
     }
-    this.#handle = BigInt(unwrap(handle, "Could not prepare a multifd connection"));
+    using undo = new DisposableStack();
+    this.#handle = undo.use(
+      new NativeHandle(
+        "a multifd connection",
+        unwrap(handle, "Could not prepare a multifd connection"),
+        native.molt_multifd_destroy,
+      ),
+    );
     this.#arguments = new Mapping({ kind: "anonymous" }, 4096, "arguments");
+    undo.move();
   }
 
   /**
    * Sends pages of the block `name` on the channel whose struct molt_channel is at `channel`. Resolves
    * with the bytes sent or a negative errno.
    */
-  send(
+  async send(
     channel: bigint,
     pages: PageSelection,
     name: string,
@@ -68,8 +82,9 @@ export class MultifdEnd implements Disposable {
     if (encoded.length >= NAME_SIZE) throw new RangeError(`block name '${name}' is too long`);
     bytes.fill(0, 0, NAME_SIZE);
     bytes.set(encoded);
-    return threads.molt_multifd_send(
-      this.#handle,
+    using _ = holdAll(this.#handle, this.#arguments, counter, ...memoryOf(pages));
+    return await threads.molt_multifd_send(
+      this.#handle.value,
       channel,
       pages.memory.address,
       pages.bitmap.address,
@@ -89,8 +104,9 @@ export class MultifdEnd implements Disposable {
   }
 
   /** Ends what belongs before a synchronisation. Resolves as {@linkcode send}. */
-  sendSync(channel: bigint, counter: PacketCounter): Promise<bigint> {
-    return threads.molt_multifd_send_sync(this.#handle, channel, counter.address);
+  async sendSync(channel: bigint, counter: PacketCounter): Promise<bigint> {
+    using _ = holdAll(this.#handle, counter);
+    return await threads.molt_multifd_send_sync(this.#handle.value, channel, counter.address);
   }
 
   /**
@@ -98,8 +114,9 @@ export class MultifdEnd implements Disposable {
    * errno otherwise. Throws MultifdError for packets that it refuses.
    */
   async receive(channel: bigint, targets: RamTargets): Promise<number> {
+    using _ = holdAll(this.#handle, targets);
     const outcome = await threads.molt_multifd_receive(
-      this.#handle,
+      this.#handle.value,
       channel,
       targets.address,
       targets.count,
@@ -109,12 +126,12 @@ export class MultifdEnd implements Disposable {
   }
 
   #error(): string {
-    const pointer = Deno.UnsafePointer.create(native.molt_multifd_error(this.#handle));
+    const pointer = Deno.UnsafePointer.create(native.molt_multifd_error(this.#handle.value));
     return pointer === null ? "" : Deno.UnsafePointerView.getCString(pointer);
   }
 
   [Symbol.dispose](): void {
-    native.molt_multifd_destroy(this.#handle);
+    this.#handle[Symbol.dispose]();
     this.#arguments[Symbol.dispose]();
   }
 }

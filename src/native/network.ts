@@ -1,6 +1,7 @@
 /** The threads that move a virtio-net device's frames (ffi/virtio_net.c). */
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { NativeHandle } from "./handle.ts";
 import type { Fd } from "./descriptor.ts";
 import { monotonicTime } from "./event_loop.ts";
 import { encodeQueues, type ServedQueue } from "./virtqueue.ts";
@@ -84,7 +85,7 @@ const noPeer = new Uint8Array(0);
 
 /** The pairs of queues at work: queue 2n receives, queue 2n + 1 transmits. */
 export class NativeNetwork implements Disposable {
-  readonly #handle: bigint;
+  readonly #handle: NativeHandle;
 
   /**
    * `queues` in pairs, their notifications arrive at `kick`. Faults and lost connections are told by
@@ -95,7 +96,8 @@ export class NativeNetwork implements Disposable {
     attention: Fd,
   ) {
     const { rings, kicks } = encodeQueues(queues);
-    this.#handle = BigInt(
+    this.#handle = new NativeHandle(
+      "a network device",
       unwrap(
         native.molt_net_create(
           rings,
@@ -105,6 +107,7 @@ export class NativeNetwork implements Disposable {
         ),
         "Could not create a network device",
       ),
+      native.molt_net_destroy,
     );
   }
 
@@ -113,36 +116,36 @@ export class NativeNetwork implements Disposable {
     const peer = port.kind === "datagram" ? port.peer ?? noPeer : noPeer;
     const fd = port.kind === "none" ? -1 : port.fd;
     const kind = portKinds.indexOf(port.kind);
-    native.molt_net_connect(this.#handle, pair, kind, fd, peer, peer.length);
+    native.molt_net_connect(this.#handle.value, pair, kind, fd, peer, peer.length);
   }
 
   /** Whether the other side of a pair's stream has gone. */
   lost(pair: number): boolean {
-    return native.molt_net_lost(this.#handle, pair) !== 0;
+    return native.molt_net_lost(this.#handle.value, pair) !== 0;
   }
 
   /** Sends a frame of the card's own, without a virtio header. False: the host's side has no room. */
   send(frame: Uint8Array<ArrayBuffer>): boolean {
-    return native.molt_net_send(this.#handle, frame, frame.length) === 0;
+    return native.molt_net_send(this.#handle.value, frame, frame.length) === 0;
   }
 
   /** Bytes of the driver's header, and whether a frame may use several buffers. All is stopped. */
   negotiate(headerSize: number, merged: boolean): void {
-    native.molt_net_negotiate(this.#handle, headerSize, merged ? 1 : 0);
+    native.molt_net_negotiate(this.#handle.value, headerSize, merged ? 1 : 0);
   }
 
   set filter(filter: FrameFilter) {
-    native.molt_net_set_filter(this.#handle, encodeFilter(filter));
+    native.molt_net_set_filter(this.#handle.value, encodeFilter(filter));
   }
 
   /** Without a link, frames are lost. */
   set link(up: boolean) {
-    native.molt_net_set_link(this.#handle, up ? 1 : 0);
+    native.molt_net_set_link(this.#handle.value, up ? 1 : 0);
   }
 
   /** Serves a queue whose rings were found. */
   start(queue: number): void {
-    native.molt_net_start(this.#handle, queue);
+    native.molt_net_start(this.#handle.value, queue);
   }
 
   /**
@@ -150,10 +153,10 @@ export class NativeNetwork implements Disposable {
    * one only is waited for, but not beyond {@linkcode frameDeadline}: it is disconnected then.
    */
   stop(queue: number): void {
-    native.molt_net_stop(this.#handle, queue, frameDeadline());
+    native.molt_net_stop(this.#handle.value, queue, frameDeadline());
   }
 
   [Symbol.dispose](): void {
-    native.molt_net_destroy(this.#handle);
+    this.#handle[Symbol.dispose]();
   }
 }

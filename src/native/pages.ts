@@ -2,6 +2,7 @@
 import { native } from "./library.ts";
 import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
+import { holdAll } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
 import { threads } from "./thread_pool.ts";
 
@@ -45,6 +46,11 @@ export class PageBitmap implements Disposable {
   /** Host address of the first word. */
   get address(): bigint {
     return this.#mapping.address;
+  }
+
+  /** Keeps it from being freed while a call on another thread uses it. */
+  hold(): Disposable {
+    return this.#mapping.hold();
   }
 
   has(page: number): boolean {
@@ -112,6 +118,7 @@ export class PageBitmap implements Disposable {
 
   /** Clears, off the isolate, the pages of the range that are zero in `memory`. */
   async dropZeroPages(memory: Mapping, first: number, end: number): Promise<void> {
+    using _ = holdAll(this, memory);
     await threads.molt_drop_zero_pages(memory.address, this.address, ...this.#range(first, end));
   }
 
@@ -121,6 +128,7 @@ export class PageBitmap implements Disposable {
    * that may lie in a hole: those between do not.
    */
   async dropFileHoles(fd: Fd, offset: number, first: number, end: number): Promise<number> {
+    using _ = this.hold();
     return unwrap(
       await threads.molt_drop_file_holes(
         fd,
@@ -134,6 +142,7 @@ export class PageBitmap implements Disposable {
 
   /** Clears, off the isolate, the pages of private anonymous memory that nobody touched yet. */
   async dropUntouched(memory: Mapping, first: number, end: number): Promise<void> {
+    using _ = holdAll(this, memory);
     unwrap(
       await threads.molt_drop_untouched(memory.address, this.address, ...this.#range(first, end)),
       "Could not look for untouched memory",

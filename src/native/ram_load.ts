@@ -1,5 +1,6 @@
 /** Memory that the pages of a migration stream are put into by the C library (ffi/ram_load.c). */
 import { native } from "./library.ts";
+import { holdAll } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
 import { threads } from "./thread_pool.ts";
@@ -66,6 +67,12 @@ export class RamTargets implements Disposable {
     return this.#table.address;
   }
 
+  /** Keeps the table, and all that it names, from being freed while a call on another thread uses it. */
+  hold(): Disposable {
+    const blocks = this.#targets.flatMap(({ memory, written }) => [memory, written]);
+    return holdAll(this.#table, ...blocks);
+  }
+
   get count(): number {
     return this.#targets.length;
   }
@@ -98,6 +105,7 @@ export class RamTargets implements Disposable {
    * or a negative errno.
    */
   async receive(channel: bigint, buffer: PageBuffer): Promise<number> {
+    using _ = this.hold();
     const state = new DataView(new ArrayBuffer(BUFFER_SIZE));
     const index = this.#targets.findIndex(({ name }) => name === buffer.block);
     state.setBigUint64(0, BigInt(buffer.start), true);

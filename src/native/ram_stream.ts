@@ -1,4 +1,5 @@
 /** Pages as records of the `ram` section, written by the C library (ffi/ram_stream.c). */
+import { type Holdable, holdAll } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
 import { threads } from "./thread_pool.ts";
@@ -13,6 +14,11 @@ export interface PageSelection {
   readonly written: PageBitmap | undefined;
   /** Whether to look for zero pages. */
   readonly detectZero: boolean;
+}
+
+/** All memory that a call uses which sends `pages`. */
+export function memoryOf({ memory, bitmap, written }: PageSelection): Holdable[] {
+  return written === undefined ? [memory, bitmap] : [memory, bitmap, written];
 }
 
 /** Counts that a call of the C library leaves. */
@@ -41,7 +47,11 @@ export class RamRecordSender implements Disposable {
    * Sends the pages on the channel whose struct molt_channel is at `channel`. `name` is the block's name
    * if the record before was of another block. Resolves with the bytes sent or a negative errno.
    */
-  send(channel: bigint, pages: PageSelection, name: string | undefined): Promise<bigint> {
+  async send(
+    channel: bigint,
+    pages: PageSelection,
+    name: string | undefined,
+  ): Promise<bigint> {
     const { address, bytes } = this.#memory;
     if (name !== undefined) {
       const encoded = new TextEncoder().encode(name);
@@ -49,7 +59,8 @@ export class RamRecordSender implements Disposable {
       bytes[0] = encoded.length;
       bytes.set(encoded, 1);
     }
-    return threads.molt_ram_send(
+    using _ = holdAll(this.#memory, ...memoryOf(pages));
+    return await threads.molt_ram_send(
       channel,
       pages.memory.address,
       pages.bitmap.address,

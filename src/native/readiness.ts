@@ -3,6 +3,7 @@
  * none holds a thread.
  */
 import type { Fd } from "./descriptor.ts";
+import { reportFault } from "../process/faults.ts";
 import { Events, processLoop, type Watch } from "./event_loop.ts";
 
 /** What is waited for: one of `events` ({@linkcode Events}; error and hang-up always count) for `fd`. */
@@ -46,7 +47,12 @@ class Waiters {
     } else if (this.#watch !== undefined) {
       this.#watch.update(events);
     } else {
-      this.#watch = processLoop().watch(this.#fd, events, (found) => this.#found(found));
+      this.#watch = processLoop().watch(
+        this.#fd,
+        events,
+        (found) => this.#found(found),
+        reportFault,
+      );
     }
   }
 
@@ -74,8 +80,11 @@ export function untilReady(
   }
   using undo = new DisposableStack();
   const end = (settle: () => void) => {
-    registered[Symbol.dispose]();
-    settle();
+    try {
+      registered[Symbol.dispose]();
+    } finally {
+      settle();
+    }
   };
   undo.use(processLoop().keepServing());
   conditions.forEach(({ fd, events }, i) => {

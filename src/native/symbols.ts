@@ -180,7 +180,7 @@ export const symbols = {
   // virtio_blk.c
   molt_image_format: { parameters: [buffer, u64, buffer], result: "void" },
   molt_disk_create: { parameters: [u64, buffer, buffer, buffer, u32, i32], result: i64 },
-  molt_disk_start: { parameters: [u64, u32], result: i32 },
+  molt_disk_start: { parameters: [u64, u32], result: "void" },
   molt_disk_stop: { parameters: [u64, u32], result: "void" },
   molt_disk_destroy: { parameters: [u64], result: "void" },
   molt_disk_set_write_cache: { parameters: [u64, u32], result: "void" },

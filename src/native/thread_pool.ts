@@ -2,6 +2,7 @@
  * Calls of the C library on threads of its own (ffi/thread_pool.c): as many as there are calls, so that
  * none waits for another, whatever peers do. Results arrive through the event loop.
  */
+import { reportFault } from "../process/faults.ts";
 import { cString, native } from "./library.ts";
 import { asFd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
@@ -45,7 +46,7 @@ class ThreadPool {
   #lastToken = 0n;
 
   constructor() {
-    processLoop().watch(this.#event, Events.readable, () => this.#settle());
+    processLoop().watch(this.#event, Events.readable, () => this.#settle(), reportFault);
   }
 
   call(name: string, index: number, values: readonly unknown[]): Promise<bigint> {

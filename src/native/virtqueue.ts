@@ -2,6 +2,7 @@
 import type { Fd } from "./descriptor.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { NativeHandle } from "./handle.ts";
 import type { DeviceInterrupt } from "./device_interrupt.ts";
 import type { DeviceMemory } from "./device_memory.ts";
 
@@ -93,15 +94,21 @@ export function decodeElement(view: DataView): QueueElement {
  * never by both.
  */
 export class NativeQueue implements Disposable {
-  readonly handle: bigint;
+  readonly #handle: NativeHandle;
 
   constructor(memory: DeviceMemory, interrupt: DeviceInterrupt) {
-    this.handle = BigInt(
+    this.#handle = new NativeHandle(
+      "a queue",
       unwrap(
         native.molt_queue_create(memory.handle, interrupt.handle),
         "Could not create a queue",
       ),
+      native.molt_queue_destroy,
     );
+  }
+
+  get handle(): bigint {
+    return this.#handle.value;
   }
 
   /** Finds the rings. Throws a {@linkcode VirtqueueError} if they cannot be what the setup says. */
@@ -170,7 +177,7 @@ export class NativeQueue implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    native.molt_queue_destroy(this.handle);
+    this.#handle[Symbol.dispose]();
   }
 
   #check(outcome: number): number {

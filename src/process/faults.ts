@@ -1,32 +1,46 @@
-/** Faults of parts that nobody waits for. */
+/**
+ * Faults: what fails where nobody waits for the outcome. The process has a guest, which is worth more than
+ * any other part: a fault ends the part in which it happened, and never the process.
+ *
+ *   handlers of the event loop    -> what they were registered for (native/event_loop.ts)
+ *   a client, a backend           -> its connection ends (backends/chardev.ts)
+ *   a device, a vCPU, the clocks  -> the guest stops in `internal-error` (machine/machine.ts)
+ *   whatever else                 -> it is reported, here
+ */
 import { tell } from "./messages.ts";
 
 /**
- * While a guest runs, work that fails in the background (a command table whose file is gone, say) is told
- * and costs no more than itself; by default the runtime would end the process, and the guest with it.
+ * Has faults that reach the runtime reported; by default it would end the process, and the guest with it.
  */
 export function outliveFaults(): Disposable {
-  const heed = (event: PromiseRejectionEvent) => {
+  const rejected = (event: PromiseRejectionEvent) => {
     event.preventDefault();
-    const { reason } = event;
-    tellFault(reason);
+    reportFault(event.reason);
   };
-  const heedError = (event: ErrorEvent) => {
+  const thrown = (event: ErrorEvent) => {
     event.preventDefault();
-    tellFault(event.error);
+    reportFault(event.error);
   };
-  globalThis.addEventListener("unhandledrejection", heed);
-  globalThis.addEventListener("error", heedError);
+  globalThis.addEventListener("unhandledrejection", rejected);
+  globalThis.addEventListener("error", thrown);
   return {
     [Symbol.dispose]: () => {
-      globalThis.removeEventListener("unhandledrejection", heed);
-      globalThis.removeEventListener("error", heedError);
+      globalThis.removeEventListener("unhandledrejection", rejected);
+      globalThis.removeEventListener("error", thrown);
     },
   };
 }
 
-function tellFault(reason: unknown): void {
-  tell(`internal fault: ${reason instanceof Error ? reason.message : String(reason)}`);
+/** What a fault says, in a line. */
+export function faultText(fault: unknown): string {
+  return fault instanceof Error ? fault.message : String(fault);
+}
+
+/** Reports a fault that ends nothing else. `where` names the part, such as `monitor 'mon0'`. */
+export function reportFault(fault: unknown, where?: string): void {
+  tell(
+    `${where === undefined ? "internal fault" : `${where}: internal fault`}: ${faultText(fault)}`,
+  );
 }
 
 /** Does `action`; what goes wrong is told. */
@@ -34,6 +48,6 @@ export function tellFaults(action: () => unknown): void {
   try {
     action();
   } catch (error) {
-    tell(error instanceof Error ? error.message : String(error));
+    tell(faultText(error));
   }
 }

@@ -7,6 +7,7 @@
  * While answers wait for a client that does not read, no more commands are taken from it.
  */
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../backends/character.ts";
+import { faultText } from "../process/faults.ts";
 import type { QtestLog } from "./log.ts";
 import { MAX_LINE, parseRequest, QtestError } from "./protocol.ts";
 import { execute, type QtestTarget } from "./target.ts";
@@ -96,7 +97,8 @@ export class QtestSession implements CharacterFrontend, Disposable {
       return execute(request, this.#target);
     } catch (error) {
       if (error instanceof QtestError) return error.message;
-      throw error;
+      // A device has failed, or the memory of the machine: the test hears of it.
+      return `FAIL ${faultText(error)}`;
     }
   }
 

@@ -4,19 +4,18 @@
  *
  *   client: connect -> connected -> lost -> wait reconnect-ms -> connect ...   (0: stays lost)
  *   server: listen -> connected -> lost -> listen ...
+ *
+ * What goes wrong here ends the connection, and nothing else. After disposal nothing happens any more: a
+ * connection that comes then is closed.
  */
 import { asFd, Descriptor, type Fd, isOpen } from "../../native/descriptor.ts";
-import {
-  type EventLoop,
-  Events,
-  monotonicTime,
-  type Timer,
-  type Watch,
-} from "../../native/event_loop.ts";
+import { contain, type EventLoop, monotonicTime, type Timer } from "../../native/event_loop.ts";
 import type { NetworkPort } from "../../native/network.ts";
 import { setNonBlocking } from "../../native/file.ts";
-import { accept, connect, listen, peerAddress, type SocketAddress } from "../../native/socket.ts";
+import { connect, listen, peerAddress, type SocketAddress } from "../../native/socket.ts";
 import type { NetworkAddress } from "../../cli/config.ts";
+import { faultText } from "../../process/faults.ts";
+import { ClientListener } from "../client_listener.ts";
 import { keptName, type NetworkBackend, noAbilities } from "./backend.ts";
 
 export interface StreamConfig {
@@ -51,14 +50,19 @@ export class StreamBackend implements NetworkBackend {
   #adopted = false;
   #connection: Descriptor | undefined;
   #listener: Descriptor | undefined;
-  #watch: Watch | undefined;
+  #clients: ClientListener | undefined;
+  #connecting = false;
+  #disposed = false;
   #portChanged: (pair: number) => void = () => {};
 
   private constructor(id: string, config: StreamConfig, environment: StreamEnvironment) {
     this.id = id;
     this.#config = config;
     this.#environment = environment;
-    this.#timer = environment.loop.timer(() => void this.#reconnect());
+    this.#timer = environment.loop.timer(
+      () => void this.#reconnect().catch((fault) => this.#fail(fault)),
+      (fault) => this.#fail(fault),
+    );
   }
 
   /** Connects, or begins to listen. A client that does not reconnect fails if nobody is there. */
@@ -108,12 +112,28 @@ export class StreamBackend implements NetworkBackend {
   }
 
   lost(): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    this.#portChanged(0);
-    connection?.[Symbol.dispose]();
-    if (this.#listener) this.#acceptNext();
+    this.#disconnect();
+    if (this.#disposed) return;
+    if (this.#clients) this.#clients.accepting = true;
     else this.#tryAgain();
+  }
+
+  /** What was done for the other side has failed: it is as if that had gone. */
+  #fail(fault: unknown): void {
+    this.#environment.tell(`-netdev stream,id=${this.id}: disconnected: ${faultText(fault)}`);
+    this.lost();
+  }
+
+  #disconnect(): void {
+    using _ = this.#connection;
+    this.#connection = undefined;
+    // Before the descriptor is closed: its number may be another one's at once.
+    this.#portChanged(0);
+  }
+
+  #connected(connection: Descriptor): void {
+    this.#connection = connection;
+    contain(() => this.#portChanged(0), (fault) => this.#fail(fault));
   }
 
   set inUse(_on: boolean) {}
@@ -130,7 +150,9 @@ export class StreamBackend implements NetworkBackend {
   }
 
   [Symbol.dispose](): void {
-    this.#watch?.[Symbol.dispose]();
+    this.#disposed = true;
+    this.#portChanged = () => {};
+    this.#clients?.[Symbol.dispose]();
     this.#timer[Symbol.dispose]();
     this.#connection?.[Symbol.dispose]();
     this.#listener?.[Symbol.dispose]();
@@ -147,7 +169,8 @@ export class StreamBackend implements NetworkBackend {
       setNonBlocking(this.#connection.fd, true);
     } else if (server) {
       this.#listener ??= await listen(socketAddress(address));
-      if (!this.#connection) this.#acceptNext();
+      this.#clients = this.#listen(this.#listener);
+      if (!this.#connection) this.#clients.accepting = true;
     } else if (!this.#connection) {
       try {
         this.#connection = await connect(socketAddress(address));
@@ -170,16 +193,17 @@ export class StreamBackend implements NetworkBackend {
     return new Descriptor(asFd(Number(name)));
   }
 
-  #acceptNext(): void {
-    const listener = this.#listener;
-    if (listener === undefined || this.#watch) return;
-    this.#watch = this.#environment.loop.watch(listener.fd, Events.readable, () => {
-      this.#connection = accept(listener.fd);
-      if (this.#connection === undefined) return;
-      this.#watch?.[Symbol.dispose]();
-      this.#watch = undefined;
-      this.#portChanged(0);
+  #listen(listener: Descriptor): ClientListener {
+    const { loop, tell } = this.#environment;
+    const clients = new ClientListener(loop, listener.fd, {
+      accepted: (connection) => {
+        clients.accepting = false;
+        this.#connected(connection);
+      },
+      refused: (reason) => tell(`-netdev stream,id=${this.id}: clients are refused: ${reason}`),
+      failed: (fault) => this.#fail(fault),
     });
+    return clients;
   }
 
   #tryAgain(): void {
@@ -193,13 +217,19 @@ export class StreamBackend implements NetworkBackend {
 
   async #reconnect(): Promise<void> {
     const { address } = this.#config;
-    if (address.kind === "fd") return;
+    if (address.kind === "fd" || this.#connecting || this.#connection) return;
+    this.#connecting = true;
+    let connection: Descriptor;
     try {
-      this.#connection = await connect(socketAddress(address));
-      this.#portChanged(0);
+      connection = await connect(socketAddress(address));
     } catch {
-      this.#tryAgain();
+      if (!this.#disposed) this.#tryAgain();
+      return;
+    } finally {
+      this.#connecting = false;
     }
+    if (this.#disposed) connection[Symbol.dispose]();
+    else this.#connected(connection);
   }
 }
 

@@ -2,7 +2,9 @@
 import { asFd, Descriptor, type Fd } from "../../native/descriptor.ts";
 import { isOpen } from "../../native/descriptor.ts";
 import type { NetworkPort } from "../../native/network.ts";
+import { SystemError } from "../../native/errors.ts";
 import { awaitChild, spawn } from "../../native/process.ts";
+import { tellFaults } from "../../process/faults.ts";
 import { tapHasHeaders, TapOffload, TapQueue } from "../../native/tap.ts";
 import type { TapConfig } from "../../cli/config.ts";
 import { keptName, type NetworkAbilities, type NetworkBackend, noAbilities } from "./backend.ts";
@@ -39,6 +41,8 @@ export class TapBackend implements NetworkBackend {
   readonly #tell: (message: string) => void;
   readonly #wanted: TapSettings = { headerSize: HEADER_SIZE, offload: 0, pairs: 1 };
   #inUse = false;
+  /** The interface has not done what it was to: nobody uses it before its use begins again. */
+  #failed = false;
   /** Nobody else has the interface: it is taken down with this process. */
   #alone: boolean;
   /** Pairs whose frames go to a queue. */
@@ -105,7 +109,7 @@ export class TapBackend implements NetworkBackend {
   port(pair: number): NetworkPort {
     const queue = this.#queues[pair];
     // A queue that is detached has nothing to read and takes nothing.
-    if (queue === undefined || pair >= this.#connected) return { kind: "none" };
+    if (queue === undefined || this.#failed || pair >= this.#connected) return { kind: "none" };
     return { kind: this.abilities.header ? "tap" : "plain tap", fd: queue.fd };
   }
 
@@ -117,6 +121,7 @@ export class TapBackend implements NetworkBackend {
     if (on === this.#inUse) return;
     this.#inUse = on;
     if (on) this.#alone = true;
+    if (on && this.#failed) this.#setFailed(false);
     this.#apply();
   }
 
@@ -150,12 +155,28 @@ export class TapBackend implements NetworkBackend {
     for (const queue of this.#queues) queue[Symbol.dispose]();
     const { source } = this.#config;
     const script = source.kind === "interface" ? source.downscript : undefined;
-    if (this.#alone && script !== undefined) spawn([script, name]);
+    if (this.#alone && script !== undefined) tellFaults(() => spawn([script, name]));
   }
 
+  /** Has the interface do what the guest wants. One that is no more ends the card's connection only. */
   #apply(): void {
     const [first] = this.#queues;
-    if (!this.#inUse || first === undefined) return;
+    if (!this.#inUse || this.#failed || first === undefined) return;
+    try {
+      this.#configure(first);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#tell(`-netdev tap,id=${this.id}: disconnected: ${error.message}`);
+      this.#setFailed(true);
+    }
+  }
+
+  #setFailed(failed: boolean): void {
+    this.#failed = failed;
+    for (let pair = 0; pair < this.#connected; pair++) this.#portChanged(pair);
+  }
+
+  #configure(first: TapQueue): void {
     const { headerSize, offload, pairs } = this.#wanted;
     // The interface's are those of any of its queues.
     if (this.abilities.header) {

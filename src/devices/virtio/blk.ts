@@ -169,7 +169,12 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
       this.#attention.fd,
     );
     this.#setWriteCache(properties.writeCache);
-    this.#watch = this.#loop.watch(this.#attention.fd, Events.readable, () => this.#attend());
+    this.#watch = this.#loop.watch(
+      this.#attention.fd,
+      Events.readable,
+      () => this.#attend(),
+      (fault) => host.faulted(fault),
+    );
   }
 
   /** What was done so far. */

@@ -22,6 +22,8 @@ export interface VirtioHost {
   configurationChanged(): void;
   /** The driver broke the rules: the device does nothing more until it is reset. */
   fail(cause: VirtqueueError): void;
+  /** The device itself, or what it needs of the host, has failed: the machine is to stop. */
+  faulted(fault: unknown): void;
 }
 
 /**

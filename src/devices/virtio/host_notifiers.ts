@@ -3,7 +3,7 @@
  * event loop or a thread of the C library without an exit to the isolate.
  */
 import type { Fd } from "../../native/descriptor.ts";
-import { type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
+import { type EventLoop, Events, type FaultHandler, type Watch } from "../../native/event_loop.ts";
 import { read } from "../../native/file.ts";
 import type { Virtqueue } from "./queue.ts";
 
@@ -19,14 +19,24 @@ export class HostNotifiers {
   readonly #address: number;
   readonly #router: NotificationRouter | undefined;
   readonly #loop: EventLoop;
+  readonly #failed: FaultHandler;
   readonly #routed = new Set<Virtqueue>();
   readonly #watches = new Map<Virtqueue, Watch>();
 
-  /** Without `router`, notifications come as writes to the register, and nothing is routed. */
-  constructor(address: number, router: NotificationRouter | undefined, loop: EventLoop) {
+  /**
+   * Without `router`, notifications come as writes to the register, and nothing is routed. `failed` takes
+   * what goes wrong when one is served.
+   */
+  constructor(
+    address: number,
+    router: NotificationRouter | undefined,
+    loop: EventLoop,
+    failed: FaultHandler,
+  ) {
     this.#address = address;
     this.#router = router;
     this.#loop = loop;
+    this.#failed = failed;
   }
 
   /**
@@ -42,7 +52,7 @@ export class HostNotifiers {
     const watch = this.#loop.watch(queue.kickFd, Events.readable, () => {
       read(queue.kickFd, count);
       if (queue.live) notified();
-    });
+    }, this.#failed);
     this.#watches.set(queue, watch);
   }
 

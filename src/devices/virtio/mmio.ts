@@ -41,6 +41,8 @@ export interface VirtioMmioOptions {
   readonly notifications?: NotificationRouter;
   /** Takes messages for the user. */
   readonly tell: (message: string) => void;
+  /** Takes faults of the device, which stop the machine. */
+  readonly faulted: (fault: unknown) => void;
 }
 
 /** The registers of a transport, and the device behind it, which it takes over. */
@@ -65,7 +67,7 @@ export class VirtioMmio<Own>
   #queueSel = 0;
 
   constructor(device: VirtioDevice<Own>, options: VirtioMmioOptions) {
-    const { address, legacy, notifications, loop } = options;
+    const { address, legacy, notifications, loop, faulted } = options;
     this.device = device;
     this.legacy = legacy;
     this.description = device.description;
@@ -73,7 +75,12 @@ export class VirtioMmio<Own>
     this.#transport = new VirtioTransport(device, {
       ...options,
       idstr: this.idstr,
-      notifiers: new HostNotifiers(address + Register.queueNotify, notifications, loop),
+      notifiers: new HostNotifiers(
+        address + Register.queueNotify,
+        notifications,
+        loop,
+        faulted,
+      ),
     });
   }
 

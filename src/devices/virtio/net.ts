@@ -11,7 +11,7 @@ import {
   type NetworkBackend,
   noAbilities,
 } from "../../backends/network/backend.ts";
-import { type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
+import { contain, type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createEvent, read } from "../../native/file.ts";
 import { ADDRESS_LENGTH, type FrameFilter, NativeNetwork } from "../../native/network.ts";
@@ -122,9 +122,15 @@ export class VirtioNet extends VirtioDevice<OwnState> {
       data.map(({ native, kickFd }) => ({ queue: native, kick: kickFd })),
       this.#attention.fd,
     );
-    this.#watch = this.#loop.watch(this.#attention.fd, Events.readable, () => this.#attend());
+    this.#watch = this.#loop.watch(
+      this.#attention.fd,
+      Events.readable,
+      () => this.#attend(),
+      (fault) => host.faulted(fault),
+    );
     if (this.backend) {
-      this.backend.portChanged = (pair) => this.#connect(pair);
+      this.backend.portChanged = (pair) =>
+        void contain(() => this.#connect(pair), (fault) => host.faulted(fault));
       for (let pair = 0; pair < this.#pairs; pair++) this.#connect(pair);
     }
   }
@@ -313,6 +319,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
   }
 
   override [Symbol.dispose](): void {
+    if (this.backend) this.backend.portChanged = () => {};
     this.#watch?.[Symbol.dispose]();
     this.#native?.[Symbol.dispose]();
     this.#attention[Symbol.dispose]();

@@ -3,6 +3,7 @@
  * at most so many in a period if that is limited.
  */
 import type { RngBackend } from "../../backends/rng.ts";
+import { contain } from "../../native/event_loop.ts";
 import { type QueueElement, VirtqueueError } from "../../native/virtqueue.ts";
 import type { VirtualClock, VirtualTimer } from "../device.ts";
 import { VirtioDevice } from "./device.ts";
@@ -119,7 +120,7 @@ export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
 
   #arrived(): void {
     this.#waiting = false;
-    this.#goOn();
+    contain(() => this.#goOn(), (fault) => this.host.faulted(fault));
   }
 
   #goOn(): void {

@@ -33,6 +33,8 @@ export interface TransportOptions {
   readonly notifiers: HostNotifiers;
   /** Takes messages for the user. */
   readonly tell: (message: string) => void;
+  /** Takes faults of the device, which stop the machine. */
+  readonly faulted: (fault: unknown) => void;
 }
 
 /** The part of a saved state that is not the registers'. */
@@ -108,6 +110,10 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     this.#stopQueues();
     if ((this.#features & Feature.version1) !== 0n) this.#status |= Status.needsReset;
     this.configurationChanged();
+  }
+
+  faulted(fault: unknown): void {
+    this.#options.faulted(fault);
   }
 
   /** The machine runs from now on, or does not. */

@@ -14,6 +14,8 @@ import type { Descriptor, Fd } from "../../native/descriptor.ts";
 import { fromByteString, toByteString } from "../../backends/byte_string.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { MonitorContext } from "../context.ts";
+import { contain } from "../../native/event_loop.ts";
+import { reportFault } from "../../process/faults.ts";
 import { PortWriter } from "../port_writer.ts";
 import { concatenate, type SavedHumanSession, type SavedSession } from "../saved_session.ts";
 import { qemuVersionText } from "../version.ts";
@@ -74,7 +76,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#writer = new PortWriter(port, () => port.acceptInput());
     this.#readline = new Readline(PROMPT, {
       print: (text) => this.#print(text),
-      line: (text) => void this.#run(text),
+      line: (text) => void this.#run(text).catch((fault) => this.#fail(fault)),
       complete: (text) => this.#runner?.completeHumanLine(text) ?? [],
     });
     port.attach(this);
@@ -100,10 +102,14 @@ export class HumanSession implements CharacterFrontend, Disposable {
       if (character === INTERRUPT && this.#interrupted !== undefined) this.#interrupted();
       else this.#typed.push(character);
     }
-    this.#work();
+    contain(() => this.#work(), (fault) => this.#fail(fault));
   }
 
   event(event: CharacterEvent): void {
+    contain(() => this.#connectionChanged(event), (fault) => this.#fail(fault));
+  }
+
+  #connectionChanged(event: CharacterEvent): void {
     switch (event) {
       case "opened":
         this.#reset();
@@ -197,6 +203,18 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#port.detach();
   }
 
+  /** What was done for the user has failed: the session begins anew. */
+  #fail(fault: unknown): void {
+    reportFault(fault, `monitor '${this.#port.id}'`);
+    const open = this.#open;
+    this.#reset();
+    this.#running = undefined;
+    this.#tellSettling();
+    this.#open = open;
+    this.#greet();
+    this.#port.acceptInput();
+  }
+
   #reset(): void {
     this.#open = false;
     this.#greeted = false;
@@ -243,7 +261,10 @@ export class HumanSession implements CharacterFrontend, Disposable {
 
   #work(): void {
     while (this.#running === undefined && !this.#held && this.#typed.length > 0) {
-      if (this.#runner === undefined) return void this.#load();
+      if (this.#runner === undefined) {
+        this.#load().catch((fault) => this.#fail(fault));
+        return;
+      }
       this.#readline.type(this.#typed.shift() ?? "");
     }
   }
@@ -252,8 +273,11 @@ export class HumanSession implements CharacterFrontend, Disposable {
   async #load(): Promise<void> {
     if (this.#loading) return;
     this.#loading = true;
-    this.#runner = await this.#environment.runner();
-    this.#loading = false;
+    try {
+      this.#runner = await this.#environment.runner();
+    } finally {
+      this.#loading = false;
+    }
     this.#work();
     this.#port.acceptInput();
   }

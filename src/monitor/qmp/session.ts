@@ -19,6 +19,8 @@ import { encodeText } from "../../backends/text.ts";
 import type { MonitorContext } from "../context.ts";
 import { CommandError, describeError } from "../errors.ts";
 import type { EventHub, TimedEvent } from "../events.ts";
+import { contain } from "../../native/event_loop.ts";
+import { reportFault } from "../../process/faults.ts";
 import { PortWriter } from "../port_writer.ts";
 import {
   concatenate,
@@ -137,6 +139,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
   #restored: { saved: SavedQmpSession; descriptors: readonly Descriptor[] } | undefined;
   #connection: Connection | undefined;
   #held = false;
+  #open = false;
   /** The commands that are being run. */
   readonly #running: string[] = [];
   #settling: (() => void)[] = [];
@@ -163,11 +166,16 @@ export class QmpSession implements CharacterFrontend, Disposable {
     const descriptors = this.#port.takeDescriptors();
     if (connection === undefined) return closeAll(descriptors);
     connection.arrived.push(...descriptors);
-    connection.feed(bytes);
+    contain(() => connection.feed(bytes), (fault) => this.#fail(fault));
   }
 
   event(event: CharacterEvent): void {
+    contain(() => this.#connectionChanged(event), (fault) => this.#fail(fault));
+  }
+
+  #connectionChanged(event: CharacterEvent): void {
     if (event === "opened") {
+      this.#open = true;
       this.#close();
       const connection = new Connection((result) => this.#take(result));
       this.#connection = connection;
@@ -175,6 +183,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
       else this.#resume(connection, this.#restored);
       this.#restored = undefined;
     } else if (event === "closed") {
+      this.#open = false;
       this.#close();
     }
   }
@@ -192,9 +201,14 @@ export class QmpSession implements CharacterFrontend, Disposable {
     const oob = connection.oob ? connection.queue.filter(wantsOob) : [];
     for (const item of oob) {
       connection.queue.splice(connection.queue.indexOf(item), 1);
-      void this.#run(connection, item);
+      this.#start(() => this.#run(connection, item));
     }
-    if (!connection.busy) void this.#work(connection);
+    if (!connection.busy) this.#start(() => this.#work(connection));
+  }
+
+  /** Does what a client has asked for, while it may ask for more. */
+  #start(work: () => Promise<void>): void {
+    work().catch((fault) => this.#fail(fault));
   }
 
   /** The command that is being run and whose reply would be lost with this process. */
@@ -267,6 +281,18 @@ export class QmpSession implements CharacterFrontend, Disposable {
     this.#writer.clear();
   }
 
+  /**
+   * What was done for the client has failed: its connection ends, and the next client is served. Where the
+   * connection cannot end, on a terminal, the session begins anew.
+   */
+  #fail(fault: unknown): void {
+    reportFault(fault, `monitor '${this.#port.id}'`);
+    this.#close();
+    this.#port.disconnect();
+    if (this.#open) this.#connectionChanged("opened");
+    this.#port.acceptInput();
+  }
+
   #send(message: JsonObject): void {
     this.#writer.write(`${writeJson(message, this.#pretty)}\r\n`);
   }
@@ -292,7 +318,8 @@ export class QmpSession implements CharacterFrontend, Disposable {
     connection.available.push(...left.splice(0, saved.available));
     this.#writer.writeBytes(fromByteString(saved.output));
     // The guest, which is about to go on, must not wait for the first parsing of requests.
-    queueMicrotask(() => this.#repeat(connection, saved, left));
+    const repeat = () => this.#repeat(connection, saved, left);
+    queueMicrotask(() => contain(repeat, (fault) => this.#fail(fault)));
   }
 
   /** Takes in again what a predecessor has read and not begun. */
@@ -316,11 +343,11 @@ export class QmpSession implements CharacterFrontend, Disposable {
     if (connection === undefined || connection.repeating) return;
     const item: Item = { result, descriptors: connection.arrived.splice(0) };
     if (connection.oob && wantsOob(item) && !this.#held) {
-      void this.#run(connection, item);
+      this.#start(() => this.#run(connection, item));
       return;
     }
     connection.queue.push(item);
-    if (!connection.busy) void this.#work(connection);
+    if (!connection.busy) this.#start(() => this.#work(connection));
   }
 
   async #work(connection: Connection): Promise<void> {
@@ -344,10 +371,13 @@ export class QmpSession implements CharacterFrontend, Disposable {
     } catch (error) {
       reply = { ...idOf(item), error: describeError(error) };
     }
-    if (this.#connection === connection) this.#send(reply);
-    connection.hearsEvents = connection.negotiated;
-    this.#running.splice(this.#running.indexOf(name), 1);
-    for (const resolve of this.#settling.splice(0)) resolve();
+    try {
+      if (this.#connection === connection) this.#send(reply);
+      connection.hearsEvents = connection.negotiated;
+    } finally {
+      this.#running.splice(this.#running.indexOf(name), 1);
+      for (const resolve of this.#settling.splice(0)) resolve();
+    }
   }
 
   async #execute(connection: Connection, { result, descriptors }: Item): Promise<JsonValue> {

@@ -27,7 +27,11 @@ function end(): void {
       Deno.exit(3);
       break;
     case "throw":
-      throw new Error("thrown on purpose");
+      // Beside the loop, which contains what its handlers throw.
+      setTimeout(() => {
+        throw new Error("thrown on purpose");
+      });
+      break;
     case "abort":
       Deno.kill(Deno.pid, "SIGABRT");
       break;

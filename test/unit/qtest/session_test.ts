@@ -37,6 +37,7 @@ class Client implements CharacterPort {
   takeDescriptors() {
     return [];
   }
+  disconnect(): void {}
   [Symbol.dispose](): void {}
 
   get capacity(): number {

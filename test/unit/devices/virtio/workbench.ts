@@ -58,6 +58,8 @@ export class Workbench<Own> implements AsyncDisposable {
   readonly transport: VirtioMmio<Own>;
   readonly interrupt = new DeviceInterrupt(undefined, undefined);
   readonly messages: string[] = [];
+  /** What would have stopped the machine. */
+  readonly faults: unknown[] = [];
   readonly driver: VirtioDriver;
   /** The loop's run, if the loop is this workbench's. */
   readonly #running: Promise<void> | undefined;
@@ -87,6 +89,7 @@ export class Workbench<Own> implements AsyncDisposable {
       interrupt: this.interrupt,
       loop: this.loop,
       tell: (message) => this.messages.push(message),
+      faulted: (fault) => this.faults.push(fault),
     });
     this.transport.reset();
     if (start) this.transport.runStateChanged(true);
