@@ -44,6 +44,7 @@ const errors: Readonly<Record<string, readonly number[]>> = {
   eventfd_write: [],
   execvpe: [EACCES, ENOMEM],
   fallocate: [ENOSPC, EIO, EINTR],
+  fchmod: [EPERM, EROFS],
   fcntl: [ENOMEM, EINTR],
   fdatasync: [EIO, ENOSPC],
   fopen: [EMFILE],

@@ -50,6 +50,7 @@ enum report {
 	X(eventfd_write, SETS_ERRNO, NONE) \
 	X(execvpe, SETS_ERRNO, NONE) \
 	X(fallocate, SETS_ERRNO, NONE) \
+	X(fchmod, SETS_ERRNO, NONE) \
 	X(fcntl, SETS_ERRNO, 1) \
 	X(fdatasync, SETS_ERRNO, NONE) \
 	X(fopen, RETURNS_NULL, NONE) \
