@@ -6,8 +6,8 @@ import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
 
 /** Bytes of RAM that are not zero. */
-const CONTENT = 192 << 20;
-const MEBIBYTES = 256;
+const CONTENT = 96 << 20;
+const MEBIBYTES = 128;
 
 function machine(memory: string): string[] {
   return [
@@ -41,6 +41,16 @@ async function askMeanwhile(qmp: QmpClient) {
   }
 }
 
+/** Byte offset of the first word in which two files of one size differ. */
+function firstDifference(one: string, other: string): number | undefined {
+  const [a, b] = [one, other].map((path) => new Uint32Array(Deno.readFileSync(path).buffer));
+  if (a === undefined || b === undefined || a.length !== b.length) return 0;
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] !== b[i]) return 4 * i;
+  }
+  return undefined;
+}
+
 Deno.test("QMP answers while a stream is read from a file", async () => {
   using directory = new TemporaryDirectory();
   const stream = directory.file("stream");
@@ -72,10 +82,6 @@ Deno.test("QMP answers while a stream is read from a file", async () => {
     took / 2,
     `${answers} answers in ${took} ms, the longest after ${longest} ms`,
   );
-  const [source, destination] = ["source", "destination"].map((name) =>
-    new BigUint64Array(Deno.readFileSync(directory.file(name)).buffer)
-  );
-  assertEquals(source?.length, destination?.length);
-  assertEquals(source?.findIndex((word, i) => word !== destination?.[i]), -1);
+  assertEquals(firstDifference(directory.file("source"), directory.file("destination")), undefined);
   await vm.quit();
 });
