@@ -60,8 +60,9 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     if (caretaker !== undefined) tellFaults(writePidFile);
     resources.use(onEndSignals(() => vm.end("host-signal")));
     inherited?.[Symbol.dispose]();
+    const left = process.daemonize ? vm.opened.then(() => launch.leaveFolder()) : undefined;
+    if (!vm.awaitsGuest) await left;
     if (readiness !== undefined) finishDaemon(readiness);
-    else if (process.daemonize) launch.leaveFolder();
     void reapCaretaker();
     await vm.ended;
     await vm.monitors.drained();

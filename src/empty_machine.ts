@@ -33,6 +33,10 @@ export class EmptyMachine implements Disposable {
     this.#resources = resources;
   }
 
+  /** Nothing comes from elsewhere: what the configuration names has been opened. */
+  readonly awaitsGuest = false;
+  readonly opened: Promise<void> = Promise.resolve();
+
   /** Starts what the configuration says. */
   static async create(config: VirtualMachineConfig, loop: EventLoop): Promise<EmptyMachine> {
     const accelerator = checkAccelerator(config);

@@ -57,6 +57,7 @@ export class VirtualMachine implements Disposable {
   readonly #loop: EventLoop;
   readonly #chardevEnvironment: ChardevEnvironment;
   readonly #ended = Promise.withResolvers<ShutdownReason>();
+  readonly #opened = Promise.withResolvers<void>();
   readonly #resources = new DisposableStack();
   readonly #update: LiveUpdate;
   /** Which of two processes has the guest that one hands over. */
@@ -133,6 +134,7 @@ export class VirtualMachine implements Disposable {
     await vm.#rehearseArrival(guest);
     // Whoever stays with the guest loads nothing then: the files may be the new program's.
     await vm.#loadTheRest();
+    vm.#opened.resolve();
     undo.move();
     return vm;
   }
@@ -164,6 +166,16 @@ export class VirtualMachine implements Disposable {
   get board(): Microvm {
     if (this.#guest === undefined) throw new Error("The guest has not arrived yet");
     return this.#guest.board;
+  }
+
+  /** It is built when a source hands over what it is built from. */
+  get awaitsGuest(): boolean {
+    return this.#guest === undefined;
+  }
+
+  /** Resolves when everything that the configuration names has been opened. */
+  get opened(): Promise<void> {
+    return this.#opened.promise;
   }
 
   /** Resolves with the reason when the machine has ended; rejects if it could not be loaded. */
@@ -207,6 +219,7 @@ export class VirtualMachine implements Disposable {
     // The guest waits for nobody who asks for a command table.
     if (this.#update.takesOver) monitors.hold();
     await this.#startGuest(guest);
+    this.#opened.resolve();
     if (!this.#update.takesOver) this.#loadInBackground();
   }
 
@@ -374,6 +387,7 @@ export class VirtualMachine implements Disposable {
     handover.process?.readable().then(() => incoming.abandon(died), () => {});
     if (!await incoming.finished) return false;
     undo.move();
+    this.#opened.resolve();
     return true;
   }
 

@@ -169,7 +169,9 @@ export class Guest implements Disposable {
   /** What a live update hands on: RAM that lives in descriptors, and what devices keep open. */
   descriptors(): KeptDescriptor[] {
     const memory = this.#ram.blocks.flatMap(({ name, backing }) =>
-      backing.kind === "descriptor" ? [{ name, id: 0, fd: backing.descriptor.fd }] : []
+      backing.kind === "descriptor" || backing.kind === "path"
+        ? [{ name, id: 0, fd: backing.descriptor.fd }]
+        : []
     );
     return [...memory, ...this.#virtio.descriptors()];
   }

@@ -94,7 +94,7 @@ function create(options: MemoryBackendOptions, adopted: Descriptor | undefined):
     case "shm":
       return descriptorBlock(options, adopted ?? createUnlinkedShm(options));
     case "file":
-      return fileBlock(options);
+      return fileBlock(options, adopted);
   }
 }
 
@@ -159,9 +159,18 @@ function createUnlinkedShm(options: CommonOptions): Descriptor {
   }
 }
 
-function fileBlock(options: MemoryBackendOptions & { kind: "file" }): RamBlock {
+/**
+ * A process before this one hands over the file that has the guest's memory: by now the path may name
+ * another one, or none.
+ */
+function fileBlock(
+  options: MemoryBackendOptions & { kind: "file" },
+  adopted: Descriptor | undefined,
+): RamBlock {
   const { path, size, offset } = options;
-  const descriptor = openBackingFile(options);
+  const { descriptor, created } = adopted === undefined
+    ? openBackingFile(options)
+    : { descriptor: adopted, created: false };
   try {
     const mapping = new Mapping(
       { kind: "file", fd: descriptor.fd, offset, shared: options.share },
@@ -172,7 +181,7 @@ function fileBlock(options: MemoryBackendOptions & { kind: "file" }): RamBlock {
       name: options.id,
       backendId: options.id,
       backing: options.share
-        ? { kind: "path", path, descriptor, offset }
+        ? { kind: "path", path, descriptor, offset, created }
         : { kind: "private file", path, descriptor },
       mapping,
     });
@@ -183,7 +192,9 @@ function fileBlock(options: MemoryBackendOptions & { kind: "file" }): RamBlock {
 }
 
 /** Opens or creates the file, and makes a new or empty one as long as the backend. */
-function openBackingFile(options: MemoryBackendOptions & { kind: "file" }): Descriptor {
+function openBackingFile(
+  options: MemoryBackendOptions & { kind: "file" },
+): { readonly descriptor: Descriptor; readonly created: boolean } {
   const { path, size, offset } = options;
   const access = options.readOnly ? OpenFlags.readOnly : OpenFlags.readWrite;
   const descriptor = openBackingStore(
@@ -194,7 +205,8 @@ function openBackingFile(options: MemoryBackendOptions & { kind: "file" }): Desc
   );
   try {
     const { kind, size: actual } = status(descriptor.fd);
-    if (kind === "file" && actual === 0) {
+    const created = kind === "file" && actual === 0;
+    if (created) {
       truncate(descriptor.fd, offset + size);
     } else if (kind === "file" && actual < offset + size) {
       throw new Error(
@@ -202,7 +214,7 @@ function openBackingFile(options: MemoryBackendOptions & { kind: "file" }): Desc
           `option 0x${size.toString(16)} plus 'offset' option 0x${offset.toString(16)}`,
       );
     }
-    return descriptor;
+    return { descriptor, created };
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;

@@ -19,6 +19,8 @@ export type RamBacking =
     readonly descriptor: Descriptor;
     /** Where the memory starts in the file, in bytes. */
     readonly offset: number;
+    /** The file was new or empty when it was opened: it holds no guest's memory. */
+    readonly created: boolean;
   }
   /** A file mapped privately: writes stay in this process. */
   | { readonly kind: "private file"; readonly path: string; readonly descriptor: Descriptor };

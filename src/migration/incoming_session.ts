@@ -23,6 +23,7 @@ import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./s
 import type { Command } from "./stream/commands.ts";
 import { checkConfiguration } from "./stream/configuration.ts";
 import { StreamErrno, StreamError } from "./stream/errors.ts";
+import type { RamBlock } from "../memory/ram_block.ts";
 import type { RamBlockEntry, RamRecord } from "./stream/ram_records.ts";
 import { StreamReader } from "./stream/stream_reader.ts";
 
@@ -103,7 +104,7 @@ export class IncomingSession implements AsyncDisposable {
     this.#ram = new RamReceiver({
       blocks: target.blocks,
       inPlace: handedOver !== undefined,
-      inherited: (block) => handedOver?.names.has(block.name) || block.backing.kind === "path",
+      inherited: (block) => handedOver?.names.has(block.name) || isInNamedFile(block),
       flush: async (targets) => await this.#multifd?.flush(targets),
       flushAfterEachSection: plan.stream.flushAfterEachSection,
     });
@@ -272,6 +273,12 @@ export class IncomingSession implements AsyncDisposable {
           `Mismatched GPAs for block ${name} ${guestAddress}!= ${address}`,
         );
       }
+      if (guestAddress !== undefined && block.backing.kind === "path" && !isInNamedFile(block)) {
+        throw new MigrationError(
+          `the guest's memory '${name}' was left in a file, but '${block.backing.path}' was new or ` +
+            "empty when this process opened it",
+        );
+      }
       if (mapped !== undefined) sources.push({ block, length, place: mapped });
     }
     if (sources.length === 0) return;
@@ -363,4 +370,9 @@ export class IncomingSession implements AsyncDisposable {
     if (!this.#plan.capabilities().has("switchover-ack")) return;
     await this.#returnPath?.acknowledgeSwitchover();
   }
+}
+
+/** Its memory is in a file that was there, with something in it, before this process opened it. */
+function isInNamedFile({ backing }: RamBlock): boolean {
+  return backing.kind === "path" && !backing.created;
 }

@@ -4,6 +4,7 @@
  *
  *   parent: pipe, spawn itself with MOLT_DAEMON_READY -> waits for a byte -> exit 0, or 1 at the end
  *   child:  starts the machine -> gives up terminal and directory -> writes the byte
+ *           (a machine that waits for a source gives up the directory when all of it is there)
  *
  * The child's standard streams are nothing from the start, and the user's come to it beside them: the
  * runtime keeps copies of those it starts with, and who reads a daemon's output to its end would wait
@@ -61,11 +62,10 @@ export function startDaemon(): number {
   return read(ready.fd, new Uint8Array(1)) === 1 ? 0 : 1;
 }
 
-/** Ends the child's ties to the user's terminal and tells the parent. Takes over `ready`. */
+/** Ends the child's ties to the user's terminal and reports to the parent. Takes over `ready`. */
 export function finishDaemon(ready: Descriptor): void {
   using descriptor = ready;
   using nothing = openFile("/dev/null", OpenFlags.readWrite);
-  launch.leaveFolder();
   replaceStandardStreams(nothing.fd);
   write(descriptor.fd, new Uint8Array(1));
 }

@@ -7,6 +7,7 @@ import { heartbeatMachine } from "../support/heartbeat_machine.ts";
 import { patience } from "../support/patience.ts";
 import { commandOf } from "../support/programs.ts";
 import { runTaskJson } from "../support/script_process.ts";
+import { unixChannels } from "../support/transferred_machine.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
 
@@ -38,6 +39,46 @@ for (const paths of ["absolute", "relative"] as const) {
     while (last.alive) await new Promise((resolve) => setTimeout(resolve, 10));
     assertEquals([...Deno.readDirSync(daemon.directory.file("run"))], []);
   });
+}
+
+Deno.test("a destination that is a daemon finds memory and log by their relative paths, and leaves the folder then", async () => {
+  await using daemon = await Daemon.start("relative", {
+    shared: { file: "memory" },
+    more: ["-chardev", "null,id=quiet,logfile=quiet.log"],
+  });
+  const { directory } = daemon;
+  await using source = await daemon.connect();
+  const { launch } = await source.execute("x-query-update");
+  const channels = unixChannels(directory.file("main"), directory.file("cpr"));
+  const words = (launch?.command ?? []).map((word) => word.replace(/^(unix:)?run\/\w+/, "$&2"));
+  const pid = await daemon.startAnother([
+    ...words,
+    ...channels.flatMap((channel) => ["-incoming", JSON.stringify(channel)]),
+  ], "run/pid2");
+  assertEquals(Deno.readLinkSync(`/proc/${pid}/cwd`), directory.path);
+  await source.execute("migrate-set-parameters", { mode: "cpr-transfer" });
+  await source.execute("migrate", { channels: [...channels] });
+  await awaitMigration(source, { signal: patience() });
+  await daemon.log.beats(3);
+
+  const { ino } = Deno.statSync(directory.file("memory"));
+  const maps = Deno.readTextFileSync(`/proc/${pid}/maps`);
+  assertStringIncludes(maps, ` ${ino} `);
+  const open = [...Deno.readDirSync(`/proc/${pid}/fd`)]
+    .map(({ name }) => readLink(`/proc/${pid}/fd/${name}`));
+  assertEquals(open.includes(directory.file("quiet.log")), true);
+  while (Deno.readLinkSync(`/proc/${pid}/cwd`) !== "/") {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+});
+
+/** Where a link leads; "" if it has been removed meanwhile. */
+function readLink(path: string): string {
+  try {
+    return Deno.readLinkSync(path);
+  } catch {
+    return "";
+  }
 }
 
 /** A machine in a folder of its own, which is removed, and the guest's output outside of it. */

@@ -3,7 +3,7 @@ import { assertEquals, assertFalse } from "@std/assert";
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { DetachedProcess } from "./detached.ts";
 import { HeartbeatLog } from "./heartbeat_log.ts";
-import { heartbeatMachine } from "./heartbeat_machine.ts";
+import { heartbeatMachine, type HeartbeatMachineOptions } from "./heartbeat_machine.ts";
 import { patience } from "./patience.ts";
 import { processesWith } from "./processes.ts";
 import { commandOf } from "./programs.ts";
@@ -28,32 +28,47 @@ export class Daemon implements AsyncDisposable {
   /** Starts it in a folder of its own, with the paths of its socket and its pid file as told. */
   static async start(
     paths: "absolute" | "relative",
-    more: readonly string[] = [],
+    { more = [], shared = "memfd" }: {
+      readonly more?: readonly string[];
+      readonly shared?: HeartbeatMachineOptions["shared"] & {};
+    } = {},
   ): Promise<Daemon> {
     await using undo = new AsyncDisposableStack();
-    const directory = undo.use(new TemporaryDirectory());
+    const directory = new TemporaryDirectory();
     Deno.mkdirSync(directory.file("run"));
-    const log = undo.use(new HeartbeatLog(directory.file("serial")));
+    const log = new HeartbeatLog(directory.file("serial"));
     const daemon = undo.use(new Daemon(directory, log, crypto.randomUUID()));
     const folder = paths === "relative" ? "run" : directory.file("run");
-    const [program = "", ...args] = [
+    await daemon.#run([
       ...commandOf("molt"),
-      ...heartbeatMachine(log, { shared: "memfd", cpus: 1, append: "memory=1 rate=100" }),
+      ...heartbeatMachine(log, { shared, cpus: 1, append: "memory=1 rate=100" }),
       ...["-qmp", `unix:${folder}/qmp,server=on,wait=off`, "-pidfile", `${folder}/pid`],
       ...["-daemonize", ...more],
-    ];
+    ]);
+    await log.beats(2);
+    undo.move();
+    return daemon;
+  }
+
+  /** Starts another daemon in the same folder, which writes `pidFile` there. Returns its process id. */
+  async startAnother(command: readonly string[], pidFile: string): Promise<number> {
+    await this.#run(command);
+    const pid = Number(Deno.readTextFileSync(this.directory.file(pidFile)));
+    this.follow(pid);
+    return pid;
+  }
+
+  /** Runs what starts a daemon, to its end. */
+  async #run([program = "", ...args]: readonly string[]): Promise<void> {
     const { code, stderr } = await new Deno.Command(program, {
       args,
-      cwd: directory.path,
-      env: { DENO_NO_UPDATE_CHECK: "1", [MARK]: daemon.#mark },
+      cwd: this.directory.path,
+      env: { DENO_NO_UPDATE_CHECK: "1", [MARK]: this.#mark },
       stdin: "null",
       stdout: "null",
       signal: patience(),
     }).output();
     assertEquals(code, 0, new TextDecoder().decode(stderr));
-    await log.beats(2);
-    undo.move();
-    return daemon;
   }
 
   get socket(): string {
