@@ -273,12 +273,6 @@ export class IncomingSession implements AsyncDisposable {
           `Mismatched GPAs for block ${name} ${guestAddress}!= ${address}`,
         );
       }
-      if (guestAddress !== undefined && block.backing.kind === "path" && !isInNamedFile(block)) {
-        throw new MigrationError(
-          `the guest's memory '${name}' was left in a file, but '${block.backing.path}' was new or ` +
-            "empty when this process opened it",
-        );
-      }
       if (mapped !== undefined) sources.push({ block, length, place: mapped });
     }
     if (sources.length === 0) return;

@@ -46,6 +46,10 @@ export interface ProcessOptions extends Resources {
   readonly incoming?: readonly string[];
 }
 
+/** A start takes longer here than what a molt waits for one elsewhere. */
+const patient = ["x-handover-timeout", "x-successor-timeout"]
+  .flatMap((name) => ["-global", `migration.${name}=600000`]);
+
 /** A guest, and the process that runs it now. */
 export class Guest implements AsyncDisposable {
   readonly options: GuestOptions;
@@ -108,7 +112,9 @@ export class Guest implements AsyncDisposable {
   async start(options: ProcessOptions, vmm: Vmm = "molt"): Promise<VirtualMachine> {
     const number = this.#processCount++;
     const start: StartOptions = { directory: this.directory, name: `${vmm}${number}` };
-    const process = await VirtualMachine.start(vmm, this.#arguments(number, options), start);
+    const limits = vmm === "molt" ? patient : [];
+    const words = [...limits, ...this.#arguments(number, options)];
+    const process = await VirtualMachine.start(vmm, words, start);
     await yieldToHost(process);
     return process;
   }
