@@ -30,7 +30,7 @@ export class Daemon implements AsyncDisposable {
     paths: "absolute" | "relative",
     { more = [], shared = "memfd" }: {
       readonly more?: readonly string[];
-      readonly shared?: HeartbeatMachineOptions["shared"] & {};
+      readonly shared?: NonNullable<HeartbeatMachineOptions["shared"]>;
     } = {},
   ): Promise<Daemon> {
     await using undo = new AsyncDisposableStack();
