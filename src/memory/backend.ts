@@ -4,12 +4,13 @@ import {
   MemfdFlags,
   openFile,
   OpenFlags,
+  pathKind,
   status,
   truncate,
   unlink,
 } from "../native/file.ts";
 import { processId } from "../native/process.ts";
-import { SystemError } from "../native/errors.ts";
+import { Errno, SystemError } from "../native/errors.ts";
 import { Descriptor } from "../native/descriptor.ts";
 import { Advice, Mapping } from "../native/mapping.ts";
 import { checkAdoptedSize, PAGE_SIZE, RamBlock } from "./ram_block.ts";
@@ -64,15 +65,45 @@ export function createMemoryBackend(
   options: MemoryBackendOptions,
   adopted: Descriptor | undefined,
 ): RamBlock {
+  using undo = new DisposableStack();
+  if (options.kind === "file" && adopted === undefined && pathKind(options.path) === undefined) {
+    undo.defer(() => removeFile(options.path));
+  }
   const block = create(options, adopted);
   try {
     if (options.merge) block.mapping.advise(Advice.mergeable);
     if (options.dump === false) block.mapping.advise(Advice.dontDump);
-    if (options.prealloc) block.mapping.advise(Advice.populateWrite);
+    if (options.prealloc) preallocate(block, options);
+    undo.move();
     return block;
   } catch (error) {
     block[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** Removes the file that a start which fails has made: another one, of another size, is not to meet it. */
+function removeFile(path: string): void {
+  try {
+    unlink(path);
+  } catch (error) {
+    if (!(error instanceof SystemError && error.errno === Errno.ENOENT)) throw error;
+  }
+}
+
+/** Allocates all pages. The kernel says EFAULT where there is no room (madvise(2)). */
+function preallocate({ mapping }: RamBlock, options: MemoryBackendOptions): void {
+  try {
+    mapping.advise(Advice.populateWrite);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    const { errno } = error;
+    const noRoom = options.kind === "file" ? Errno.ENOSPC : Errno.ENOMEM;
+    const place = options.kind === "file" ? `'${options.path}'` : `RAM '${options.id}'`;
+    throw new SystemError(
+      `Could not preallocate ${options.size} bytes of ${place}`,
+      errno === Errno.EFAULT ? noRoom : errno,
+    );
   }
 }
 
@@ -207,7 +238,7 @@ function openBackingFile(
     const { kind, size: actual } = status(descriptor.fd);
     const created = kind === "file" && actual === 0;
     if (created) {
-      truncate(descriptor.fd, offset + size);
+      enlarge(descriptor, path, offset + size);
     } else if (kind === "file" && actual < offset + size) {
       throw new Error(
         `${options.id} backing store size 0x${actual.toString(16)} is too small for 'size' ` +
@@ -218,6 +249,18 @@ function openBackingFile(
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
+  }
+}
+
+function enlarge({ fd }: Descriptor, path: string, size: number): void {
+  try {
+    truncate(fd, size);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new SystemError(
+      `can't set the size of backing store ${path} to ${size} bytes`,
+      error.errno,
+    );
   }
 }
 

@@ -268,6 +268,9 @@ function memoryBackend(
   if (properties["prealloc-threads"] === 0) {
     throw new OptionError(`property 'prealloc-threads' of ${type} doesn't take value '0'`);
   }
+  if (prealloc && properties.reserve === false) {
+    throw new OptionError("'prealloc=on' and 'reserve=off' are incompatible");
+  }
   return { type: "memory-backend", id, size, prealloc, alignment: 0, ...given({ merge, dump }) };
 }
 
