@@ -1,6 +1,7 @@
 /**
- * This checkout as it goes into an outer machine, to run its tests there: at the same path, with what was
- * built and with Deno's cache, so that nothing is fetched or transpiled where everything is slow.
+ * This checkout as it goes into an outer machine, to run its tests there: with what was built and with
+ * Deno's cache, so that nothing is fetched or transpiled where everything is slow. The cache knows files
+ * by their paths: inside/init mounts the folder at the path that it has here.
  */
 import { run, runForText } from "./commands.ts";
 
@@ -22,7 +23,7 @@ export async function copyCheckout(tree: string, testFiles: readonly string[]): 
   // Fills the cache.
   const programs = ["main.ts", "scripts/*.ts", ...testFiles];
   await run(["sh", "-c", `'${Deno.execPath()}' cache --quiet ${programs.join(" ")}`], options);
-  await copy(root, [...await sources(), ...built], `${tree}${root}`);
+  await copy(root, [...await sources(), ...built], `${tree}/checkout`);
   const info = JSON.parse(await runForText([Deno.execPath(), "info", "--json"]));
   await copy(info.denoDir, ["npm", `gen/file${checkoutFolder}`], `${tree}/${CACHE}`);
 }
