@@ -61,6 +61,7 @@ async function prepare(folder: string, testFiles: readonly string[]): Promise<Ma
       deno: Deno.execPath(),
       molt: file("molt"),
       passt: packages.passt,
+      prlimit: await programPath("prlimit"),
       rig: file("worker"),
     },
     files: {
@@ -88,6 +89,11 @@ async function prepare(folder: string, testFiles: readonly string[]): Promise<Ma
     // A script says nothing there.
     silence: option("script") === undefined && testFiles.length === 0 ? 300 : 3600,
   };
+}
+
+/** Where the host has a program of its own that tests use. */
+async function programPath(name: string): Promise<string> {
+  return (await runForText(["sh", "-c", `command -v ${name}`])).trim();
 }
 
 /** As on systems where Deno's own download site cannot be reached: see scripts/compile_kit.sh. */

@@ -164,7 +164,8 @@ Deno.test("an image of another format is refused unless it is said to be raw, an
     const { status, errors } = await run(folder, [...machine, ...argv, "-S"]);
     assertEquals([status, errors], [1, `molt: ${option}${refusal}`], argv.join(" "));
   }
-  const argv = [...machine, ...drive(",format=raw"), ...device, "-S", "-qmp", "stdio"];
+  const kernel = ["-kernel", guestImage("idle.elf")];
+  const argv = [...machine, ...kernel, ...drive(",format=raw"), ...device, "-S", "-qmp", "stdio"];
   const { status, errors } = await run(folder, argv, `${greeting}{"execute":"quit"}\n`);
   assertEquals([status, errors], [0, ""]);
   assertEquals(Deno.readFileSync(directory.file("disk")), qcow2);
