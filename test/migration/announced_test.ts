@@ -18,7 +18,10 @@ const quick = { initial: 10, max: 20, step: 5 };
 /** A heartbeat guest's options with a card to each peer. */
 function machine(directory: TemporaryDirectory, peers: readonly EchoPeer[]): string[] {
   return [
-    ...heartbeatMachine(new HeartbeatLog(directory.file("log")), { shared: "memfd" }),
+    ...heartbeatMachine(new HeartbeatLog(directory.file("log")), {
+      shared: "memfd",
+      append: "memory=1 rate=20",
+    }),
     ...peers.flatMap(({ path }, i) => [
       "-netdev",
       `stream,id=n${i},server=off,addr.type=unix,addr.path=${path}`,
@@ -40,6 +43,8 @@ Deno.test("a restored guest's cards are announced, also when it is paused first"
   const uri = `file:${directory.file("state")}`;
   {
     await using vm = await VirtualMachine.start("molt", options, { directory });
+    // However slow this machine is: the guest is stopped after the first pass.
+    await vm.qmp.execute("migrate-set-parameters", { "downtime-limit": 1_000_000 });
     await vm.qmp.execute("migrate", { uri });
     await awaitMigration(vm.qmp, { signal: patience() });
     await vm.quit();
