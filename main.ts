@@ -2,20 +2,23 @@
 import "./src/program_start.ts";
 import { isSubcommand, parseCommandLine } from "./src/cli/command_line.ts";
 import { InformationRequest, OptionError } from "./src/cli/errors.ts";
-import { takeCareOfGuest } from "./src/caretaker.ts";
+import { runInterimMonitor } from "./src/interim_monitor.ts";
 import type { VirtualMachineConfig } from "./src/cli/config.ts";
 import { traceFileWarnings } from "./src/cli/trace.ts";
-import { reapCaretaker, takeCaretakerSockets } from "./src/migration/cpr/caretaker.ts";
+import {
+  reapInterimMonitor,
+  takeInterimMonitorSockets,
+} from "./src/migration/cpr/interim_monitor.ts";
 import { type InheritedDescriptors, readExecState } from "./src/migration/cpr/descriptors.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { type EventLoop, processLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, letEngineThreadsWait, setProcessName } from "./src/native/process.ts";
 import { finishDaemon, startDaemon, takeReadiness } from "./src/process/daemon.ts";
 import { launch } from "./src/process/launch.ts";
-import { announce, createLogFile, setUpMessages, tell } from "./src/process/messages.ts";
+import { announce, createLogFile, report, setUpMessages } from "./src/process/messages.ts";
 import { readOptionFile, readTraceFile } from "./src/process/option_file.ts";
 import { createPidFile } from "./src/process/pid_file.ts";
-import { outliveFaults, tellFaults } from "./src/process/faults.ts";
+import { outliveFaults, reportFaults } from "./src/process/faults.ts";
 import { onEndSignals } from "./src/process/signals.ts";
 import { VirtualMachine } from "./src/virtual_machine.ts";
 
@@ -29,8 +32,8 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   const { process, log } = config;
   launch.follow(config);
   const readiness = takeReadiness();
-  const caretaker = takeCaretakerSockets();
-  const first = inherited === undefined && caretaker === undefined;
+  const interimMonitor = takeInterimMonitorSockets();
+  const first = inherited === undefined && interimMonitor === undefined;
   if (process.daemonize && first && readiness === undefined) return startDaemon();
   setUpMessages({
     timestamp: log.timestamp,
@@ -40,30 +43,30 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   if (process.name !== undefined) setProcessName(process.name);
   if (first) {
     if (log.file !== undefined) createLogFile(log.file);
-    for (const path of log.traceFiles) traceFileWarnings(readTraceFile(path)).forEach(tell);
-    config.warnings.forEach(tell);
+    for (const path of log.traceFiles) traceFileWarnings(readTraceFile(path)).forEach(report);
+    config.warnings.forEach(report);
   }
 
   const { pidFile } = process;
   const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
-  if (caretaker === undefined) writePidFile();
+  if (interimMonitor === undefined) writePidFile();
   // From here on there may be a guest: what fails ends no more than it must.
   resources.use(outliveFaults());
   const loop = processLoop();
   const served = loop.run();
   letEngineThreadsWait();
-  using vm = caretaker === undefined
+  using vm = interimMonitor === undefined
     ? await createMachine(config, loop, inherited, timeline)
-    : await takeCareOfGuest(config, loop, caretaker);
+    : await runInterimMonitor(config, loop, interimMonitor);
   if (vm !== undefined) {
-    // A caretaker that stays has a guest, which is worth more than a file.
-    if (caretaker !== undefined) tellFaults(writePidFile);
+    // An interim monitor that stays has a guest, which is worth more than a file.
+    if (interimMonitor !== undefined) reportFaults(writePidFile);
     resources.use(onEndSignals(() => vm.end("host-signal")));
     inherited?.[Symbol.dispose]();
     const left = process.daemonize ? vm.opened.then(() => launch.leaveFolder()) : undefined;
     if (!vm.awaitsGuest) await left;
     if (readiness !== undefined) finishDaemon(readiness);
-    void reapCaretaker();
+    void reapInterimMonitor();
     await vm.ended;
     await vm.monitors.drained();
   }
@@ -96,7 +99,7 @@ async function main(argv: readonly string[]): Promise<number> {
       return error.exitStatus;
     }
     if (!(error instanceof Error)) throw error;
-    tell(error.message);
+    report(error.message);
     if (error instanceof OptionError && error.hint !== undefined) console.error(error.hint);
     return 1;
   }

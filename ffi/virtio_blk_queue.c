@@ -51,11 +51,11 @@ static enum molt_disk_error_action note_error(struct molt_disk *disk,
 	return action;
 }
 
-static void tell_driver(struct molt_disk_queue *queue)
+static void notify_driver(struct molt_disk_queue *queue)
 {
-	if (queue->unheard == 0)
+	if (queue->unnotified == 0)
 		return;
-	queue->unheard = 0;
+	queue->unnotified = 0;
 	molt_queue_interrupt(queue->ring);
 }
 
@@ -90,7 +90,7 @@ static void finish(struct molt_disk_queue *queue, const struct molt_element *ele
 	*request->status = (uint8_t)outcome;
 	molt_element_mark(queue->ring->memory, element, request->returned);
 	molt_queue_push(queue->ring, element->head, molt_saturate(request->returned));
-	queue->unheard++;
+	queue->unnotified++;
 }
 
 static void give_up_lead(struct molt_disk_queue *queue);
@@ -122,7 +122,7 @@ static void serve(struct molt_disk_worker *worker, bool *leading)
 		pthread_mutex_lock(&queue->lock);
 	}
 	if (outcome == -EAGAIN) {
-		tell_driver(queue);
+		notify_driver(queue);
 		give_up_lead(queue);
 		*leading = false;
 		pthread_mutex_unlock(&queue->lock);
@@ -141,8 +141,8 @@ static void serve(struct molt_disk_worker *worker, bool *leading)
 		molt_queue_fail(queue->ring, MOLT_QUEUE_REQUEST);
 	else
 		finish(queue, &worker->element, &request, outcome);
-	if (!*leading || queue->unheard >= QUIET_REQUESTS)
-		tell_driver(queue);
+	if (!*leading || queue->unnotified >= QUIET_REQUESTS)
+		notify_driver(queue);
 }
 
 /* The next request: one kept from before, or one from the ring. As molt_queue_pop. */
@@ -163,7 +163,7 @@ static void await_notification(struct molt_disk_queue *queue)
 {
 	uint64_t count;
 
-	tell_driver(queue);
+	notify_driver(queue);
 	if (molt_queue_enable_notifications(queue->ring))
 		return;
 	pthread_mutex_unlock(&queue->lock);
@@ -227,7 +227,7 @@ static void lead(struct molt_disk_worker *worker)
 		}
 	}
 	if (leading) {
-		tell_driver(queue);
+		notify_driver(queue);
 		queue->led = false;
 		pthread_cond_signal(&queue->work);
 	}
@@ -313,7 +313,7 @@ void molt_disk_queue_stop(struct molt_disk_queue *queue)
 		eventfd_write(queue->kick, 1);
 		pthread_cond_wait(&queue->quiet, &queue->lock);
 	}
-	tell_driver(queue);
+	notify_driver(queue);
 	pthread_mutex_unlock(&queue->lock);
 }
 

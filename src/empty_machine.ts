@@ -17,7 +17,7 @@ import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
-import { announce, tell } from "./process/messages.ts";
+import { announce, report } from "./process/messages.ts";
 import { serveQtest } from "./qtest/server.ts";
 import { version } from "./version.ts";
 
@@ -58,7 +58,7 @@ export class EmptyMachine implements Disposable {
       takesOver: () => false,
       adopt: () => undefined,
       takeNamedDescriptor: (name: string) => descriptors.takeNamed(name),
-      tell,
+      report,
       announce,
       quit: () => machine.requestShutdown("host-ui"),
       commitDisks: () => {},

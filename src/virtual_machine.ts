@@ -11,7 +11,7 @@ import type { ChardevOptions } from "./backends/chardev_options.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
-import { caretakerChardev, goingOn } from "./backends/caretaker_chardevs.ts";
+import { goingOn, interimChardev } from "./backends/interim_chardevs.ts";
 import { channelAddress, parseUri } from "./channel/address.ts";
 import type {
   IncomingConfig,
@@ -27,10 +27,10 @@ import { LiveUpdate } from "./live_update.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import { Timeline } from "./migration/cpr/timeline.ts";
-import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/caretaker.ts";
+import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/interim_monitor.ts";
 import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
-import { loadRehearsal } from "./migration/late_modules.ts";
+import { loadWarmUp } from "./migration/late_modules.ts";
 import { Migration } from "./migration/migration.ts";
 import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
@@ -41,9 +41,9 @@ import { isInherited } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
-import { reportFault, tellFaults } from "./process/faults.ts";
+import { reportFault, reportFaults } from "./process/faults.ts";
 import { launch } from "./process/launch.ts";
-import { announce, tell } from "./process/messages.ts";
+import { announce, report } from "./process/messages.ts";
 
 /** A running virtual machine and everything around it. */
 export class VirtualMachine implements Disposable {
@@ -63,7 +63,7 @@ export class VirtualMachine implements Disposable {
   /** Which of two processes has the guest that one hands over. */
   #ownership: Ownership | undefined;
   #standsIn = false;
-  /** The guest is with a caretaker. */
+  /** The guest is with an interim monitor. */
   #waiting: WaitingGuest | undefined;
   #guest: Guest | undefined;
   #qtest: Disposable | undefined;
@@ -79,7 +79,7 @@ export class VirtualMachine implements Disposable {
       takesOver: () => this.#update.takesOver,
       adopt: (name, id) => this.#update.adopt(name, id),
       takeNamedDescriptor: (name) => this.descriptors.takeNamed(name),
-      tell,
+      report,
       announce,
       quit: () => this.end("host-ui"),
       commitDisks: () => {},
@@ -116,7 +116,7 @@ export class VirtualMachine implements Disposable {
 
   /**
    * Builds the guest that `handover` is for, to take care of it while its monitor executes a successor
-   * (migration/cpr/caretaker.ts): there are no monitors, and character devices are stand-ins.
+   * (migration/cpr/interim_monitor.ts): there are no monitors, and character devices are stand-ins.
    */
   static async standIn(
     config: VirtualMachineConfig,
@@ -124,14 +124,14 @@ export class VirtualMachine implements Disposable {
     { descriptors }: Handover,
   ): Promise<VirtualMachine> {
     using undo = new DisposableStack();
-    const vm = undo.use(new VirtualMachine(config, loop, new Timeline(descriptors, "caretaker")));
+    const vm = undo.use(new VirtualMachine(config, loop, new Timeline(descriptors, "interim")));
     const has = (name: string) => descriptors.has(name);
-    const chardevs = config.chardevs.map((options) => caretakerChardev(options, has));
+    const chardevs = config.chardevs.map((options) => interimChardev(options, has));
     vm.#standsIn = true;
     vm.#receive(descriptors);
     await vm.#createChardevs(chardevs);
     const guest = await vm.#buildGuest(true);
-    await vm.#rehearseArrival(guest);
+    await vm.#warmUpArrival(guest);
     // Whoever stays with the guest loads nothing then: the files may be the new program's.
     await vm.#loadTheRest();
     vm.#opened.resolve();
@@ -139,18 +139,18 @@ export class VirtualMachine implements Disposable {
     return vm;
   }
 
-  /** A caretaker whose guest nobody took goes on as its monitor: the stand-ins become real. */
-  async stay(): Promise<void> {
+  /** An interim monitor whose guest nobody took goes on as its monitor: the stand-ins become real. */
+  async keepGuest(): Promise<void> {
     this.#standsIn = false;
     this.timeline.becomeMonitor();
     const shared = new Set<string>();
     for (const options of this.config.chardevs) {
       if (options.mux || options.backend.kind === "mux") {
-        tell(`the multiplexer '${options.id}' goes on as output only`);
+        report(`the multiplexer '${options.id}' goes on as output only`);
         shared.add(options.id);
       } else {
         // The guest is more than any of its devices: this one stays a stand-in.
-        await this.chardevs.change(goingOn(options)).catch((error) => tell(messageOf(error)));
+        await this.chardevs.change(goingOn(options)).catch((error) => report(messageOf(error)));
       }
     }
     this.#addMonitors(this.config.monitors.filter(({ chardev }) => !shared.has(chardev)));
@@ -226,7 +226,7 @@ export class VirtualMachine implements Disposable {
   /** Loads what nobody has needed so far: the commands of monitors, the code of live updates. */
   async #loadTheRest(): Promise<void> {
     await this.monitors.preload();
-    await loadRehearsal();
+    await loadWarmUp();
   }
 
   /** The same where nobody waits for it. What cannot be loaded now is loaded when it is needed. */
@@ -283,7 +283,7 @@ export class VirtualMachine implements Disposable {
     const waiting = this.#waiting;
     if (waiting) {
       using guestElsewhere = waiting;
-      await this.#rehearseArrival(guest);
+      await this.#warmUpArrival(guest);
       // Whatever takes this thread's time is done while the guest runs there.
       await this.#loadTheRest();
       await guestElsewhere.call();
@@ -371,7 +371,7 @@ export class VirtualMachine implements Disposable {
     undo.defer(() => this.#discardGuest(late));
     this.#receive(handover.descriptors);
     await this.#createChardevs(late.chardevs);
-    await this.#rehearseArrival(await this.#buildGuest(true));
+    await this.#warmUpArrival(await this.#buildGuest(true));
     this.#addMonitors(late.monitors);
     if (this.#guest !== undefined) this.#serveQtest(this.#guest);
     if (main !== undefined && main.kind !== "defer") {
@@ -392,10 +392,10 @@ export class VirtualMachine implements Disposable {
   }
 
   /** A guest comes soon by live update, and its time is short. */
-  async #rehearseArrival(guest: Guest): Promise<void> {
-    const { rehearseArrival } = await loadRehearsal();
-    using unheard = new EventHub(this.#loop);
-    await rehearseArrival(guest.source, unheard);
+  async #warmUpArrival(guest: Guest): Promise<void> {
+    const { warmUpArrival } = await loadWarmUp();
+    using discarded = new EventHub(this.#loop);
+    await warmUpArrival(guest.source, discarded);
   }
 
   #discardGuest({ chardevs, monitors }: LateParts): void {
@@ -409,7 +409,7 @@ export class VirtualMachine implements Disposable {
   }
 
   #createMigration(): Migration {
-    const tellClients = (event: Parameters<EventHub["emit"]>[0]) => {
+    const emitToClients = (event: Parameters<EventHub["emit"]>[0]) => {
       if (this.migration.has("events")) this.events.emit(event);
     };
     // deno-lint-ignore no-this-alias
@@ -428,10 +428,10 @@ export class VirtualMachine implements Disposable {
         },
         timeline: this.timeline,
         given: this.descriptors,
-        statusChanged: (status) => tellClients({ name: "MIGRATION", data: { status } }),
-        passBegan: (pass) => tellClients({ name: "MIGRATION_PASS", data: { pass } }),
+        statusChanged: (status) => emitToClients({ name: "MIGRATION", data: { status } }),
+        passBegan: (pass) => emitToClients({ name: "MIGRATION_PASS", data: { pass } }),
         loadFailed: (error) => void this.monitors.drained().then(() => this.#ended.reject(error)),
-        get leaving() {
+        get update() {
           return vm.#update;
         },
         guestComes: () => this.events.hold(),
@@ -465,7 +465,7 @@ export class VirtualMachine implements Disposable {
     }
     // Loading takes long: whatever was to happen at once comes first.
     setTimeout(() => {
-      tellFaults(() => launch.arrived());
+      reportFaults(() => launch.arrived());
       if (!this.#standsIn) this.#loadInBackground();
     });
   }

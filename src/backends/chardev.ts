@@ -38,7 +38,7 @@ export interface ChardevEnvironment {
   /** A descriptor that a monitor's getfd named, now the caller's. */
   takeNamedDescriptor(name: string): Descriptor | undefined;
   /** A line for the user, on stderr. */
-  tell(line: string): void;
+  report(line: string): void;
   /** A line that programs look for, on standard output. */
   announce(line: string): void;
   /** The user asked to end the machine (Ctrl-a x). */
@@ -79,13 +79,13 @@ export function outputFlags(append: boolean): number {
 /** A file that takes output. What cannot be written, on a full disk say, is lost and told once. */
 export class OutputFile implements Disposable {
   readonly #path: string;
-  readonly #environment: Pick<ChardevEnvironment, "tell">;
+  readonly #environment: Pick<ChardevEnvironment, "report">;
   readonly #descriptor: Descriptor;
   #failed = false;
 
   /** Takes over `descriptor`, which is `path`'s. */
   constructor(
-    environment: Pick<ChardevEnvironment, "tell">,
+    environment: Pick<ChardevEnvironment, "report">,
     path: string,
     descriptor: Descriptor,
   ) {
@@ -106,7 +106,7 @@ export class OutputFile implements Disposable {
       if (!(error instanceof SystemError)) throw error;
       if (!this.#failed) {
         const reason = errnoMessage(error.errno);
-        this.#environment.tell(`output to '${this.#path}' is lost: ${reason}`);
+        this.#environment.report(`output to '${this.#path}' is lost: ${reason}`);
       }
       this.#failed = true;
     }
@@ -122,7 +122,7 @@ export abstract class Chardev implements CharacterPort {
   readonly id: string;
   /** The descriptors survive cpr-exec and cpr-transfer. */
   readonly cpr: boolean;
-  readonly #tell: (line: string) => void;
+  readonly #report: (line: string) => void;
   #frontend: CharacterFrontend | undefined;
   #begun: boolean;
   #suspended = false;
@@ -133,11 +133,11 @@ export abstract class Chardev implements CharacterPort {
 
   /** With `waits`, the device does nothing until {@linkcode begin}. */
   constructor(
-    { tell }: Pick<ChardevEnvironment, "tell">,
+    { report }: Pick<ChardevEnvironment, "report">,
     options: ChardevOptions,
     waits = false,
   ) {
-    this.#tell = tell;
+    this.#report = report;
     this.id = options.id;
     this.cpr = options.cpr;
     this.#begun = !waits;
@@ -218,11 +218,11 @@ export abstract class Chardev implements CharacterPort {
   protected leaveNames(): void {}
 
   /**
-   * With what a caretaker carries the device on while this process executes its successor, under the
+   * With what an interim monitor carries the device on while this process executes its successor, under the
    * role `file` (output only) or `input` (both ways). Without any, its output is lost meanwhile, as it
    * is when nobody is connected; but the log gets it in any case.
    */
-  caretakerDescriptors(): readonly NamedDescriptor[] {
+  interimDescriptors(): readonly NamedDescriptor[] {
     return this.#logDescriptors();
   }
 
@@ -267,14 +267,14 @@ export abstract class Chardev implements CharacterPort {
 
   /** What was done with the other end has failed: it is disconnected, and nothing else happens. */
   protected fail(fault: unknown): void {
-    this.#tell(`chardev '${this.id}': disconnected: ${faultText(fault)}`);
+    this.#report(`chardev '${this.id}': disconnected: ${faultText(fault)}`);
     // Disconnecting fails as well if the fault is in there.
     if (this.#failing) return;
     this.#failing = true;
     try {
       this.end();
     } catch (another) {
-      this.#tell(`chardev '${this.id}': ${faultText(another)}`);
+      this.#report(`chardev '${this.id}': ${faultText(another)}`);
     } finally {
       this.#failing = false;
     }

@@ -284,17 +284,17 @@ export class Chardevs implements Disposable {
     for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.giveAway();
   }
 
-  /** What a caretaker carries the devices on with; see caretaker_chardevs.ts. */
-  caretakerDescriptors(): NamedDescriptor[] {
+  /** What an interim monitor carries the devices on with; see interim_chardevs.ts. */
+  interimDescriptors(): NamedDescriptor[] {
     const chardevs = Array.from(this.#slots.values(), ({ chardev }) => chardev);
     const multiplexers = chardevs.filter((chardev) => chardev instanceof MuxChardev);
     const shared = new Set<Chardev>(multiplexers.map(({ base }) => base));
     const own = chardevs.filter((chardev) => !shared.has(chardev));
     return own.flatMap((chardev) => {
-      if (!(chardev instanceof MuxChardev)) return [...chardev.caretakerDescriptors()];
+      if (!(chardev instanceof MuxChardev)) return [...chardev.interimDescriptors()];
       // A multiplexer's only frontend there is the guest's: what it shares goes under its name.
       const { id, base } = chardev;
-      return base.caretakerDescriptors().map((entry) => ({
+      return base.interimDescriptors().map((entry) => ({
         ...entry,
         name: entry.name.replace(`chardev/${base.id}/`, `chardev/${id}/`),
       }));

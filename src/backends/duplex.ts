@@ -56,8 +56,8 @@ class DuplexChardev extends Chardev {
     this.setOpen(false);
   }
 
-  override caretakerDescriptors(): readonly NamedDescriptor[] {
-    return this.cpr ? this.descriptors() : super.caretakerDescriptors();
+  override interimDescriptors(): readonly NamedDescriptor[] {
+    return this.cpr ? this.descriptors() : super.interimDescriptors();
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {

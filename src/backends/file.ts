@@ -65,7 +65,7 @@ export class FileChardev extends Chardev {
     return own;
   }
 
-  override caretakerDescriptors(): readonly NamedDescriptor[] {
+  override interimDescriptors(): readonly NamedDescriptor[] {
     return this.descriptors();
   }
 

@@ -89,8 +89,8 @@ export class PtyChardev extends Chardev {
     this.#link = undefined;
   }
 
-  override caretakerDescriptors(): readonly NamedDescriptor[] {
-    const log = super.caretakerDescriptors();
+  override interimDescriptors(): readonly NamedDescriptor[] {
+    const log = super.interimDescriptors();
     return this.cpr ? [...log, this.named("input", this.#master.fd)] : log;
   }
 

@@ -12,7 +12,7 @@ export class RingbufChardev extends Chardev {
 
   /** `size` in bytes is a power of two. */
   constructor(
-    environment: Pick<ChardevEnvironment, "tell">,
+    environment: Pick<ChardevEnvironment, "report">,
     options: ChardevOptions,
     size: number,
   ) {

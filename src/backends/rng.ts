@@ -29,15 +29,15 @@ export class FileRng implements RngBackend {
   readonly #descriptor: Descriptor;
   readonly #loop: EventLoop;
   readonly #path: string;
-  readonly #tell: (message: string) => void;
+  readonly #report: (message: string) => void;
   #watch: Watch | undefined;
   #ready: (() => void) | undefined;
   #ended = false;
 
-  constructor(path: string, loop: EventLoop, tell: (message: string) => void) {
+  constructor(path: string, loop: EventLoop, report: (message: string) => void) {
     this.#loop = loop;
     this.#path = path;
-    this.#tell = tell;
+    this.#report = report;
     this.#descriptor = openFile(path, OpenFlags.readOnly | OpenFlags.nonBlocking);
   }
 
@@ -72,7 +72,7 @@ export class FileRng implements RngBackend {
   /** What cannot be read has ended: the guest waits, as with a source that has nothing. */
   #fail(fault: unknown): void {
     this.#ended = true;
-    this.#tell(`-object rng-random,filename=${this.#path}: no more: ${faultText(fault)}`);
+    this.#report(`-object rng-random,filename=${this.#path}: no more: ${faultText(fault)}`);
   }
 
   [Symbol.dispose](): void {

@@ -67,7 +67,7 @@ export class SocketChardev extends Chardev {
   #clientsHeld = false;
   #connecting = false;
   #disposed = false;
-  #toldUnconnected = false;
+  #unconnectedReported = false;
 
   private constructor(
     environment: ChardevEnvironment,
@@ -141,8 +141,8 @@ export class SocketChardev extends Chardev {
     else if (!this.#continues) this.#retry.arm(0n);
   }
 
-  override caretakerDescriptors(): readonly NamedDescriptor[] {
-    const log = super.caretakerDescriptors();
+  override interimDescriptors(): readonly NamedDescriptor[] {
+    const log = super.interimDescriptors();
     // The connection of a device that does not survive ends with the execve.
     if (!this.cpr || this.#connection === undefined) return log;
     return [...log, this.named("input", this.#connection.fd)];
@@ -259,7 +259,7 @@ export class SocketChardev extends Chardev {
   /** Waits for somebody to connect, if this listens. */
   async #firstClient(): Promise<Descriptor | undefined> {
     if (this.#listener === undefined) return undefined;
-    this.#environment.tell(`info: QEMU waiting for connection on: ${this.filename}`);
+    this.#environment.report(`info: QEMU waiting for connection on: ${this.filename}`);
     return await acceptNext(this.#listener.fd);
   }
 
@@ -285,13 +285,13 @@ export class SocketChardev extends Chardev {
   }
 
   #listen(listener: Descriptor): ClientListener {
-    const { loop, tell } = this.#environment;
+    const { loop, report } = this.#environment;
     return new ClientListener(loop, listener.fd, {
       accepted: (connection) => {
         this.disconnect();
         this.#connected(connection);
       },
-      refused: (reason) => tell(`chardev '${this.id}': clients are refused: ${reason}`),
+      refused: (reason) => report(`chardev '${this.id}': clients are refused: ${reason}`),
       failed: (fault) => this.fail(fault),
     });
   }
@@ -304,7 +304,7 @@ export class SocketChardev extends Chardev {
       connection = await connect(this.#address);
     } catch (error) {
       if (this.#disposed) return;
-      this.#tellUnconnected(error);
+      this.#reportUnconnected(error);
       return this.#awaitPeer();
     } finally {
       this.#connecting = false;
@@ -314,17 +314,17 @@ export class SocketChardev extends Chardev {
   }
 
   /** Once, until a connection has been there: it may be tried for ever. */
-  #tellUnconnected(error: unknown): void {
-    if (this.#toldUnconnected) return;
-    this.#toldUnconnected = true;
-    this.#environment.tell(
+  #reportUnconnected(error: unknown): void {
+    if (this.#unconnectedReported) return;
+    this.#unconnectedReported = true;
+    this.#environment.report(
       `Unable to connect character device ${this.id}: ${faultText(error)}`,
     );
   }
 
   #connected(connection: Descriptor): void {
     const { fd } = connection;
-    this.#toldUnconnected = false;
+    this.#unconnectedReported = false;
     this.#accept(false);
     this.#connection = connection;
     this.#stream = new ByteStream(this.#environment.loop, {
@@ -362,7 +362,7 @@ export class SocketChardev extends Chardev {
       file?.[Symbol.dispose]();
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      this.#environment.tell(`the socket's file '${file?.path}' stays: ${error.message}`);
+      this.#environment.report(`the socket's file '${file?.path}' stays: ${error.message}`);
     }
   }
 

@@ -91,7 +91,7 @@ export class StdioChardev extends Chardev {
   }
 
   /** Input stays where it is until the successor reads it. */
-  override caretakerDescriptors(): readonly NamedDescriptor[] {
+  override interimDescriptors(): readonly NamedDescriptor[] {
     return [...super.descriptors(), this.named("file", STDOUT)];
   }
 

@@ -5,7 +5,7 @@ import type { DeviceConfig, GlobalProperty, ObjectConfig, VirtualMachineConfig }
 import { isCpuClass } from "./options/accelerator.ts";
 import type { MachineParts } from "./options/machine.ts";
 import { isDeviceClass, virtioMmio } from "./options/device.ts";
-import type { DeviceSurroundings, Image } from "./options/device_references.ts";
+import type { DeviceDependencies, Image } from "./options/device_references.ts";
 
 /** The name of the RAM that no memory backend gives. */
 const defaultRam = "microvm.ram";
@@ -37,7 +37,7 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
   const allObjects = withMemory(objects.finish(), parts);
   checkObjects(allObjects, characterParts.chardevs);
   commandLine.warnings.push(...unusedMemory(allObjects, parts.machine));
-  const surroundings: DeviceSurroundings = {
+  const dependencies: DeviceDependencies = {
     images: new Map<string, Image>([
       ...images.drives.map(({ id, node }) =>
         [id, { kind: node === undefined ? "empty" : "drive" }] as const
@@ -49,7 +49,7 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
     objects: new Map(allObjects.map(({ id, type }) => [id, type])),
     transports: parts.machine.type === "microvm" ? mostTransports : 0,
   };
-  const devices = commandLine.devices.finish(globals, surroundings);
+  const devices = commandLine.devices.finish(globals, dependencies);
   const times = guest.finish();
   commandLine.warnings.push(...unconnected(devices, networks.netdevs));
   if (times.clock.slewLostTicks && parts.machine.type === "microvm" && parts.machine.rtc === "on") {

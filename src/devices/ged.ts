@@ -43,7 +43,7 @@ const SLEEP_TYPE_SHIFT = 2;
 const SLEEP_TYPE_MASK = 7;
 
 /** What surrounds the device. */
-export interface GedSurroundings {
+export interface GedDependencies {
   irq: InterruptLine;
   /** The guest entered S5. */
   powerOff: () => void;
@@ -60,11 +60,11 @@ export class GenericEventDevice implements SavedDevice<GedState>, Resettable {
   readonly eventRegion: RegisterRegion;
   /** Sleep control, sleep status and reset. */
   readonly registerRegion: RegisterRegion;
-  readonly #surroundings: GedSurroundings;
+  readonly #dependencies: GedDependencies;
   #pending = 0;
 
-  constructor(surroundings: GedSurroundings) {
-    this.#surroundings = surroundings;
+  constructor(dependencies: GedDependencies) {
+    this.#dependencies = dependencies;
     this.eventRegion = {
       read: (offset, size) => offset === 0 && size === 4 ? this.#takeEvents() : 0,
       write: () => {},
@@ -78,8 +78,8 @@ export class GenericEventDevice implements SavedDevice<GedState>, Resettable {
   /** The user pressed the power button: the guest is asked to shut down. */
   powerButton(): void {
     this.#pending |= GedEvent.powerButton;
-    this.#surroundings.irq.set(true);
-    this.#surroundings.irq.set(false);
+    this.#dependencies.irq.set(true);
+    this.#dependencies.irq.set(false);
   }
 
   /** Pending events survive a reset, as on QEMU's device. */
@@ -107,9 +107,9 @@ export class GenericEventDevice implements SavedDevice<GedState>, Resettable {
     if (size !== 1) return writeBytes(this.registerRegion, offset, size, value);
     if (offset === GedRegister.sleepControl) {
       const type = (value >> SLEEP_TYPE_SHIFT) & SLEEP_TYPE_MASK;
-      if ((value & SLEEP_ENABLE) !== 0 && type === GED_SLEEP_TYPE_S5) this.#surroundings.powerOff();
+      if ((value & SLEEP_ENABLE) !== 0 && type === GED_SLEEP_TYPE_S5) this.#dependencies.powerOff();
     } else if (offset === GedRegister.reset && value === GED_RESET_VALUE) {
-      this.#surroundings.reset();
+      this.#dependencies.reset();
     }
   }
 }

@@ -35,7 +35,7 @@ const NEVER = 0x7fff_ffff_ffff_ffffn;
 export type RtcBase = "utc" | "localtime" | number;
 
 /** What surrounds the clock. */
-export interface RtcSurroundings {
+export interface RtcDependencies {
   irq: InterruptLine;
   /** What it runs on (-rtc clock=): the host's clock or the machine's virtual one. */
   clock: VirtualClock;
@@ -61,7 +61,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   readonly idstr = "mc146818rtc";
   readonly instanceId = 0;
   readonly description = rtcState;
-  readonly #surroundings: RtcSurroundings;
+  readonly #dependencies: RtcDependencies;
   readonly #clock: VirtualClock;
   readonly #updateTimer: VirtualTimer;
   readonly #periodic: PeriodicTimer;
@@ -74,9 +74,9 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   #nextAlarmTime = 0n;
   #irqReinjectOnAckCount = 0;
 
-  constructor(surroundings: RtcSurroundings) {
-    this.#surroundings = surroundings;
-    this.#clock = surroundings.clock;
+  constructor(dependencies: RtcDependencies) {
+    this.#dependencies = dependencies;
+    this.#clock = dependencies.clock;
     this.#updateTimer = this.#clock.timer(() => this.#update());
     this.#periodic = new PeriodicTimer(
       this.#clock,
@@ -86,7 +86,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     this.#cmos[Cmos.a] = 0x26;
     this.#cmos[Cmos.b] = RegisterB.hours24;
     this.#cmos[Cmos.d] = RegisterD.valid;
-    this.#baseRtc = BigInt(Math.trunc(surroundings.startTime));
+    this.#baseRtc = BigInt(Math.trunc(dependencies.startTime));
     this.#lastUpdate = this.#clock.now();
     writeCalendar(this.#cmos, Number(this.#baseRtc));
     this.#scheduleUpdate();
@@ -105,7 +105,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     this.#cmos[Cmos.c] = 0;
     this.#scheduleUpdate();
     this.#periodic.restart();
-    this.#surroundings.irq.set(false);
+    this.#dependencies.irq.set(false);
   }
 
   read(offset: number, size: AccessSize): number {
@@ -181,7 +181,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     if (state.updateTimer === undefined) this.#updateTimer.disarm();
     else this.#updateTimer.arm(state.updateTimer);
     this.#periodic.load(state);
-    if (!this.#surroundings.clockSurvivesMigration) {
+    if (!this.#dependencies.clockSurvivesMigration) {
       this.#setTimeFromCalendar();
       this.#offset = 0n;
       this.#scheduleUpdate();
@@ -261,7 +261,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     // Enabling an interrupt whose flag is set raises it at once.
     const pending = (value & this.#c & RegisterC.sources) !== 0;
     this.#cmos[Cmos.c] = (this.#c & ~RegisterC.interrupt) | (pending ? RegisterC.interrupt : 0);
-    this.#surroundings.irq.set(pending);
+    this.#dependencies.irq.set(pending);
     this.#cmos[Cmos.b] = value;
     if (periodicChanged) this.#periodic.change();
     this.#scheduleUpdate();
@@ -270,7 +270,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   /** Reading register C clears it and the interrupt. */
   #acknowledge(): number {
     const flags = this.#c;
-    this.#surroundings.irq.set(false);
+    this.#dependencies.irq.set(false);
     this.#cmos[Cmos.c] = 0;
     if ((flags & (RegisterC.update | RegisterC.alarm)) !== 0) this.#scheduleUpdate();
     return flags;
@@ -287,7 +287,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     const seconds = readCalendar(this.#cmos);
     this.#baseRtc = BigInt(seconds);
     this.#lastUpdate = this.#clock.now();
-    this.#surroundings.onTimeSet?.(seconds);
+    this.#dependencies.onTimeSet?.(seconds);
   }
 
   #updateInProgress(): boolean {
@@ -342,14 +342,14 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     this.#cmos[Cmos.c] = this.#c | flags;
     if ((added & this.#b) === 0) return;
     this.#cmos[Cmos.c] = this.#c | RegisterC.interrupt;
-    this.#surroundings.irq.set(true);
+    this.#dependencies.irq.set(true);
   }
 
   #periodicTick(): void {
     this.#cmos[Cmos.c] = this.#c | RegisterC.periodic;
     if ((this.#b & RegisterB.periodic) === 0) return;
     this.#cmos[Cmos.c] = this.#c | RegisterC.interrupt;
-    this.#surroundings.irq.set(true);
+    this.#dependencies.irq.set(true);
   }
 }
 

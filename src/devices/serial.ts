@@ -45,7 +45,7 @@ import type { SavedDevice } from "../vmstate/saved_device.ts";
 const MAXIMUM_RETRY_COUNT = 4;
 
 /** What surrounds a UART. */
-export interface SerialSurroundings {
+export interface SerialDependencies {
   irq: InterruptLine;
   clock: VirtualClock;
   backend: CharacterBackend;
@@ -98,11 +98,11 @@ export class Serial
     if (this.#running && this.#tsrRetry > 0) this.#transmit();
   };
 
-  constructor(surroundings: SerialSurroundings, instanceId = 0) {
+  constructor(dependencies: SerialDependencies, instanceId = 0) {
     this.instanceId = instanceId;
-    this.#irq = surroundings.irq;
-    this.#clock = surroundings.clock;
-    this.#backend = surroundings.backend;
+    this.#irq = dependencies.irq;
+    this.#clock = dependencies.clock;
+    this.#backend = dependencies.backend;
     this.#timeout = this.#clock.timer(() => this.#characterTimeout());
     this.#initialize();
     this.#backend.attach(this);

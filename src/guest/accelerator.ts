@@ -1,7 +1,7 @@
 /** Chooses what runs the guest: the first of the -accel options that works on this host. */
 import type { AcceleratorConfig, KvmConfig } from "../cli/config.ts";
 import { Kvm, KvmUnavailableError } from "../kvm/kvm.ts";
-import { tell } from "../process/messages.ts";
+import { report } from "../process/messages.ts";
 
 /** The accelerator in use. */
 export interface Accelerator {
@@ -24,7 +24,7 @@ export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelera
     if (config.kind !== "kvm") continue;
     try {
       const kvm = openKvm(config);
-      tellFallback(reasons, "KVM");
+      reportFallback(reasons, "KVM");
       return { kind: "kvm", kvm, dirtyRingSize: config.dirtyRingSize };
     } catch (error) {
       if (!(error instanceof KvmUnavailableError)) throw error;
@@ -33,7 +33,7 @@ export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelera
   }
   if (configs.some(({ kind }) => kind === "qtest")) {
     const kvm = openKvm(undefined);
-    tellFallback(reasons, "QTest");
+    reportFallback(reasons, "QTest");
     return { kind: "qtest", kvm, dirtyRingSize: 0 };
   }
   throw new KvmUnavailableError(
@@ -42,10 +42,10 @@ export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelera
 }
 
 /** Says why what the user preferred is not what runs the guest. */
-function tellFallback(reasons: readonly string[], name: string): void {
+function reportFallback(reasons: readonly string[], name: string): void {
   if (reasons.length === 0) return;
-  reasons.forEach(tell);
-  tell(`falling back to ${name}`);
+  reasons.forEach(report);
+  report(`falling back to ${name}`);
 }
 
 function openKvm(config: KvmConfig | undefined): Kvm {

@@ -33,7 +33,7 @@ import type { InheritedDescriptors, KeptDescriptor } from "../migration/cpr/desc
 import type { MigratableMachine } from "../migration/source.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import type { EventLoop } from "../native/event_loop.ts";
-import { tell } from "../process/messages.ts";
+import { report } from "../process/messages.ts";
 
 /** What a guest is built with. */
 export interface GuestEnvironment {
@@ -76,7 +76,7 @@ export class Guest implements Disposable {
     this.accelerator = openAccelerator(config.accelerators);
     const kvm = undo.use(this.accelerator.kvm);
     const flags = cpuFlags(config.cpu);
-    checkCpuFlags(kvm, flags, tell);
+    checkCpuFlags(kvm, flags, report);
     const files = undo.use(new BootFiles());
     const startUp = startUpSource(config, files);
     this.#ram = undo.use(createRam(config, config.machine, startUp, adopt));
@@ -109,7 +109,7 @@ export class Guest implements Disposable {
             ...config.machine.virtioMmio,
             devices: this.#virtio,
             announceOnCommandLine: config.machine.autoKernelCommandLine,
-            tell,
+            report,
           },
         },
         {
@@ -150,8 +150,8 @@ export class Guest implements Disposable {
     const virtio = undo.use(
       await VirtioDevices.open(config, {
         ...environment,
-        tell,
-        warn: tell,
+        report,
+        warn: report,
         takeNamedDescriptor: (name) => descriptors.takeNamed(name),
         openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
       }),

@@ -81,7 +81,7 @@ function draw(canvas, block, palette) {
   context.putImageData(image, 0, 0);
   return { columns, cells };
 }
-function tell(block, cell) {
+function describe(block, cell) {
   let before = 0;
   for (const [count, stored, zero] of block.runs) {
     if (cell < before + count) {
@@ -110,7 +110,7 @@ function drawAll() {
         Math.min(count - 1, Math.max(0, Math.floor((value - start) / size * count)));
       const cell = at(event.clientY, box.top, box.height, canvas.height) * columns +
         at(event.clientX, box.left, box.width, columns);
-      where.textContent = cell < cells ? tell(block, cell) : key;
+      where.textContent = cell < cells ? describe(block, cell) : key;
     };
     canvas.onpointerleave = () => { where.textContent = key; };
   }

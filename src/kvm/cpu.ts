@@ -49,7 +49,7 @@ const SREGS_SIZE = 312;
 const TSC = 0x10;
 
 /** What all vCPUs of a machine share. */
-export interface CpuSurroundings {
+export interface CpuDependencies {
   readonly msrs: MsrTable;
   readonly xsave: XsaveLayout;
   /** Frequency of the guest's TSC in kHz. */
@@ -62,16 +62,16 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
   readonly instanceId: number;
   readonly description = cpuState;
   readonly #vcpu: Vcpu;
-  readonly #surroundings: CpuSurroundings;
+  readonly #dependencies: CpuDependencies;
   #powerOn: CpuState | undefined;
 
-  constructor(vcpu: Vcpu, surroundings: CpuSurroundings) {
+  constructor(vcpu: Vcpu, dependencies: CpuDependencies) {
     this.instanceId = vcpu.index;
     this.#vcpu = vcpu;
-    this.#surroundings = surroundings;
-    if (surroundings.msrs.machineCheck !== 0n) {
+    this.#dependencies = dependencies;
+    if (dependencies.msrs.machineCheck !== 0n) {
       const capability = new DataView(new ArrayBuffer(8));
-      capability.setBigUint64(0, surroundings.msrs.machineCheck, true);
+      capability.setBigUint64(0, dependencies.msrs.machineCheck, true);
       vcpu.set(Ioctl.setupMce, capability, "KVM_X86_SETUP_MCE");
     }
   }
@@ -83,7 +83,7 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
 
   save(): CpuState {
     const vcpu = this.#vcpu;
-    const { msrs, xsave, tscKhz } = this.#surroundings;
+    const { msrs, xsave, tscKhz } = this.#dependencies;
     // First: KVM takes a pending INIT or start-up IPI when it is asked, which changes registers.
     const mpState = this.mpState;
     // Then this: KVM puts what a pending exception brings with it into CR2 or DR6 when it is asked.
@@ -128,7 +128,7 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
 
   load(state: CpuState): void {
     const vcpu = this.#vcpu;
-    const { msrs, xsave } = this.#surroundings;
+    const { msrs, xsave } = this.#dependencies;
     const image = structure(XSAVE_SIZE);
     setXsave(image, state, xsave);
     const registers = msrs.encode(state);

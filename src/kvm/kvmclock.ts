@@ -37,7 +37,7 @@ export class KvmClock implements SavedDevice<KvmclockState>, RunStateListener {
     if (this.#stopped === undefined) return;
     this.#vm.setClock(this.#stopped.clock);
     this.#stopped = undefined;
-    for (const vcpu of this.#vcpus) tellPaused(vcpu);
+    for (const vcpu of this.#vcpus) notifyPaused(vcpu);
   }
 
   save(): KvmclockState {
@@ -54,7 +54,7 @@ export class KvmClock implements SavedDevice<KvmclockState>, RunStateListener {
 }
 
 /** Tells the guest's watchdogs that the host had paused it. */
-function tellPaused(vcpu: Vcpu): void {
+function notifyPaused(vcpu: Vcpu): void {
   // EINVAL: the guest does not use the clock, so there is nobody to tell.
   ioctlUnless(Errno.EINVAL, vcpu.fd, Ioctl.kvmclockControl, "KVM_KVMCLOCK_CTRL");
 }

@@ -48,7 +48,7 @@ export function createCpus(
 ): { cpus: Cpu[]; apics: LocalApic[] } {
   const addressSizes = supported.find((entry) => entry.function === 0x80000008);
   const physicalBits = addressSizes ? addressSizes.eax & 0xff : DEFAULT_PHYSICAL_BITS;
-  const surroundings = {
+  const dependencies = {
     msrs: new MsrTable(
       kvm.msrIndexList(),
       physicalBits,
@@ -58,7 +58,7 @@ export function createCpus(
     tscKhz: vcpus[0]?.tscKhz() ?? 0,
   };
   return {
-    cpus: vcpus.map((vcpu) => new Cpu(vcpu, surroundings)),
+    cpus: vcpus.map((vcpu) => new Cpu(vcpu, dependencies)),
     apics: vcpus.map((vcpu) => new LocalApic(vcpu, clock)),
   };
 }

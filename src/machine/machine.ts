@@ -12,7 +12,7 @@
  */
 import { contain, type EventLoop } from "../native/event_loop.ts";
 import { faultText } from "../process/faults.ts";
-import { tell } from "../process/messages.ts";
+import { report } from "../process/messages.ts";
 import { VcpuState } from "../native/vcpu_thread.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Resettable, RunStateListener } from "../devices/device.ts";
@@ -168,10 +168,10 @@ export class Machine {
   }
 
   /**
-   * Goes back to a run state from before an attempt that changed it. If that cannot be, the guest is paused
+   * Rolls back to the run state from before an attempt that changed it. If that cannot be, the guest is paused
    * (or has failed), and this throws. A machine that failed meanwhile stays so.
    */
-  goBackTo(state: RunState): void {
+  rollBackRunState(state: RunState): void {
     if (state === this.#runState || this.#runState === "internal-error") return;
     this.#orPaused(() => {
       if (state === "running") this.start();
@@ -225,10 +225,10 @@ export class Machine {
   }
 
   /**
-   * A machine that waits for its state, with this one's clocks and nothing else: what is to happen to this
-   * one can be rehearsed with it. This one must not run.
+   * A machine that waits for its state, with this one's clocks and nothing else: it is for a dry run
+   * of what is to happen to this one. This one must not run.
    */
-  understudy(emit: (event: MachineEvent) => void): Machine {
+  warmUpCopy(emit: (event: MachineEvent) => void): Machine {
     const parts: MachineParts = {
       ...this.#parts,
       loop: { onVcpus: () => {}, serveVcpusUntil: () => {} },
@@ -273,7 +273,7 @@ export class Machine {
     this.#emit({ name: "STOP" });
     const text = `the guest could not be stopped as it should: ${faultText(failure.fault)}`;
     this.#failure = text;
-    tell(text);
+    report(text);
     throw new MachineFault(text, { cause: failure.fault });
   }
 
@@ -333,7 +333,7 @@ export class Machine {
   /** As {@linkcode #enter}, whatever else goes wrong. The machine is stopped. */
   #enterRegardless(state: RunState): void {
     if (this.#runState === state) return;
-    contain(() => this.#parts.runStateEntered(state), (fault) => tell(faultText(fault)));
+    contain(() => this.#parts.runStateEntered(state), (fault) => report(faultText(fault)));
     this.#runState = state;
   }
 
@@ -412,7 +412,7 @@ export class Machine {
     switch (exit.kind) {
       case "shutdown":
         // Its event says no more than that of a reset which the guest has asked for.
-        tell(`vCPU ${vcpu.index}: triple fault`);
+        report(`vCPU ${vcpu.index}: triple fault`);
         this.#requests.reset ??= "guest-reset";
         break;
       case "error":
@@ -441,7 +441,7 @@ export class Machine {
 
   /** What has gone wrong keeps the guest from running on; it stays for people to look at. */
   #fail(reason: string): void {
-    tell(reason);
+    report(reason);
     this.#failure = reason;
     // A machine that is stopped keeps its state, and must not run either. What else goes wrong in a stop has
     // been reported, and the machine is stopped all the same.

@@ -49,7 +49,7 @@ export interface VirtioEnvironment extends ImageEnvironment, NetworkEnvironment 
   readonly loop: EventLoop;
   readonly chardevs: Chardevs;
   /** Takes messages for the user. */
-  readonly tell: (message: string) => void;
+  readonly report: (message: string) => void;
 }
 
 /** What devices need of the board. */
@@ -253,7 +253,7 @@ export class VirtioDevices implements Disposable {
     if (this.balloon) {
       throw new Error("-device virtio-balloon-device: Only one balloon device is supported");
     }
-    const { tell } = this.#environment;
+    const { report } = this.#environment;
     this.balloon = new VirtioBalloon(
       {
         ...properties,
@@ -265,7 +265,7 @@ export class VirtioDevices implements Disposable {
       clock,
       {
         changed: (actual) => emit({ name: "BALLOON_CHANGE", data: { actual } }),
-        notDiscarded: (error) => tell(`virtio-balloon: ${error.message}`),
+        notDiscarded: (error) => report(`virtio-balloon: ${error.message}`),
       },
     );
     return this.balloon;
@@ -276,11 +276,11 @@ export class VirtioDevices implements Disposable {
   }
 
   #rngBackend(id: string | undefined, { faulted }: VirtioBoard): RngBackend {
-    const { loop, chardevs, tell } = this.#environment;
+    const { loop, chardevs, report } = this.#environment;
     const object = this.#config.objects.find((candidate) => candidate.id === id);
     switch (object?.type) {
       case "rng-random":
-        return this.#resources.use(new FileRng(object.filename, loop, tell));
+        return this.#resources.use(new FileRng(object.filename, loop, report));
       case "rng-egd":
         return this.#resources.use(
           new EgdRng(

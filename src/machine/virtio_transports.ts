@@ -29,7 +29,7 @@ export interface VirtioOptions {
   /** Without ACPI, the kernel's command line tells of the transports. */
   readonly announceOnCommandLine: boolean;
   /** Takes messages for the user. */
-  readonly tell: (message: string) => void;
+  readonly report: (message: string) => void;
 }
 
 /** A transport with its device. */
@@ -57,7 +57,7 @@ export interface TransportBoard {
 
 /** Creates the devices and puts all transports on the bus; `owner` gets them. */
 export function createTransports(
-  { devices, legacy, ioeventfd, tell }: VirtioOptions,
+  { devices, legacy, ioeventfd, report }: VirtioOptions,
   slots: readonly VirtioSlot[],
   { vm, ioapic2, loop, clock, ram, bus, emit, stop, faulted }: TransportBoard,
   owner: DisposableStack,
@@ -86,7 +86,7 @@ export function createTransports(
         interrupt,
         loop,
         ...(ioeventfd ? { notifications: router } : {}),
-        tell,
+        report,
         faulted: (fault) => faulted(`${config.driver} at 0x${address.toString(16)}`, fault),
       }),
     );

@@ -128,7 +128,7 @@ export function isCapabilityName(name: string): name is CapabilityName {
 export type CapabilitySet = ReadonlySet<CapabilityName>;
 
 /** What the rules for capabilities depend on besides them. */
-export interface CapabilitySurroundings {
+export interface CapabilityDependencies {
   /** The destination already listens or loads. */
   readonly incomingStarted: boolean;
   readonly compression: string;
@@ -158,7 +158,7 @@ const notWithBackgroundSnapshot: readonly CapabilityName[] = [
 export function capabilityComplaint(
   on: CapabilitySet,
   before: CapabilitySet,
-  { incomingStarted, compression, dirtyRing }: CapabilitySurroundings,
+  { incomingStarted, compression, dirtyRing }: CapabilityDependencies,
 ): string | undefined {
   if (on.has("postcopy-ram") && on.has("x-ignore-shared")) {
     return "Postcopy is not compatible with ignore-shared";
@@ -223,14 +223,14 @@ export class CapabilityStore {
   /** Turns capabilities on and off: all of them, or none. */
   set(
     changes: readonly { readonly capability: CapabilityName; readonly state: boolean }[],
-    surroundings: CapabilitySurroundings,
+    dependencies: CapabilityDependencies,
   ): void {
     const on = new Set(this.#on);
     for (const { capability, state } of changes) {
       if (state) on.add(capability);
       else on.delete(capability);
     }
-    const complaint = capabilityComplaint(on, this.#on, surroundings);
+    const complaint = capabilityComplaint(on, this.#on, dependencies);
     if (complaint !== undefined) throw new MigrationError(complaint);
     this.#on = on;
   }

@@ -22,14 +22,14 @@ import {
   type MigrationListener,
 } from "../channel/incoming.ts";
 import { allowsTransition, isRunState } from "../machine/run_state.ts";
-import { tellFaults } from "../process/faults.ts";
-import { tell } from "../process/messages.ts";
+import { reportFaults } from "../process/faults.ts";
+import { report } from "../process/messages.ts";
 import { loadFailure, messageOf, MigrationError } from "./errors.ts";
 import { IncomingSession, type SessionPlan } from "./incoming_session.ts";
 import type { MigrationInformation } from "./information.ts";
 import type { MigratableMachine } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
-import type { MigrationSurroundings } from "./surroundings.ts";
+import type { MigrationDependencies } from "./dependencies.ts";
 import { limitSilence } from "./tcp_limits.ts";
 
 /** How a machine is to be loaded. */
@@ -39,14 +39,14 @@ export interface IncomingPlan extends SessionPlan {
 }
 
 /** What an attempt to load the machine needs of the process around it. */
-export type IncomingSurroundings = Pick<
-  MigrationSurroundings,
+export type IncomingDependencies = Pick<
+  MigrationDependencies,
   "timeline" | "statusChanged" | "guestComes" | "guestArrived"
 >;
 
 /** One attempt to load the machine. */
 export class IncomingMigration {
-  readonly #surroundings: IncomingSurroundings;
+  readonly #dependencies: IncomingDependencies;
   readonly #target: () => MigratableMachine;
   readonly #plan: IncomingPlan;
   readonly #finished = Promise.withResolvers<boolean>();
@@ -60,11 +60,11 @@ export class IncomingMigration {
 
   /** `target` is asked for the machine when a source is there. */
   constructor(
-    surroundings: IncomingSurroundings,
+    dependencies: IncomingDependencies,
     target: () => MigratableMachine,
     plan: IncomingPlan,
   ) {
-    this.#surroundings = surroundings;
+    this.#dependencies = dependencies;
     this.#target = target;
     this.#plan = plan;
   }
@@ -159,7 +159,7 @@ export class IncomingMigration {
     channel: IncomingChannel,
     multifd: readonly StreamChannel[] = [],
   ): Promise<void> {
-    const { timeline } = this.#surroundings;
+    const { timeline } = this.#dependencies;
     timeline.mark("machine built");
     for (const each of [channel, ...multifd]) {
       limitSilence(each, this.#address, this.#plan.parameters());
@@ -172,15 +172,15 @@ export class IncomingMigration {
     this.#checkRunState(runState);
     const doubt = await session.takeOver();
     this.#errorDescription = doubt;
-    this.#surroundings.guestComes();
+    this.#dependencies.guestComes();
     // Nobody else has the guest any more: one that cannot go on stays here, stopped.
-    tellFaults(() => this.#goOn(doubt === undefined ? runState : "paused"));
+    reportFaults(() => this.#goOn(doubt === undefined ? runState : "paused"));
     timeline.mark("running");
     this.#listener = undefined;
     this.#setStatus("completed");
     // The guest is here: what goes wrong with anything else is told, and costs no more than that.
-    await session.end().catch((error) => tell(messageOf(error)));
-    tellFaults(() => this.#surroundings.guestArrived());
+    await session.end().catch((error) => report(messageOf(error)));
+    reportFaults(() => this.#dependencies.guestArrived());
     this.#finished.resolve(true);
   }
 
@@ -207,6 +207,6 @@ export class IncomingMigration {
 
   #setStatus(status: MigrationStatus): void {
     this.#status = status;
-    this.#surroundings.statusChanged(status);
+    this.#dependencies.statusChanged(status);
   }
 }

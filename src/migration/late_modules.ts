@@ -3,14 +3,14 @@
  * update may be what replaces the files that it comes from, and one that goes wrong finds no descriptor.
  */
 
-type Rehearsal = typeof import("./rehearsal.ts");
+type WarmUp = typeof import("./warm_up.ts");
 
-let rehearsal: Promise<Rehearsal> | undefined;
+let warmUp: Promise<WarmUp> | undefined;
 
 /** The warm-up of saving and loading. If it could not be loaded, the next call tries again. */
-export function loadRehearsal(): Promise<Rehearsal> {
-  return rehearsal ??= import("./rehearsal.ts").catch((cause) => {
-    rehearsal = undefined;
+export function loadWarmUp(): Promise<WarmUp> {
+  return warmUp ??= import("./warm_up.ts").catch((cause) => {
+    warmUp = undefined;
     throw cause;
   });
 }

@@ -22,7 +22,7 @@ import { type MigrationParameters, ParameterStore } from "./parameters.ts";
 import type { MigrationProperties, StreamProperties } from "./properties.ts";
 import type { MigratableMachine } from "./source.ts";
 import { isUnderWay, type MigrationStatusName } from "./status.ts";
-import type { MigrationSurroundings } from "./surroundings.ts";
+import type { MigrationDependencies } from "./dependencies.ts";
 
 /** A channel as monitors name it. */
 export interface ChannelRequest {
@@ -56,7 +56,7 @@ interface AwaitedHandover {
 
 /** A machine's migrations, one at a time. */
 export class Migration {
-  readonly #surroundings: MigrationSurroundings;
+  readonly #dependencies: MigrationDependencies;
   readonly #options: MigrationOptions;
   readonly #parameters = new ParameterStore();
   readonly #capabilities = new CapabilityStore();
@@ -64,15 +64,15 @@ export class Migration {
   #outgoing: OutgoingMigration | undefined;
   #incoming: IncomingMigration | undefined;
   #handover: AwaitedHandover | undefined;
-  /** Why the update that this caretaker was started for came to nothing, until there is another attempt. */
+  /** Why the update that this interim monitor was started for came to nothing, until there is another attempt. */
   #failedUpdate: string | undefined;
   #startAfterLoad: boolean;
 
   constructor(
-    surroundings: MigrationSurroundings,
+    dependencies: MigrationDependencies,
     options: MigrationOptions,
   ) {
-    this.#surroundings = surroundings;
+    this.#dependencies = dependencies;
     this.#options = options;
     this.#startAfterLoad = options.startAfterLoad;
     this.#stream = options.properties.stream;
@@ -136,7 +136,7 @@ export class Migration {
 
   /** What query-migrate tells. */
   query(): MigrationInformation {
-    const blocked = this.#surroundings.blockers?.reasons(this.parameters.mode) ?? [];
+    const blocked = this.#dependencies.blockers?.reasons(this.parameters.mode) ?? [];
     return {
       ...this.#handoverInformation(),
       ...this.#incoming?.information(),
@@ -170,7 +170,7 @@ export class Migration {
     }
     if (request.resume) throw new MigrationError("Cannot resume if there is no paused migration");
     const source = this.#movableMachine();
-    this.#surroundings.blockers?.check(mode);
+    this.#dependencies.blockers?.check(mode);
     if (capabilities.has("mapped-ram") && this.parameters["multifd-compression"] !== "none") {
       throw new MigrationError("Cannot use compression with mapped-ram");
     }
@@ -178,11 +178,11 @@ export class Migration {
       throw new MigrationError("cpr-exec mode requires setting cpr-exec-command");
     }
     if (mode === "cpr-transfer") checkHandover(main, cpr);
-    const outgoing = new OutgoingMigration(this.#surroundings, source, {
+    const outgoing = new OutgoingMigration(this.#dependencies, source, {
       mode,
       main,
       cpr,
-      // Between a monitor and its caretaker there is nothing to agree on.
+      // Between a monitor and its interim monitor there is nothing to agree on.
       capabilities: main === undefined ? new Set() : capabilities,
       stream: this.#stream,
       parameters: () => this.parameters,
@@ -219,7 +219,7 @@ export class Migration {
 
   /** True while `stop` and `cont` are not for the machine but for the migration. */
   get ownsRunState(): boolean {
-    const runState = this.#surroundings.source?.machine.runState ?? "inmigrate";
+    const runState = this.#dependencies.source?.machine.runState ?? "inmigrate";
     return runState === "inmigrate" || runState === "finish-migrate" || this.#memoryGivenAway;
   }
 
@@ -232,12 +232,12 @@ export class Migration {
    * `stop` or `cont` came while the migration owns the run state. Before a load, that decides what
    * happens after it; at the source, `stop` decides what the guest does wherever it goes on.
    */
-  userWants(running: boolean): void {
+  setDesiredRunState(running: boolean): void {
     if (this.#memoryGivenAway) {
       if (!running) return;
       throw new MigrationError("The guest and its memory have been handed over to another process");
     }
-    if (this.#surroundings.source?.machine.runState !== "finish-migrate") {
+    if (this.#dependencies.source?.machine.runState !== "finish-migrate") {
       this.#startAfterLoad = running;
     } else if (running) {
       throw new MigrationError("Migration is not finalized yet");
@@ -270,13 +270,13 @@ export class Migration {
     const incoming = this.#newIncoming();
     this.#incoming = incoming;
     try {
-      await incoming.listen(address, this.#surroundings.given);
+      await incoming.listen(address, this.#dependencies.given);
     } catch (error) {
       this.#incoming = before;
       throw error;
     }
     incoming.run().catch((error) => {
-      if (exitOnError) this.#surroundings.loadFailed(error);
+      if (exitOnError) this.#dependencies.loadFailed(error);
     });
     this.#handover?.listening.resolve(incoming);
   }
@@ -292,9 +292,9 @@ export class Migration {
    * gone.
    */
   async leave(channel: OutgoingChannel, ownership: Ownership): Promise<boolean> {
-    const { source } = this.#surroundings;
+    const { source } = this.#dependencies;
     if (source === undefined) throw new MigrationError("there is no machine to be moved");
-    const outgoing = new OutgoingMigration(this.#surroundings, source, {
+    const outgoing = new OutgoingMigration(this.#dependencies, source, {
       mode: "cpr-transfer",
       main: undefined,
       channel,
@@ -311,12 +311,12 @@ export class Migration {
   }
 
   /**
-   * A caretaker keeps its guest for good: what query-migrate tells now is that the update failed, not how
+   * An interim monitor keeps its guest for good: what query-migrate tells now is that the update failed, not how
    * the guest came here.
    */
   updateFailed(reason: string): void {
     this.#failedUpdate = reason;
-    this.#surroundings.statusChanged("failed");
+    this.#dependencies.statusChanged("failed");
   }
 
   /** The machine will be built from what a source hands over at `addresses`. */
@@ -331,7 +331,7 @@ export class Migration {
   }
 
   #handoverInformation(): MigrationInformation {
-    if (this.#handover === undefined || this.#surroundings.source !== undefined) return {};
+    if (this.#handover === undefined || this.#dependencies.source !== undefined) return {};
     const { addresses, failure } = this.#handover;
     return {
       ...(addresses.length === 0 ? {} : { "socket-address": [...addresses] }),
@@ -342,23 +342,23 @@ export class Migration {
 
   #newIncoming(): IncomingMigration {
     const target = () => {
-      const { source } = this.#surroundings;
+      const { source } = this.#dependencies;
       if (source === undefined) throw new MigrationError("the machine is not built yet");
       return source;
     };
     const plan: IncomingPlan = {
-      handedOver: () => this.#surroundings.handedOver,
+      handedOver: () => this.#dependencies.handedOver,
       capabilities: () => this.#capabilities.on,
       parameters: () => this.parameters,
       stream: this.#stream,
       startAfterLoad: () => this.#startAfterLoad,
     };
-    return new IncomingMigration(this.#surroundings, target, plan);
+    return new IncomingMigration(this.#dependencies, target, plan);
   }
 
   /** The machine, if its state allows that it is moved away. */
   #movableMachine(): MigratableMachine {
-    const { source } = this.#surroundings;
+    const { source } = this.#dependencies;
     if (this.underWay) throw new MigrationError("There's a migration process in progress");
     if (source === undefined || source.machine.runState === "inmigrate") {
       throw new MigrationError("Guest is waiting for an incoming migration");

@@ -7,7 +7,7 @@
  *   switchover   the guest stops; pre-switchover waits here
  *   device       the remaining pages, every device's state, the description
  *   handover     with a return path, the destination says that it has the guest
- *   completed    cpr-exec: the successor is executed, a caretaker having the guest (cpr/caretaker.ts)
+ *   completed    cpr-exec: the successor is executed, an interim monitor having the guest (cpr/interim_monitor.ts)
  *
  * Whatever fails, and whenever somebody cancels, there is one exit: the guest goes on here as it was. If
  * the destination may have it and cannot be asked any more, the guest stays stopped, in `postmigrate`, and
@@ -17,13 +17,13 @@ import { openOutgoing } from "../channel/outgoing.ts";
 import type { ChannelAddress } from "../channel/address.ts";
 import type { OutgoingChannel } from "../channel/channel.ts";
 import { isRunState, type RunState } from "../machine/run_state.ts";
-import { Caretaker } from "./cpr/caretaker.ts";
+import { InterimMonitor } from "./cpr/interim_monitor.ts";
 import type { KeptDescriptor } from "./cpr/descriptors.ts";
 import { checkStart, tryStart } from "../process/start_check.ts";
 import { executeSuccessor } from "./cpr/exec.ts";
 import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
 import { handOverDescriptors } from "./cpr/transfer.ts";
-import { tell } from "../process/messages.ts";
+import { report } from "../process/messages.ts";
 import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "./errors.ts";
 import { within } from "./limits.ts";
 import { type MigrationInformation, ramInformation } from "./information.ts";
@@ -32,7 +32,7 @@ import { OutgoingSession, type SessionOwner } from "./outgoing_session.ts";
 import type { MigrationMode } from "./parameters.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
 import type { MigratableMachine } from "./source.ts";
-import type { MigrationSurroundings } from "./surroundings.ts";
+import type { MigrationDependencies } from "./dependencies.ts";
 import { limitSilence } from "./tcp_limits.ts";
 
 /** Milliseconds on a clock that does not jump. */
@@ -42,7 +42,7 @@ function now(): number {
 
 /** One attempt to move the machine. */
 export class OutgoingMigration {
-  readonly #surroundings: MigrationSurroundings;
+  readonly #dependencies: MigrationDependencies;
   readonly #source: MigratableMachine;
   readonly #plan: OutgoingPlan;
   /** Aborted when the attempt is to end, with the reason: a MigrationCancelled or a MigrationError. */
@@ -63,11 +63,11 @@ export class OutgoingMigration {
   #endTime: number | undefined;
 
   constructor(
-    surroundings: MigrationSurroundings,
+    dependencies: MigrationDependencies,
     source: MigratableMachine,
     plan: OutgoingPlan,
   ) {
-    this.#surroundings = surroundings;
+    this.#dependencies = dependencies;
     this.#source = source;
     this.#plan = plan;
   }
@@ -96,7 +96,7 @@ export class OutgoingMigration {
       throw error;
     }
     // The destination of a cpr-transfer listens when it has the descriptors.
-    if (this.#plan.mode === "cpr-transfer" || this.#withCaretaker) return;
+    if (this.#plan.mode === "cpr-transfer" || this.#withInterimMonitor) return;
     try {
       this.#opening = Promise.resolve(this.#open());
       // Its error is met in run().
@@ -113,7 +113,7 @@ export class OutgoingMigration {
     try {
       if (given !== undefined) await this.#send(given, this.#plan.ownership);
       else if (cpr !== undefined) await this.#transfer(cpr);
-      else if (mode === "cpr-exec" && main === undefined) await this.#updateWithCaretaker();
+      else if (mode === "cpr-exec" && main === undefined) await this.#updateWithInterimMonitor();
       else await this.#move();
     } catch (error) {
       this.#giveUp(error);
@@ -185,7 +185,7 @@ export class OutgoingMigration {
   }
 
   /** The guest runs elsewhere while this process executes its successor. */
-  get #withCaretaker(): boolean {
+  get #withInterimMonitor(): boolean {
     return this.#plan.mode === "cpr-exec" && this.#plan.main === undefined;
   }
 
@@ -198,43 +198,43 @@ export class OutgoingMigration {
   }
 
   async #transfer(cpr: ChannelAddress): Promise<void> {
-    const { leaving } = this.#surroundings;
+    const { update } = this.#dependencies;
     using ownership = Ownership.create();
-    const kept = [...leaving.announce(), ownership.kept(OWNERSHIP_NAME)];
+    const kept = [...update.announce(), ownership.kept(OWNERSHIP_NAME)];
     await this.#limited(
       handOverDescriptors(cpr, kept, this.#interrupt.signal),
       "the destination has not taken the CPR state",
     );
     using channel = await this.#open();
-    await this.#send(channel, ownership, () => leaving.suspend(false));
+    await this.#send(channel, ownership, () => update.suspend(false));
     // QEMU, which takes nothing by the word, has no use for what survives here.
-    if (ownership.keep()) leaving.stay();
-    else leaving.leave();
+    if (ownership.keep()) update.rollback();
+    else update.commit();
   }
 
-  async #updateWithCaretaker(): Promise<void> {
-    const { leaving, timeline } = this.#surroundings;
-    const kept = [...leaving.forCaretaker(), timeline.kept];
-    using caretaker = await this.#startCaretaker(kept);
+  async #updateWithInterimMonitor(): Promise<void> {
+    const { update, timeline } = this.#dependencies;
+    const kept = [...update.forInterimMonitor(), timeline.kept];
+    using interimMonitor = await this.#startInterimMonitor(kept);
     {
-      using channel = caretaker.takeChannel();
-      await this.#send(channel, caretaker.ownership);
+      using channel = interimMonitor.takeChannel();
+      await this.#send(channel, interimMonitor.ownership);
     }
     try {
-      await this.#executeSuccessor(caretaker.kept, [caretaker.variable]);
+      await this.#executeSuccessor(interimMonitor.kept, [interimMonitor.variable]);
     } catch (error) {
-      const runState = await this.#takeBack(caretaker, error);
+      const runState = await this.#takeBack(interimMonitor, error);
       this.#elsewhere = false;
       if (runState !== "running" && isRunState(runState)) this.#resumeState = runState;
       throw error;
     }
   }
 
-  async #startCaretaker(kept: readonly KeptDescriptor[]): Promise<Caretaker> {
+  async #startInterimMonitor(kept: readonly KeptDescriptor[]): Promise<InterimMonitor> {
     try {
       const limit = this.#plan.parameters()["x-successor-timeout"];
       return await this.#limited(
-        Caretaker.start(kept, this.#interrupt.signal, limit),
+        InterimMonitor.start(kept, this.#interrupt.signal, limit),
         "the interim monitor is not ready",
       );
     } catch (error) {
@@ -258,7 +258,7 @@ export class OutgoingMigration {
       // not know the flag may have it all the same.
       if (ownership === undefined || ownership.keep()) throw error;
     }
-    this.#elsewhere = this.#plan.mode !== "cpr-exec" || this.#withCaretaker;
+    this.#elsewhere = this.#plan.mode !== "cpr-exec" || this.#withInterimMonitor;
     this.#complete();
   }
 
@@ -281,15 +281,15 @@ export class OutgoingMigration {
       runState: () => this.#resumeState ?? this.#source.machine.runState,
       continued: this.#continued.promise,
       // What is dirty is looked at once more when the guest has stopped; that is no pass.
-      passBegan: (pass) => this.#status === "active" && this.#surroundings.passBegan(pass),
-      saved: () => this.#surroundings.timeline.mark("saved"),
+      passBegan: (pass) => this.#status === "active" && this.#dependencies.passBegan(pass),
+      saved: () => this.#dependencies.timeline.mark("saved"),
     };
   }
 
   #open(): OutgoingChannel | Promise<OutgoingChannel> {
     const { main } = this.#plan;
     if (main === undefined) throw new MigrationError("the migration has no main channel");
-    const opened = openOutgoing(main, this.#surroundings.given, this.#interrupt.signal);
+    const opened = openOutgoing(main, this.#dependencies.given, this.#interrupt.signal);
     if (!(opened instanceof Promise)) return limitSilence(opened, main, this.#plan.parameters());
     return this.#limited(opened, "the destination does not accept a connection")
       .then((channel) => limitSilence(channel, main, this.#plan.parameters()));
@@ -309,20 +309,26 @@ export class OutgoingMigration {
   }
 
   /** The guest comes back from its interim monitor: the successor could not be executed because of `cause`. */
-  async #takeBack(caretaker: Caretaker, cause: unknown): Promise<string> {
+  async #takeBack(interimMonitor: InterimMonitor, cause: unknown): Promise<string> {
     const milliseconds = this.#plan.parameters()["x-handover-timeout"];
-    return await within(milliseconds, caretaker.giveBack(this.#source), () =>
-      new MigrationError(
-        `${messageOf(cause)}; the guest is with process ${caretaker.pid}, which has not given it ` +
-          `back for ${milliseconds} ms`,
-      ));
+    return await within(
+      milliseconds,
+      interimMonitor.giveBack(this.#source),
+      () =>
+        new MigrationError(
+          `${
+            messageOf(cause)
+          }; the guest is with process ${interimMonitor.pid}, which has not given it ` +
+            `back for ${milliseconds} ms`,
+        ),
+    );
   }
 
   /** Stops the guest for good, unless this has stopped it before. */
   #stop(): void {
     if (this.#resumeState !== undefined) return;
     const { machine } = this.#source;
-    const { timeline } = this.#surroundings;
+    const { timeline } = this.#dependencies;
     this.#interrupt.signal.throwIfAborted();
     timeline.mark("stop begins");
     this.#stopTime = now();
@@ -342,12 +348,12 @@ export class OutgoingMigration {
     more: readonly KeptDescriptor[],
     variables: readonly string[],
   ): Promise<void> {
-    const { leaving, timeline } = this.#surroundings;
-    await leaving.suspend(true);
+    const { update, timeline } = this.#dependencies;
+    await update.suspend(true);
     timeline.mark("executing");
     executeSuccessor(
       this.#plan.parameters()["cpr-exec-command"],
-      [...leaving.collect(), timeline.kept, ...more],
+      [...update.collect(), timeline.kept, ...more],
       variables,
     );
   }
@@ -367,9 +373,11 @@ export class OutgoingMigration {
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
     const before = this.#resumeState;
     if (before !== undefined && stoppedHere && !this.#elsewhere) {
-      this.#rollBack(() => unknown ? machine.setRunState("postmigrate") : machine.goBackTo(before));
+      this.#rollBack(() =>
+        unknown ? machine.setRunState("postmigrate") : machine.rollBackRunState(before)
+      );
     }
-    this.#rollBack(() => this.#surroundings.leaving.stay());
+    this.#rollBack(() => this.#dependencies.update.rollback());
     this.#endTime = now();
     this.#setStatus(cancelled ? "cancelled" : "failed");
     this.#ended.resolve();
@@ -380,13 +388,13 @@ export class OutgoingMigration {
     try {
       step();
     } catch (error) {
-      tell(messageOf(error));
+      report(messageOf(error));
       this.#errorDescription ??= messageOf(error);
     }
   }
 
   #setStatus(status: MigrationStatus): void {
     this.#status = status;
-    this.#surroundings.statusChanged(status);
+    this.#dependencies.statusChanged(status);
   }
 }

@@ -9,7 +9,7 @@ import type { StreamProperties } from "./properties.ts";
 /** What a migration is to do. */
 export interface OutgoingPlan {
   readonly mode: MigrationMode;
-  /** Absent: cpr-exec leaves the guest with a caretaker meanwhile. */
+  /** Absent: cpr-exec leaves the guest with an interim monitor meanwhile. */
   readonly main: ChannelAddress | undefined;
   /** A channel that is open already, in place of an address. */
   readonly channel?: OutgoingChannel;

@@ -23,7 +23,7 @@ import { requireIntact } from "./ram/intact.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { saveDevices, savingDevices } from "./device_state.ts";
 import { messageOf, MigrationError, OwnerUnknownError } from "./errors.ts";
-import { loadRehearsal } from "./late_modules.ts";
+import { loadWarmUp } from "./late_modules.ts";
 import { ProgressLimit, unlessAborted, within } from "./limits.ts";
 import { handOver } from "./outgoing_handover.ts";
 import type { OutgoingPlan } from "./outgoing_plan.ts";
@@ -266,8 +266,8 @@ export class OutgoingSession {
   async #switchOverInPlace(ram: RamSender): Promise<void> {
     const owner = this.#owner;
     const { source, plan } = owner;
-    const { rehearseSaving } = await loadRehearsal();
-    await rehearseSaving(source, owner.signal);
+    const { warmUpSaving } = await loadWarmUp();
+    await warmUpSaving(source, owner.signal);
     await this.#agreement();
     this.#announceSwitchover();
     await ram.finish();
@@ -275,7 +275,7 @@ export class OutgoingSession {
     owner.stop();
     const pauses = plan.capabilities.has("pause-before-switchover");
     if (pauses) {
-      this.#tellActive();
+      this.#reportActive();
       await this.#pause();
     }
     using _ = this.#limitStop();
@@ -294,7 +294,7 @@ export class OutgoingSession {
     sent.catch(() => {});
     // Who is told of it needs a processor, and so does the destination: that one first.
     if (this.#returnPath !== undefined) hasInput(this.#channel.fd, ARRIVAL_MS);
-    if (!pauses) this.#tellActive();
+    if (!pauses) this.#reportActive();
     owner.advance("device");
     await sent;
     if (!source.suppressDescription) this.#writer.describe();
@@ -304,7 +304,7 @@ export class OutgoingSession {
   }
 
   /** As QEMU tells it: the look at what is dirty at the beginning counts as the first pass. */
-  #tellActive(): void {
+  #reportActive(): void {
     this.#owner.advance("active");
     this.#owner.passBegan(2);
   }

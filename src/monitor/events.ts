@@ -109,7 +109,7 @@ export class EventHub implements Disposable {
   readonly #loop: EventLoop;
   readonly #listeners = new Set<(event: TimedEvent) => void>();
   readonly #throttles = new Map<string, Throttle>();
-  readonly #untold: TimedEvent[] = [];
+  readonly #unreported: TimedEvent[] = [];
   #held = false;
 
   constructor(loop: EventLoop) {
@@ -140,7 +140,7 @@ export class EventHub implements Disposable {
       throttle.latest = undefined;
       if (latest !== undefined) this.#send(latest);
     }
-    this.#tell();
+    this.#report();
   }
 
   /** Keeps events back until {@linkcode release}: those who are to hear them are not there yet. */
@@ -151,7 +151,7 @@ export class EventHub implements Disposable {
   /** Tells what was kept back. */
   release(): void {
     this.#held = false;
-    this.#tell();
+    this.#report();
   }
 
   /** Events from now on, for {@linkcode replay} in another process. */
@@ -163,8 +163,8 @@ export class EventHub implements Disposable {
 
   /** Tells what another process has recorded. What is no event is left out. */
   replay(events: readonly unknown[]): void {
-    this.#untold.unshift(...events.filter(isTimedEvent));
-    this.#tell();
+    this.#unreported.unshift(...events.filter(isTimedEvent));
+    this.#report();
   }
 
   /** Has `listener` called for every event, until the subscription is disposed. */
@@ -198,12 +198,12 @@ export class EventHub implements Disposable {
    * guest that starts does not wait for its RESUME to be written.
    */
   #send(event: TimedEvent): void {
-    if (this.#untold.push(event) === 1) queueMicrotask(() => this.#tell());
+    if (this.#unreported.push(event) === 1) queueMicrotask(() => this.#report());
   }
 
-  #tell(): void {
+  #report(): void {
     if (this.#held) return;
-    for (const event of this.#untold.splice(0)) {
+    for (const event of this.#unreported.splice(0)) {
       for (const listener of this.#listeners) contain(() => listener(event), reportFault);
     }
   }

@@ -44,7 +44,7 @@ export class PortWriter {
     this.#queue.length = 0;
     this.#pending = 0;
     this.#waiting = false;
-    this.#tellWaiters();
+    this.#wakeWaiters();
   }
 
   /** Resolves when nothing is pending. */
@@ -65,10 +65,10 @@ export class PortWriter {
       }
       this.#queue.shift();
     }
-    this.#tellWaiters();
+    this.#wakeWaiters();
   }
 
-  #tellWaiters(): void {
+  #wakeWaiters(): void {
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 

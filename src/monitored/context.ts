@@ -119,11 +119,11 @@ function machineControl(vm: MonitoredMachine): MachineControl {
         ? { status: "inmigrate", running: false }
         : { status: machine().runState, running: machine().running },
     stop: () => {
-      if (migration.ownsRunState) migration.userWants(false);
+      if (migration.ownsRunState) migration.setDesiredRunState(false);
       else machine().stop();
     },
     cont: () => {
-      if (migration.ownsRunState) migration.userWants(true);
+      if (migration.ownsRunState) migration.setDesiredRunState(true);
       else machine().start();
     },
     reset: () => machine().requestReset("host-qmp-system-reset"),

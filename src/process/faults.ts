@@ -7,7 +7,7 @@
  *   a device, a vCPU, the clocks  -> the guest stops in `internal-error` (machine/machine.ts)
  *   whatever else                 -> it is reported, here
  */
-import { tell } from "./messages.ts";
+import { report } from "./messages.ts";
 
 /**
  * Has faults that reach the runtime reported; by default it would end the process, and the guest with it.
@@ -38,16 +38,16 @@ export function faultText(fault: unknown): string {
 
 /** Reports a fault that ends nothing else. `where` names the part, such as `monitor 'mon0'`. */
 export function reportFault(fault: unknown, where?: string): void {
-  tell(
+  report(
     `${where === undefined ? "internal fault" : `${where}: internal fault`}: ${faultText(fault)}`,
   );
 }
 
 /** Does `action`; what goes wrong is told. */
-export function tellFaults(action: () => unknown): void {
+export function reportFaults(action: () => unknown): void {
   try {
     action();
   } catch (error) {
-    tell(faultText(error));
+    report(faultText(error));
   }
 }

@@ -41,7 +41,7 @@ export function announce(lines: string): void {
 }
 
 /** Tells the user something, in lines that start with the program's name. */
-export function tell(text: string): void {
+export function report(text: string): void {
   const time = options.timestamp ? `${new Date().toISOString()} ` : "";
   const name = options.guestName === undefined ? "" : `${options.guestName} `;
   const STDERR: Fd = asFd(2);

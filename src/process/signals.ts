@@ -1,5 +1,5 @@
 /** Signals that end the machine as a user wants it ended: after what is under way. */
-import { tell } from "./messages.ts";
+import { report } from "./messages.ts";
 
 /** By their numbers on x86-64 (signal(7)). */
 const numbers = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
@@ -9,7 +9,7 @@ const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export function onEndSignals(end: (signal: string) => void): Disposable {
   const listeners = endSignals.map((signal) => {
     const listener = () => {
-      tell(`terminating on signal ${numbers[signal]}`);
+      report(`terminating on signal ${numbers[signal]}`);
       end(signal);
     };
     Deno.addSignalListener(signal, listener);

@@ -13,7 +13,7 @@ import type { QtestTarget } from "./target.ts";
  * error if it is absent, as in QEMU.
  */
 export function serveQtest(
-  environment: Pick<ChardevEnvironment, "tell">,
+  environment: Pick<ChardevEnvironment, "report">,
   port: CharacterPort,
   log: string | undefined,
   target: QtestTarget,
@@ -25,7 +25,7 @@ export function serveQtest(
 }
 
 function openLog(
-  environment: Pick<ChardevEnvironment, "tell">,
+  environment: Pick<ChardevEnvironment, "report">,
   path: string | undefined,
 ): OutputFile {
   if (path !== undefined) {

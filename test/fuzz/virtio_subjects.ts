@@ -15,9 +15,9 @@ import { frameTo, NetDriver } from "../support/net_driver.ts";
 import type { Random } from "../support/random.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { allFeatures, BlkDriver, blkHeader, VirtioDriver } from "../support/virtio_driver.ts";
-import { ManualClock, MemoryBackend } from "../unit/devices/surroundings.ts";
+import { ManualClock, MemoryBackend } from "../unit/devices/dependencies.ts";
 import { blkDefaults, commonDefaults, netDefaults } from "../unit/devices/virtio/properties.ts";
-import { Workbench, type WorkbenchSurroundings } from "../unit/devices/virtio/workbench.ts";
+import { Workbench, type WorkbenchDependencies } from "../unit/devices/virtio/workbench.ts";
 
 export const MEMORY_SIZE = 4 << 20;
 const BROADCAST = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
@@ -66,7 +66,7 @@ function room(length: number): readonly [Uint8Array, boolean] {
 }
 
 function workbench(
-  create: (surroundings: WorkbenchSurroundings) => VirtioDevice<unknown>,
+  create: (dependencies: WorkbenchDependencies) => VirtioDevice<unknown>,
   { legacy, loop }: SubjectOptions,
 ): Workbench<unknown> {
   return new Workbench(create, { legacy, loop, memorySize: MEMORY_SIZE });
@@ -163,7 +163,7 @@ const createCard: Create = async (options) => {
       loop: options.loop,
       adopt: () => undefined,
       takeNamedDescriptor: () => here,
-      tell: () => {},
+      report: () => {},
     },
   );
   const cards: VirtioNet[] = [];

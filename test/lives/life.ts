@@ -22,7 +22,7 @@ import { type MachineNames, machineOptions } from "./machine_options.ts";
 import { GuestOutput } from "./output.ts";
 import type { Traits } from "./traits.ts";
 
-/** Marks all processes of a life: successors, caretakers and scripts inherit it. */
+/** Marks all processes of a life: successors, interim monitors and scripts inherit it. */
 const MARK = "MOLT_TEST_LIFE";
 const POLL_INTERVAL = 20;
 

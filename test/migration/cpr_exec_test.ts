@@ -10,7 +10,7 @@ const UPDATES = 100;
 /** The runtime keeps some memory for itself as it warms up. */
 const GROWTH_LIMIT = 1.25;
 
-/** Waits until no caretaker is left: they take a moment to end. */
+/** Waits until no interim monitor is left: they take a moment to end. */
 async function noChildren(pid: number): Promise<void> {
   const signal = patience();
   while (childrenOf(pid).length > 0) {
@@ -19,21 +19,21 @@ async function noChildren(pid: number): Promise<void> {
   }
 }
 
-/** The caretaker of a guest whose monitor is gone: it answers on the same socket. */
-class Caretaker implements AsyncDisposable {
+/** The interim monitor of a guest whose monitor is gone: it answers on the same socket. */
+class InterimMonitor implements AsyncDisposable {
   readonly #process: DetachedProcess;
 
   private constructor(readonly machine: UpdatedMachine, readonly qmp: QmpClient, pid: number) {
     this.#process = new DetachedProcess(pid);
   }
 
-  static async of(machine: UpdatedMachine): Promise<Caretaker> {
+  static async of(machine: UpdatedMachine): Promise<InterimMonitor> {
     await machine.vm.exited;
     const { socket } = machine.vm;
     const qmp = await QmpClient.connect(socket, { wait: true, signal: patience() });
     const { pid } = await qmp.execute("x-query-update");
     assertNotEquals(pid, machine.vm.pid);
-    return new Caretaker(machine, qmp, pid);
+    return new InterimMonitor(machine, qmp, pid);
   }
 
   get pid(): number {
@@ -104,41 +104,41 @@ Deno.test("a command that cannot be executed leaves the guest where it was; a co
   assertEquals(await machine.update(), 1);
 });
 
-Deno.test("a successor that ends at once leaves the guest with its caretaker, which can be updated", async () => {
+Deno.test("a successor that ends at once leaves the guest with its interim monitor, which can be updated", async () => {
   for (const command of [["/bin/true"], ["/bin/sh", "-c", "kill -9 $$"]]) {
     await using machine = await UpdatedMachine.start();
     await machine.execute(command);
-    await using caretaker = await Caretaker.of(machine);
-    await caretaker.checkRunning();
+    await using interimMonitor = await InterimMonitor.of(machine);
+    await interimMonitor.checkRunning();
     const reason = /the successor ended without taking the guest over: it goes on in process \d+/;
     assertMatch(machine.vm.errorText, reason);
-    const migration = await caretaker.qmp.execute("query-migrate");
+    const migration = await interimMonitor.qmp.execute("query-migrate");
     assertEquals(migration.status, "failed", "of the update, not of how the guest came here");
     assertMatch(migration["error-desc"] ?? "", reason);
 
-    await caretaker.qmp.execute("migrate-set-parameters", {
+    await interimMonitor.qmp.execute("migrate-set-parameters", {
       "mode": "cpr-exec",
       "cpr-exec-command": [...machine.vm.command],
     });
-    await caretaker.qmp.execute("migrate", {});
-    await caretaker.qmp.closed;
+    await interimMonitor.qmp.execute("migrate", {});
+    await interimMonitor.qmp.closed;
     const { socket } = machine.vm;
     using qmp = await QmpClient.connect(socket, { wait: true, signal: patience() });
     await machine.log.beats(2);
-    assertEquals((await qmp.execute("x-query-update")).pid, caretaker.pid);
+    assertEquals((await qmp.execute("x-query-update")).pid, interimMonitor.pid);
     assertEquals((await qmp.execute("query-status")).status, "running");
   }
 });
 
-Deno.test("a successor that refuses its command line leaves the guest with its caretaker", async () => {
+Deno.test("a successor that refuses its command line leaves the guest with its interim monitor", async () => {
   await using machine = await UpdatedMachine.start();
   await machine.execute([...machine.vm.command, "-bogus"]);
-  await using caretaker = await Caretaker.of(machine);
-  await caretaker.checkRunning();
+  await using interimMonitor = await InterimMonitor.of(machine);
+  await interimMonitor.checkRunning();
   assertMatch(machine.vm.errorText, /-bogus: invalid option/);
 });
 
-Deno.test("a caretaker keeps its guest though a device of its machine cannot be made again", async () => {
+Deno.test("an interim monitor keeps its guest though a device of its machine cannot be made again", async () => {
   await using machine = await UpdatedMachine.start(({ directory }) => {
     const lost = directory.file("lost");
     Deno.mkdirSync(lost);
@@ -146,8 +146,8 @@ Deno.test("a caretaker keeps its guest though a device of its machine cannot be 
   });
   Deno.removeSync(machine.directory.file("lost"), { recursive: true });
   await machine.execute(["/bin/true"]);
-  await using caretaker = await Caretaker.of(machine);
-  await caretaker.checkRunning();
+  await using interimMonitor = await InterimMonitor.of(machine);
+  await interimMonitor.checkRunning();
   assertMatch(machine.vm.errorText, /Could not open '.*lost\/file': No such file or directory/);
 });
 

@@ -1,8 +1,8 @@
 /**
- * cpr-exec with a caretaker, and one of the two processes is killed at whatever moment: if the other one
+ * cpr-exec with an interim monitor, and one of the two processes is killed at whatever moment: if the other one
  * has the guest, or can have it, it lives on there; it never runs in both.
  *
- *   the process has the guest -> its caretaker has it -> the process, its successor by then, has it
+ *   the process has the guest -> its interim monitor has it -> the process, its successor by then, has it
  */
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { patience } from "../support/patience.ts";
@@ -13,7 +13,7 @@ import { UpdatedMachine } from "../support/updated_machine.ts";
 
 const MOMENTS = thorough ? 60 : 10;
 
-type Victim = "process" | "caretaker";
+type Victim = "process" | "interim monitor";
 /** Whether the guest lives; if not, it was killed with the one process that had it. */
 type Outcome = "lives" | "killed";
 
@@ -68,7 +68,7 @@ async function kill(victim: Victim, milliseconds: number): Promise<Outcome> {
   return "lives";
 }
 
-for (const victim of ["process", "caretaker"] as const) {
+for (const victim of ["process", "interim monitor"] as const) {
   Deno.test(`cpr-exec: its ${victim} killed at any of ${MOMENTS} points`, async () => {
     const seed = newSeed();
     try {
@@ -79,7 +79,7 @@ for (const victim of ["process", "caretaker"] as const) {
         outcomes.push(await kill(victim, whole * (i + random.below(1000) / 1000) / MOMENTS));
       }
       const lives = outcomes.filter((outcome) => outcome === "lives").length;
-      // A caretaker has the guest for about half of an update; before and after, the process has it.
+      // An interim monitor has the guest for about half of an update; before and after, the process has it.
       assertGreater(lives, victim === "process" ? MOMENTS / 4 : 1, String(outcomes));
       assert(lives < MOMENTS, "somebody who had the guest was killed");
     } catch (cause) {

@@ -40,7 +40,7 @@ Deno.test(`${EXECS} cpr-exec updates: clients miss no byte, no event and no repl
   const requests = new SteadyRequests(client, REQUESTS);
   const events = ["RESUME"];
   for (let update = 1; update <= EXECS; update++) {
-    // With a file the guest stands still until the successor runs, otherwise a caretaker has it.
+    // With a file the guest stands still until the successor runs, otherwise an interim monitor has it.
     const state = update % 10 === 0 ? directory.file("state") : undefined;
     await machine.updateByExec(machine.command, state);
     await client.awaitEvents(replaced, update);
@@ -128,7 +128,7 @@ async function blocked(log: string): Promise<void> {
   }
 }
 
-/** A successor that starts when it is told to: until then the guest is with the caretaker. */
+/** A successor that starts when it is told to: until then the guest is with the interim monitor. */
 class DelayedSuccessor {
   readonly command: readonly string[];
   readonly #started: string;
@@ -192,7 +192,7 @@ Deno.test("while the successor starts: the console is served, and clients wait f
   }
   assertMatch(said, /^QEMU [\d.]+ monitor/);
   await client.awaitEvents(replaced, 1);
-  // RESUME and STOP; the caretaker's come from the successor.
+  // RESUME and STOP; the interim monitor's come from the successor.
   assertEquals(told, 2);
   assertEquals(client.events.map(({ event }) => event), [
     "RESUME",

@@ -24,12 +24,12 @@ interface Guest {
   readonly counter: string;
 }
 
-/** The same process runs another program. The guest waits meanwhile, or is in a caretaker's hands. */
+/** The same process runs another program. The guest waits meanwhile, or is in a interim monitor's hands. */
 async function updateByExec(
   { directory, log, options, counter }: Guest,
-  caretaker: boolean,
+  interimMonitor: boolean,
 ): Promise<void> {
-  const uri = caretaker ? undefined : `file:${directory.file("state")}`;
+  const uri = interimMonitor ? undefined : `file:${directory.file("state")}`;
   await using vm = await VirtualMachine.start("molt", options, { directory });
   const qmp = ["-qmp", `unix:${vm.socket},server=on,wait=off`];
   await log.progress(counter, 100);
@@ -139,7 +139,7 @@ async function failToTransfer({ directory, log, options, counter }: Guest): Prom
 
 const ways = {
   "cpr-exec": (guest: Guest) => updateByExec(guest, false),
-  "cpr-exec with a caretaker": (guest: Guest) => updateByExec(guest, true),
+  "cpr-exec with an interim monitor": (guest: Guest) => updateByExec(guest, true),
   "cpr-transfer": updateByTransfer,
   "an update that fails": failToUpdate,
   "a transfer that fails": failToTransfer,

@@ -114,7 +114,7 @@ class Narrator {
   #test = "";
 
   /** Returns a result as soon as there is one. */
-  tell(line: Line): Result | undefined {
+  report(line: Line): Result | undefined {
     if (line.kind === "begin") {
       this.#test = `${line.group}: ${line.name}`;
       console.log(`${this.#test} ...`);
@@ -143,7 +143,7 @@ async function runTests(
   ];
   const narrator = new Narrator();
   for await (const line of runLevel1({ ...level1, words })) {
-    const result = narrator.tell(line);
+    const result = narrator.report(line);
     if (result === undefined) continue;
     done(result);
     console.log(`    its emulator: ${await translatedCode(level1.folder)}`);
@@ -245,7 +245,7 @@ async function main(): Promise<number> {
 async function runScript(level1: Machine): Promise<number> {
   try {
     const narrator = new Narrator();
-    for await (const line of runLevel1({ ...level1, words: [] })) narrator.tell(line);
+    for await (const line of runLevel1({ ...level1, words: [] })) narrator.report(line);
   } catch (error) {
     // It ends without the driver's report.
     if (!(error instanceof Level1Error)) throw error;

@@ -21,7 +21,7 @@ export class UpdatedMachine implements AsyncDisposable {
 
   /** `more` gives further options. */
   static async start(
-    more: (surroundings: { directory: TemporaryDirectory }) => string[] = () => [],
+    more: (dependencies: { directory: TemporaryDirectory }) => string[] = () => [],
   ): Promise<UpdatedMachine> {
     const directory = new TemporaryDirectory();
     const log = new HeartbeatLog(directory.file("serial"));

@@ -18,12 +18,12 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
 }
 
-/** An environment variable that tells whose processes these are: successors and caretakers inherit it. */
+/** An environment variable that tells whose processes these are: successors and interim monitors inherit it. */
 const MARK = "MOLT_TEST_MACHINE";
 
 /**
  * A process that runs a machine, and a QMP connection to it. Ends with the scope that it belongs to, and
- * so do all processes that came from it, such as a caretaker that would have its guest live on.
+ * so do all processes that came from it, such as an interim monitor that would have its guest live on.
  * A cpr-exec replaces the program, not the process: connect again after it.
  */
 export class VirtualMachine implements AsyncDisposable {
@@ -112,7 +112,7 @@ export class VirtualMachine implements AsyncDisposable {
     }
   }
 
-  /** The process and all that came from it and have not ended, such as a caretaker. */
+  /** The process and all that came from it and have not ended, such as an interim monitor. */
   get processes(): number[] {
     return processesWith(MARK, this.#mark);
   }

@@ -31,7 +31,7 @@ export interface StreamEnvironment {
   readonly adopt: (name: string, id: number) => Descriptor | undefined;
   /** The descriptor that a monitor gave this name. */
   readonly takeNamedDescriptor: (name: string) => Descriptor | undefined;
-  readonly tell: (message: string) => void;
+  readonly report: (message: string) => void;
 }
 
 const NS_PER_MS = 1_000_000n;
@@ -120,7 +120,7 @@ export class StreamBackend implements NetworkBackend {
 
   /** What was done for the other side has failed: it is as if that had gone. */
   #fail(fault: unknown): void {
-    this.#environment.tell(`-netdev stream,id=${this.id}: disconnected: ${faultText(fault)}`);
+    this.#environment.report(`-netdev stream,id=${this.id}: disconnected: ${faultText(fault)}`);
     this.lost();
   }
 
@@ -194,13 +194,13 @@ export class StreamBackend implements NetworkBackend {
   }
 
   #listen(listener: Descriptor): ClientListener {
-    const { loop, tell } = this.#environment;
+    const { loop, report } = this.#environment;
     const clients = new ClientListener(loop, listener.fd, {
       accepted: (connection) => {
         clients.accepting = false;
         this.#connected(connection);
       },
-      refused: (reason) => tell(`-netdev stream,id=${this.id}: clients are refused: ${reason}`),
+      refused: (reason) => report(`-netdev stream,id=${this.id}: clients are refused: ${reason}`),
       failed: (fault) => this.#fail(fault),
     });
     return clients;
@@ -209,7 +209,7 @@ export class StreamBackend implements NetworkBackend {
   #tryAgain(): void {
     const { reconnectMs } = this.#config;
     if (reconnectMs === 0) {
-      this.#environment.tell(`-netdev stream,id=${this.id}: the connection was closed`);
+      this.#environment.report(`-netdev stream,id=${this.id}: the connection was closed`);
       return;
     }
     this.#timer.arm(monotonicTime() + BigInt(reconnectMs) * NS_PER_MS);

@@ -4,7 +4,7 @@ import { isOpen } from "../../native/descriptor.ts";
 import type { NetworkPort } from "../../native/network.ts";
 import { SystemError } from "../../native/errors.ts";
 import { awaitChild, spawn } from "../../native/process.ts";
-import { tellFaults } from "../../process/faults.ts";
+import { reportFaults } from "../../process/faults.ts";
 import { tapHasHeaders, TapOffload, TapQueue } from "../../native/tap.ts";
 import type { TapConfig } from "../../cli/config.ts";
 import { keptName, type NetworkAbilities, type NetworkBackend, noAbilities } from "./backend.ts";
@@ -14,7 +14,7 @@ export interface TapEnvironment {
   /** A descriptor that the process before this one handed over. */
   readonly adopt: (name: string, id: number) => Descriptor | undefined;
   /** Takes messages for the user. */
-  readonly tell: (message: string) => void;
+  readonly report: (message: string) => void;
 }
 
 /** What an interface is told. */
@@ -38,7 +38,7 @@ export class TapBackend implements NetworkBackend {
   readonly abilities: NetworkAbilities;
   readonly #queues: readonly TapQueue[];
   readonly #config: TapConfig;
-  readonly #tell: (message: string) => void;
+  readonly #report: (message: string) => void;
   readonly #wanted: TapSettings = { headerSize: HEADER_SIZE, offload: 0, pairs: 1 };
   #inUse = false;
   /** The interface has not done what it was to: nobody uses it before its use begins again. */
@@ -55,7 +55,7 @@ export class TapBackend implements NetworkBackend {
     abilities: NetworkAbilities,
     adopted: boolean,
     config: TapConfig,
-    tell: (message: string) => void,
+    report: (message: string) => void,
   ) {
     this.id = id;
     this.abilities = abilities;
@@ -63,14 +63,14 @@ export class TapBackend implements NetworkBackend {
     this.#alone = !adopted;
     this.#queues = queues;
     this.#config = config;
-    this.#tell = tell;
+    this.#report = report;
   }
 
   /** Opens the interface, or takes it over from the process before this one. */
   static async open(
     id: string,
     config: TapConfig,
-    { adopt, tell }: TapEnvironment,
+    { adopt, report }: TapEnvironment,
   ): Promise<TapBackend> {
     using undo = new DisposableStack();
     const { source } = config;
@@ -80,7 +80,7 @@ export class TapBackend implements NetworkBackend {
       if (kept.length === 0) continue;
       const header = kept.every(({ hasHeader }) => hasHeader);
       undo.move();
-      return new TapBackend(id, kept, { header, ufo: header, uso }, true, config, tell);
+      return new TapBackend(id, kept, { header, ufo: header, uso }, true, config, report);
     }
     const queues = source.kind === "descriptors"
       ? source.names.map((name) => undo.use(givenQueue(name, id)))
@@ -91,7 +91,7 @@ export class TapBackend implements NetworkBackend {
     }
     const abilities = probe(queues);
     undo.move();
-    return new TapBackend(id, queues, abilities, false, config, tell);
+    return new TapBackend(id, queues, abilities, false, config, report);
   }
 
   get pairs(): number {
@@ -126,7 +126,7 @@ export class TapBackend implements NetworkBackend {
   }
 
   lost(): void {
-    this.#tell(`-netdev tap,id=${this.id}: the interface has gone`);
+    this.#report(`-netdev tap,id=${this.id}: the interface has gone`);
   }
 
   setHeaderSize(size: number): void {
@@ -155,7 +155,7 @@ export class TapBackend implements NetworkBackend {
     for (const queue of this.#queues) queue[Symbol.dispose]();
     const { source } = this.#config;
     const script = source.kind === "interface" ? source.downscript : undefined;
-    if (this.#alone && script !== undefined) tellFaults(() => spawn([script, name]));
+    if (this.#alone && script !== undefined) reportFaults(() => spawn([script, name]));
   }
 
   /** Has the interface do what the guest wants. One that is no more ends the card's connection only. */
@@ -166,7 +166,7 @@ export class TapBackend implements NetworkBackend {
       this.#configure(first);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      this.#tell(`-netdev tap,id=${this.id}: disconnected: ${error.message}`);
+      this.#report(`-netdev tap,id=${this.id}: disconnected: ${error.message}`);
       this.#setFailed(true);
     }
   }

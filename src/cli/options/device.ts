@@ -30,7 +30,7 @@ import {
   isDeviceDriver,
   virtioMmioProperties,
 } from "../device_models.ts";
-import { DeviceReferences, type DeviceSurroundings } from "./device_references.ts";
+import { type DeviceDependencies, DeviceReferences } from "./device_references.ts";
 
 /** A -device before the globals are known. */
 interface GivenDevice {
@@ -91,9 +91,9 @@ export class DeviceOptions implements OptionGroup {
   /** The devices, with the defaults that `globals` set, and what they name checked. */
   finish(
     globals: readonly GlobalProperty[],
-    surroundings: DeviceSurroundings,
+    dependencies: DeviceDependencies,
   ): readonly DeviceConfig[] {
-    const references = new DeviceReferences(surroundings);
+    const references = new DeviceReferences(dependencies);
     return this.#devices.map(({ driver, values, source }) => {
       const { id, bus } = values;
       const device = {

@@ -8,7 +8,7 @@ export interface Image {
 }
 
 /** What a device may name, by id. */
-export interface DeviceSurroundings {
+export interface DeviceDependencies {
   readonly images: ReadonlyMap<string, Image>;
   readonly netdevs: ReadonlySet<string>;
   readonly chardevs: ReadonlySet<string>;
@@ -35,13 +35,13 @@ function isPowerOfTwo(value: number): boolean {
 }
 
 export class DeviceReferences {
-  readonly #surroundings: DeviceSurroundings;
+  readonly #dependencies: DeviceDependencies;
   readonly #taken = new Set<string>();
   readonly #serialBuses: SerialBus[] = [];
   #transports = 0;
 
-  constructor(surroundings: DeviceSurroundings) {
-    this.#surroundings = surroundings;
+  constructor(dependencies: DeviceDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** Throws if the next device cannot be added to those before it. */
@@ -71,7 +71,7 @@ export class DeviceReferences {
 
   /** Each virtio device has a transport of its own: the one it names, or the next free one. */
   #transport({ bus, driver }: DeviceConfig, where: string): void {
-    const { transports } = this.#surroundings;
+    const { transports } = this.#dependencies;
     if (transports === 0 || this.#transports === transports) {
       throw new OptionError(`${where}No 'virtio-bus' bus found for device '${driver}'`);
     }
@@ -90,7 +90,7 @@ export class DeviceReferences {
   }
 
   #object(id: string, types: RegExp, where: string): void {
-    if (!types.test(this.#surroundings.objects.get(id) ?? "")) {
+    if (!types.test(this.#dependencies.objects.get(id) ?? "")) {
       throw new OptionError(`${where}Device '${id}' not found`);
     }
   }
@@ -99,7 +99,7 @@ export class DeviceReferences {
     const { drive, iothread } = properties;
     if (iothread !== undefined) this.#object(iothread, /^iothread$/, where);
     if (drive === undefined) throw new OptionError(`${where}drive property not set`);
-    const kind = this.#surroundings.images.get(drive)?.kind;
+    const kind = this.#dependencies.images.get(drive)?.kind;
     if (kind === undefined) {
       throw new OptionError(
         `${where}Property 'virtio-blk-device.drive' can't find value '${drive}'`,
@@ -140,7 +140,7 @@ export class DeviceReferences {
     }
     if (netdev !== undefined) {
       const property = `${where}Property 'virtio-net-device.netdev' can't`;
-      if (!this.#surroundings.netdevs.has(netdev)) {
+      if (!this.#dependencies.netdevs.has(netdev)) {
         throw new OptionError(`${property} find value '${netdev}'`);
       }
       this.#take(`netdev ${netdev}`, `${property} take value '${netdev}', it's in use`);
@@ -187,7 +187,7 @@ export class DeviceReferences {
     const { chardev, nr } = properties;
     if (chardev !== undefined) {
       const property = `${where}Property '${driver}.chardev' can't`;
-      if (!this.#surroundings.chardevs.has(chardev)) {
+      if (!this.#dependencies.chardevs.has(chardev)) {
         throw new OptionError(`${property} find value '${chardev}'`);
       }
     }

@@ -59,7 +59,7 @@ export interface MachineParts {
 }
 
 /** What the machine needs to know of other options. */
-export interface MachineSurroundings {
+export interface MachineDependencies {
   /** Firmware is told that there is no display. */
   readonly headless: boolean;
   readonly virtioMmio: { readonly "force-legacy": boolean; readonly ioeventfd: boolean };
@@ -220,7 +220,7 @@ export class MachineOptions implements OptionGroup {
   }
 
   /** What all the options together say. */
-  finish({ headless, virtioMmio, backendSize }: MachineSurroundings): MachineParts {
+  finish({ headless, virtioMmio, backendSize }: MachineDependencies): MachineParts {
     const type = this.#type();
     const values = without(
       headless ? { ...this.#tree, graphics: "off" } : this.#tree,
@@ -264,7 +264,7 @@ export class MachineOptions implements OptionGroup {
 
 function microvm(
   properties: PropertiesOf<typeof microvmProperties>,
-  virtioMmio: MachineSurroundings["virtioMmio"],
+  virtioMmio: MachineDependencies["virtioMmio"],
 ): BoardConfig {
   const oem = [["x-oem-id", 6], ["x-oem-table-id", 8]] as const;
   for (const [name, limit] of oem) {

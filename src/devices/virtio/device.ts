@@ -8,7 +8,7 @@ import type { VirtioState } from "./virtio_state.ts";
 /** A device's saved state: transport, queues, and what the device itself has. */
 export type SavedVirtioState<Own> = Omit<VirtioState<number>, "device"> & { device: Own };
 
-/** A device's surroundings: its transport. */
+/** A device's dependencies: its transport. */
 export interface VirtioHost {
   readonly memory: GuestMemory;
   /** The registers are those of legacy virtio-mmio. */

@@ -40,7 +40,7 @@ export interface VirtioMmioOptions {
   /** Absent: notifications come as writes to the register. */
   readonly notifications?: NotificationRouter;
   /** Takes messages for the user. */
-  readonly tell: (message: string) => void;
+  readonly report: (message: string) => void;
   /** Takes faults of the device, which stop the machine. */
   readonly faulted: (fault: unknown) => void;
 }

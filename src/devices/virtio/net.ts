@@ -30,7 +30,7 @@ import {
   saveControlState,
 } from "./net_control_state.ts";
 import { NetFeature } from "./net_features.ts";
-import { type NetProperties, offeredFeatures, offersPairs, tellsSpeed } from "./net_properties.ts";
+import { hasSpeed, type NetProperties, offeredFeatures, offersPairs } from "./net_properties.ts";
 import { type VirtioNetState, virtioNetState } from "./net_state.ts";
 import type { Virtqueue } from "./queue.ts";
 
@@ -95,7 +95,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     this.#pairs = backend?.pairs ?? 1;
     this.queueMaximum = 2 * this.#pairs + 1;
     this.description = virtioNetState(this.#pairs > 1);
-    this.configurationSize = tellsSpeed(properties)
+    this.configurationSize = hasSpeed(properties)
       ? CONFIG_SPEED
       : properties.mtu > 0
       ? CONFIG_MTU

@@ -59,7 +59,7 @@ export class NetControl {
         throw queue.native.reject();
       }
       const bytes = gather(memory, request.out, REQUEST_LIMIT);
-      const done = this.#obey(bytes[0] ?? 0, bytes[1] ?? 0, bytes.subarray(HEADER_SIZE));
+      const done = this.#handleCommand(bytes[0] ?? 0, bytes[1] ?? 0, bytes.subarray(HEADER_SIZE));
       const answer = done ? Acknowledgement.ok : Acknowledgement.error;
       queue.push(request, scatter(memory, request.in, Uint8Array.of(answer)));
       return true;
@@ -67,7 +67,7 @@ export class NetControl {
   }
 
   /** False: the command cannot be obeyed. */
-  #obey(kind: number, command: number, data: Uint8Array): boolean {
+  #handleCommand(kind: number, command: number, data: Uint8Array): boolean {
     const { has } = this.#target;
     switch (kind) {
       case Class.rx:

@@ -45,7 +45,7 @@ export function offersPairs({ mq }: NetProperties, pairs: number): boolean {
 }
 
 /** Whether a driver is told of the cable's speed. */
-export function tellsSpeed({ speed, duplex }: NetProperties): boolean {
+export function hasSpeed({ speed, duplex }: NetProperties): boolean {
   return speed !== undefined || duplex !== undefined;
 }
 
@@ -82,7 +82,7 @@ export function offeredFeatures(
     [p.guest_announce, NetFeature.guestAnnounce],
     [offersPairs(p, pairs), NetFeature.multiqueue],
     [p.mtu > 0, NetFeature.mtu],
-    [tellsSpeed(p) && !legacy, NetFeature.speedDuplex],
+    [hasSpeed(p) && !legacy, NetFeature.speedDuplex],
   ];
   return given.reduce(
     (all, [on, feature]) => on ? all | feature : all,

@@ -58,7 +58,7 @@ export class VirtioSerial extends VirtioDevice<OwnState> {
   readonly #properties: SerialProperties;
   readonly #ports: readonly SerialPort[];
   /** Ports whose host's side is other than the guest was told at the source of a migration. */
-  readonly #toTell = new Set<SerialPort>();
+  readonly #toNotify = new Set<SerialPort>();
 
   constructor(properties: SerialProperties, ports: readonly PortOptions[]) {
     super();
@@ -131,15 +131,15 @@ export class VirtioSerial extends VirtioDevice<OwnState> {
   override queuesStarted(): void {
     const [first] = this.#ports;
     if (!this.#multiport && first?.number === 0) first.setGuestConnected(true);
-    for (const port of this.#toTell) {
+    for (const port of this.#toNotify) {
       this.#send(port.number, Control.portOpen, port.hostConnected ? 1 : 0);
     }
-    this.#toTell.clear();
+    this.#toNotify.clear();
   }
 
   reset(): void {
     for (const port of this.#ports) port.reset();
-    this.#toTell.clear();
+    this.#toNotify.clear();
   }
 
   saveOwn(): OwnState {
@@ -170,7 +170,7 @@ export class VirtioSerial extends VirtioDevice<OwnState> {
       const port = this.#ports.find(({ number }) => number === state.id);
       if (port === undefined) continue;
       port.load(state as SerialPortState);
-      if ((state.hostConnected !== 0) !== port.hostConnected) this.#toTell.add(port);
+      if ((state.hostConnected !== 0) !== port.hostConnected) this.#toNotify.add(port);
     }
   }
 
@@ -204,12 +204,12 @@ export class VirtioSerial extends VirtioDevice<OwnState> {
     queue.serve((request) => {
       const message = gather(this.host.memory, request.out, CONTROL_SIZE);
       queue.push(request, 0);
-      if (message.length === CONTROL_SIZE) this.#obey(new DataView(message.buffer));
+      if (message.length === CONTROL_SIZE) this.#handleCommand(new DataView(message.buffer));
       return true;
     });
   }
 
-  #obey(message: DataView): void {
+  #handleCommand(message: DataView): void {
     const number = message.getUint32(0, true);
     const event = message.getUint16(4, true);
     const value = message.getUint16(6, true);

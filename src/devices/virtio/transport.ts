@@ -32,7 +32,7 @@ export interface TransportOptions {
   readonly interrupt: DeviceInterrupt;
   readonly notifiers: HostNotifiers;
   /** Takes messages for the user. */
-  readonly tell: (message: string) => void;
+  readonly report: (message: string) => void;
   /** Takes faults of the device, which stop the machine. */
   readonly faulted: (fault: unknown) => void;
 }
@@ -106,7 +106,9 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
   fail(cause: VirtqueueError): void {
     if (this.#broken) return;
     this.#broken = true;
-    this.#options.tell(`${this.#options.idstr}: ${cause.message}; the device waits for its reset`);
+    this.#options.report(
+      `${this.#options.idstr}: ${cause.message}; the device waits for its reset`,
+    );
     this.#stopQueues();
     if ((this.#features & Feature.version1) !== 0n) this.#status |= Status.needsReset;
     this.configurationChanged();

@@ -17,7 +17,7 @@ import type { KeptDescriptor } from "./descriptors.ts";
 
 /** The name of the descriptor in CPR state. */
 export const OWNERSHIP_NAME = "molt.ownership";
-/** The name of the word for the way back from a caretaker, who is its source. */
+/** The name of the word for the way back from an interim monitor, who is its source. */
 export const RETURN_OWNERSHIP_NAME = "molt.ownership.return";
 
 const SIZE = 4096;

@@ -3,9 +3,9 @@
  * memory that all processes of an update share, as wall-clock microseconds: the one clock that they all
  * read the same way.
  *
- *   without a caretaker   stop begins - stopped - saved - executing | program starts - program loaded -
+ *   without an interim monitor   stop begins - stopped - saved - executing | program starts - program loaded -
  *                         machine built - state loaded - running
- *   with one              stop begins - stopped - caretaker loaded - caretaker running:
+ *   with one              stop begins - stopped - interim monitor loaded - interim monitor running:
  *                         the guest runs on; executing | program starts - program loaded - machine built;
  *                         return begins - return stopped - state loaded - running
  */
@@ -22,8 +22,8 @@ const moments = [
   "stop begins",
   "stopped",
   "saved",
-  "caretaker loaded",
-  "caretaker running",
+  "interim monitor loaded",
+  "interim monitor running",
   "executing",
   "program starts",
   "program loaded",
@@ -37,12 +37,12 @@ const moments = [
 /** A moment of a live update. */
 export type Moment = typeof moments[number];
 
-/** What a caretaker's own moments are called in the whole. */
-const caretakerMoments: Readonly<Partial<Record<Moment, Moment>>> = {
+/** What a interim monitor's own moments are called in the whole. */
+const interimMoments: Readonly<Partial<Record<Moment, Moment>>> = {
   "stop begins": "return begins",
   "stopped": "return stopped",
-  "state loaded": "caretaker loaded",
-  "running": "caretaker running",
+  "state loaded": "interim monitor loaded",
+  "running": "interim monitor running",
 };
 
 /** How long the guest stood still, and what that and the time between was made of. Microseconds. */
@@ -58,11 +58,11 @@ export class Timeline implements Disposable {
   readonly #memory: Mapping;
   /** The generation, then the moments. */
   readonly #values: Float64Array<ArrayBuffer>;
-  #role: "monitor" | "caretaker";
+  #role: "monitor" | "interim";
   #generation: number;
 
   /** Takes over what the process before this one left, if it left something. */
-  constructor(inherited: InheritedDescriptors | undefined, role: "monitor" | "caretaker") {
+  constructor(inherited: InheritedDescriptors | undefined, role: "monitor" | "interim") {
     using undo = new DisposableStack();
     const left = inherited?.take(TIMELINE_NAME);
     this.#descriptor = undo.use(left ?? createMemfd(TIMELINE_NAME, SIZE));
@@ -93,12 +93,12 @@ export class Timeline implements Disposable {
     this.#values[0] = this.#generation;
   }
 
-  /** A caretaker is the guest's monitor now. */
+  /** An interim monitor is the guest's monitor now. */
   becomeMonitor(): void {
     this.#role = "monitor";
   }
 
-  /** What a successor or a caretaker is to have. */
+  /** What a successor or an interim monitor is to have. */
   get kept(): KeptDescriptor {
     return { name: TIMELINE_NAME, id: 0, fd: this.#descriptor.fd };
   }
@@ -107,7 +107,7 @@ export class Timeline implements Disposable {
   mark(moment: Moment): void {
     if (this.#role === "monitor" && moment === "stop begins") this.#values.fill(0, 1);
     if (moment === "running") this.#values[0] = this.#generation;
-    const name = this.#role === "monitor" ? moment : caretakerMoments[moment];
+    const name = this.#role === "monitor" ? moment : interimMoments[moment];
     if (name) this.#set(name, performance.timeOrigin * 1000 + performance.now() * 1000);
   }
 
@@ -115,14 +115,14 @@ export class Timeline implements Disposable {
   get account(): UpdateAccount | undefined {
     if (this.#get("program starts") === 0 || this.#get("running") === 0) return undefined;
     const between = (from: Moment, to: Moment) => Math.round(this.#get(to) - this.#get(from));
-    const caretaker = this.#get("return begins") > 0;
+    const interimMonitor = this.#get("return begins") > 0;
     const start = {
-      exec: between(caretaker ? "caretaker running" : "saved", "program starts"),
+      exec: between(interimMonitor ? "interim monitor running" : "saved", "program starts"),
       start: between("program starts", "program loaded"),
       build: between("program loaded", "machine built"),
     };
     const stop = between("stop begins", "stopped");
-    if (!caretaker) {
+    if (!interimMonitor) {
       return {
         pauses: [between("stop begins", "running")],
         parts: {
@@ -135,12 +135,15 @@ export class Timeline implements Disposable {
       };
     }
     return {
-      pauses: [between("stop begins", "caretaker running"), between("return begins", "running")],
+      pauses: [
+        between("stop begins", "interim monitor running"),
+        between("return begins", "running"),
+      ],
       parts: {
         stop,
         // One side saves while the other one loads.
-        "handover": between("stopped", "caretaker loaded"),
-        "resume": between("caretaker loaded", "caretaker running"),
+        "handover": between("stopped", "interim monitor loaded"),
+        "resume": between("interim monitor loaded", "interim monitor running"),
         ...start,
         "stop-back": between("return begins", "return stopped"),
         "handover-back": between("return stopped", "state loaded"),

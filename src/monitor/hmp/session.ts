@@ -32,7 +32,7 @@ const TYPED_LIMIT = 65536;
 /** Ctrl-C. */
 const INTERRUPT = "\x03";
 
-/** What a session needs of its surroundings. */
+/** What a session needs of its dependencies. */
 export interface HumanEnvironment {
   readonly context: MonitorContext;
   /** Loads the commands: lazily, because that takes time. */
@@ -209,7 +209,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
     const open = this.#open;
     this.#reset();
     this.#running = undefined;
-    this.#tellSettling();
+    this.#notifySettled();
     this.#open = open;
     this.#greet();
     this.#port.acceptInput();
@@ -295,7 +295,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
       suspend: (until, interrupted) => this.#suspend(until, interrupted),
     }, line);
     this.#running = undefined;
-    this.#tellSettling();
+    this.#notifySettled();
     // A user who has come meanwhile has been greeted; on return of the focus there is a prompt too.
     if (this.#state === state && this.#open && this.#focused) this.#readline.start();
     this.#work();
@@ -305,7 +305,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
   async #suspend(until: Promise<void>, interrupted: () => void): Promise<void> {
     this.#suspended = true;
     this.#interrupted = interrupted;
-    this.#tellSettling();
+    this.#notifySettled();
     this.#port.acceptInput();
     try {
       await until;
@@ -315,7 +315,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
     }
   }
 
-  #tellSettling(): void {
+  #notifySettled(): void {
     for (const resolve of this.#settling.splice(0)) resolve();
   }
 

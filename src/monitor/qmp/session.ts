@@ -43,7 +43,7 @@ const REPLIES_LIMIT = 1 << 20;
 /** Bytes of unread output at which events are dropped. */
 const EVENTS_LIMIT = 16 << 20;
 
-/** What a session needs of its surroundings. */
+/** What a session needs of its dependencies. */
 export interface QmpEnvironment {
   readonly context: MonitorContext;
   readonly events: EventHub;

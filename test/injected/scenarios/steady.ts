@@ -17,7 +17,7 @@ interface SteadyParts {
   /** Where the guest's output goes. */
   readonly output: string;
   /** What surrounds the machine, closed after it. */
-  readonly surroundings?: AsyncDisposable;
+  readonly dependencies?: AsyncDisposable;
   exercise(subject: SteadySubject): Promise<unknown>;
 }
 
@@ -46,7 +46,7 @@ export class SteadySubject implements Subject {
     await using undo = new AsyncDisposableStack();
     const directory = undo.use(new TemporaryDirectory());
     const parts = build(directory);
-    if (parts.surroundings) undo.use(parts.surroundings);
+    if (parts.dependencies) undo.use(parts.dependencies);
     const life = undo.use(new Life(parts.output));
     const machine = undo.use(await InjectedMachine.start(parts.options, directory, "molt"));
     await life.goOn(1, limit());
@@ -72,7 +72,7 @@ export class SteadySubject implements Subject {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.machine[Symbol.asyncDispose]();
-    await this.#parts.surroundings?.[Symbol.asyncDispose]();
+    await this.#parts.dependencies?.[Symbol.asyncDispose]();
     this.life[Symbol.dispose]();
     this.directory[Symbol.dispose]();
   }
@@ -176,7 +176,7 @@ const networkLoad: Scenario = {
           ],
         }),
         output: log.path,
-        surroundings: peer,
+        dependencies: peer,
         exercise: async (subject) => {
           await watch(subject);
           peer.disconnect();

@@ -1,4 +1,4 @@
-/** Updates by cpr-exec that fail: the guest stays with the process, or with its caretaker. */
+/** Updates by cpr-exec that fail: the guest stays with the process, or with its interim monitor. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { killIfThere } from "../../support/processes.ts";
 import type { Random } from "../../support/random.ts";
@@ -6,7 +6,7 @@ import type { Life } from "../life.ts";
 import type { Step } from "../step.ts";
 
 /** Where the guest is afterwards. */
-type Place = "process" | "caretaker";
+type Place = "process" | "interim monitor";
 
 /** Has the process execute `command`, by the script or by plain QMP, which fails. */
 async function failedExec(
@@ -23,7 +23,7 @@ async function failedExec(
   if (meanwhile === undefined && random.chance(2)) {
     const result = await life.script(1, "update_exec.ts", "--qmp", names.qmp, "--", ...command);
     await settled(life, pid, place);
-    if (place === "caretaker") assertEquals(result.pid, life.machine.pid);
+    if (place === "interim monitor") assertEquals(result.pid, life.machine.pid);
     return;
   }
   await life.qmp(async ({ execute }) => {
@@ -39,7 +39,7 @@ async function failedExec(
 
 /** Follows the guest to where it is expected, where the failure is reported. */
 async function settled(life: Life, pid: number, place: Place): Promise<void> {
-  if (place === "caretaker") await life.gone(pid);
+  if (place === "interim monitor") await life.gone(pid);
   await life.qmp(async ({ client }) => {
     await life.until(
       async () => (await client.execute("query-migrate")).status === "failed",
@@ -47,7 +47,7 @@ async function settled(life: Life, pid: number, place: Place): Promise<void> {
     );
     const owner = (await client.execute("x-query-update")).pid;
     if (place === "process") assertEquals(owner, pid, "the guest stays in its process");
-    else assertNotEquals(owner, pid, "the guest stays with the caretaker");
+    else assertNotEquals(owner, pid, "the guest stays with the interim monitor");
     life.follow(owner);
   });
 }
@@ -63,7 +63,8 @@ export const failedExecs: readonly Step[] = [
   {
     name: "exec: the program ends at once",
     kind: "failure",
-    run: (life, random) => failedExec(life, random, { command: ["false"], place: "caretaker" }),
+    run: (life, random) =>
+      failedExec(life, random, { command: ["false"], place: "interim monitor" }),
   },
   {
     name: "exec: the program refuses its command line",
@@ -71,7 +72,7 @@ export const failedExecs: readonly Step[] = [
     run: (life, random) =>
       failedExec(life, random, {
         command: [...life.machine.command, "-no-such-option"],
-        place: "caretaker",
+        place: "interim monitor",
       }),
   },
   {
@@ -86,7 +87,7 @@ export const failedExecs: readonly Step[] = [
         await execute("migrate-set-parameters", { ...parameters, ...limit });
         await execute("migrate", {});
       });
-      await settled(life, pid, "caretaker");
+      await settled(life, pid, "interim monitor");
     },
   },
   {
@@ -97,7 +98,7 @@ export const failedExecs: readonly Step[] = [
       const script = `: > "$0"; exec sleep 60`;
       await failedExec(life, random, {
         command: ["sh", "-c", script, started],
-        place: "caretaker",
+        place: "interim monitor",
         meanwhile: async (pid) => {
           await life.until(() => exists(started), "the successor starts");
           await new Promise((resolve) => setTimeout(resolve, random.below(100)));

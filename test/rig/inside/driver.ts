@@ -28,11 +28,11 @@ const tests: readonly Test[] = [
   ...checkoutTests.map((test) => checkoutTest(valueOf("rig.checkout"), test)),
 ];
 
-const tell = openPort("/dev/ttyS1");
+const report = openPort("/dev/ttyS1");
 for (const number of valueOf("rig.tests").split(".")) {
   const name = allTests[Number(number)];
   const test = tests.find((test) => testName(test) === name);
   if (test === undefined) throw new Error(`there is no test ${number}: ${name}`);
-  await runTest(test, tell);
+  await runTest(test, report);
 }
-tell({ kind: "end" });
+report({ kind: "end" });

@@ -30,16 +30,16 @@ export function testName({ group, name }: Test): string {
 /** Runs a test; whatever it throws is its result. Returns whether it passed. */
 export async function runTest(
   { group, name, run }: Test,
-  tell: (line: Line) => void,
+  report: (line: Line) => void,
 ): Promise<boolean> {
-  tell({ kind: "begin", group, name });
+  report({ kind: "begin", group, name });
   const values: Record<string, string> = {};
   const witnesses: { describe(): string }[] = [];
   const started = performance.now();
   let failure: unknown;
   try {
     await run({
-      step: (text) => tell({ kind: "step", text }),
+      step: (text) => report({ kind: "step", text }),
       value: (column, text) => void (values[column] = text),
       use(witness) {
         witnesses.push(witness);
@@ -52,10 +52,10 @@ export async function runTest(
   }
   const seconds = (performance.now() - started) / 1000;
   const error = failure === undefined ? {} : { error: messages(failure) };
-  tell({ kind: "result", result: { group, name, values, seconds, ...error } });
+  report({ kind: "result", result: { group, name, values, seconds, ...error } });
   if (failure === undefined) return true;
   for (const witness of witnesses) {
-    tell({ kind: "log", title: `${group}: ${name}`, text: witness.describe() });
+    report({ kind: "log", title: `${group}: ${name}`, text: witness.describe() });
   }
   return false;
 }

@@ -77,7 +77,7 @@ export class Bench implements AsyncDisposable {
       takesOver: () => takesOver,
       adopt: this.adopt,
       takeNamedDescriptor: (name) => take(this.named, name),
-      tell: (line) => this.told.push(line),
+      report: (line) => this.told.push(line),
       announce: (line: string) => this.told.push(line),
       quit: () => this.quits.push("quit"),
       commitDisks: () => this.quits.push("commit"),

@@ -7,7 +7,7 @@ import {
   type BoardItems,
 } from "../../../src/devices/fw_cfg_items.ts";
 import { secondIoapic, serial } from "./reference.ts";
-import { BytesMemory } from "./surroundings.ts";
+import { BytesMemory } from "./dependencies.ts";
 
 const board: BoardItems = {
   cpus: 3,

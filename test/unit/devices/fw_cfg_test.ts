@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { DeviceStateError } from "../../../src/devices/device.ts";
 import { FwCfg, FwCfgKey } from "../../../src/devices/fw_cfg.ts";
 import { migrate } from "./saved_state.ts";
-import { BytesMemory } from "./surroundings.ts";
+import { BytesMemory } from "./dependencies.ts";
 
 const MIB = 1 << 20;
 const DESCRIPTOR = 0x1000;

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { GenericEventDevice } from "../../../src/devices/ged.ts";
 import { migrate } from "./saved_state.ts";
-import { RecordedLine } from "./surroundings.ts";
+import { RecordedLine } from "./dependencies.ts";
 
 function device() {
   const irq = new RecordedLine();

@@ -9,7 +9,7 @@ import type { SavedDevice } from "../../../src/vmstate/saved_device.ts";
 import { fixture, streamNames, streamOffset } from "../../golden/fixtures.ts";
 import { itemsOf, readerOf } from "../../golden/rewrite.ts";
 import { encode } from "./saved_state.ts";
-import { BytesMemory, ManualClock, MemoryBackend, RecordedLine } from "./surroundings.ts";
+import { BytesMemory, ManualClock, MemoryBackend, RecordedLine } from "./dependencies.ts";
 
 /** ns since 1970, before the fixtures were made: none of their timers has expired. */
 const FIXTURE_TIME = 1_700_000_000_000_000_000n;

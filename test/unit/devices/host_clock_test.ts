@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { HostClock } from "../../../src/devices/host_clock.ts";
-import { ManualClock } from "./surroundings.ts";
+import { ManualClock } from "./dependencies.ts";
 
 function clocks() {
   const virtual = new ManualClock(1000n);

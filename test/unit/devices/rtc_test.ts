@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { setCmosMemorySize } from "../../../src/devices/cmos_memory_size.ts";
-import { Rtc, rtcStartTime, type RtcSurroundings } from "../../../src/devices/rtc.ts";
+import { Rtc, type RtcDependencies, rtcStartTime } from "../../../src/devices/rtc.ts";
 import { migrate } from "./saved_state.ts";
-import { ManualClock, RecordedLine } from "./surroundings.ts";
+import { ManualClock, RecordedLine } from "./dependencies.ts";
 
 const SECOND = 1_000_000_000n;
 const START = Date.UTC(2031, 11, 31, 23, 59, 58) / 1000;
 
-function clock(options: Partial<RtcSurroundings> = {}, now = 0n) {
+function clock(options: Partial<RtcDependencies> = {}, now = 0n) {
   const irq = new RecordedLine();
   const time = new ManualClock(now);
   const rtc = new Rtc({

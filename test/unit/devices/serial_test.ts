@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Serial } from "../../../src/devices/serial.ts";
 import { migrate } from "./saved_state.ts";
-import { ManualClock, MemoryBackend, RecordedLine } from "./surroundings.ts";
+import { ManualClock, MemoryBackend, RecordedLine } from "./dependencies.ts";
 
 const RBR = 0;
 const THR = 0;

@@ -144,7 +144,7 @@ Deno.test("a fault during a migration leaves the migration its machine, which do
   machine.fault("virtio-net-device", new Error("broken"));
   await settled();
   assertEquals(machine.runState, "finish-migrate");
-  assertThrows(() => machine.goBackTo("running"), RunStateError);
+  assertThrows(() => machine.rollBackRunState("running"), RunStateError);
   await assertFailed(faulty);
 });
 
@@ -154,7 +154,7 @@ Deno.test("a guest that cannot go on where it came back from a migration is paus
   machine.start();
   machine.stop("finish-migrate");
   faulty.refuses = "running";
-  assertThrows(() => machine.goBackTo("running"), Error, "the image is in use");
+  assertThrows(() => machine.rollBackRunState("running"), Error, "the image is in use");
   assertEquals(machine.runState, "paused");
   faulty.refuses = undefined;
   machine.start();

@@ -1,7 +1,7 @@
 /** Replays a trace on a device model. */
 import { assertEquals } from "@std/assert";
 import type { RegisterRegion } from "../../../../src/devices/device.ts";
-import type { ManualClock, MemoryBackend, RecordedLine } from "../surroundings.ts";
+import type { ManualClock, MemoryBackend, RecordedLine } from "../dependencies.ts";
 import { formatStep, type Step, type Trace } from "./trace.ts";
 
 /** A device model with what surrounds it. */

@@ -5,7 +5,7 @@ import { RTC_IRQ, RTC_PORT } from "../../../../src/devices/rtc_registers.ts";
 import { Serial } from "../../../../src/devices/serial.ts";
 import type { SavedDevice } from "../../../../src/vmstate/saved_device.ts";
 import { migrate } from "../saved_state.ts";
-import { ManualClock, MemoryBackend, RecordedLine } from "../surroundings.ts";
+import { ManualClock, MemoryBackend, RecordedLine } from "../dependencies.ts";
 import type { Specimen } from "./replay.ts";
 
 /** What the RTC's traces start with. */

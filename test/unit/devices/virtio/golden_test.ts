@@ -12,11 +12,11 @@ import { VirtioSerial } from "../../../../src/devices/virtio/serial.ts";
 import { StateWriter } from "../../../../src/vmstate/vmstate.ts";
 import { fixture } from "../../../golden/fixtures.ts";
 import { itemsOf, readerOf } from "../../../golden/rewrite.ts";
-import { ManualClock } from "../surroundings.ts";
+import { ManualClock } from "../dependencies.ts";
 import { blkDefaults, netDefaults } from "./properties.ts";
-import { Workbench, type WorkbenchSurroundings } from "./workbench.ts";
+import { Workbench, type WorkbenchDependencies } from "./workbench.ts";
 
-type Create = (surroundings: WorkbenchSurroundings) => VirtioDevice<unknown>;
+type Create = (dependencies: WorkbenchDependencies) => VirtioDevice<unknown>;
 
 const common = {
   event_idx: true,

@@ -69,7 +69,7 @@ export class NetBench implements AsyncDisposable {
       loop,
       adopt: options.adopt ?? (() => undefined),
       takeNamedDescriptor: (name) => options.named?.[name],
-      tell: (message) => told.push(message),
+      report: (message) => told.push(message),
     };
     try {
       const backend = await openNetworkBackend(options.netdev, environment);

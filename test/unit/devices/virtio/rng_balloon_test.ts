@@ -5,7 +5,7 @@ import { VirtioBalloon } from "../../../../src/devices/virtio/balloon.ts";
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import { VirtioRng } from "../../../../src/devices/virtio/rng.ts";
 import { allFeatures } from "../../../support/virtio_driver.ts";
-import { ManualClock } from "../surroundings.ts";
+import { ManualClock } from "../dependencies.ts";
 import { commonDefaults } from "./properties.ts";
 import { Workbench, type WorkbenchMemory } from "./workbench.ts";
 

@@ -3,7 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { VirtioSerial } from "../../../../src/devices/virtio/serial.ts";
 import type { CharacterFrontend } from "../../../../src/backends/character.ts";
 import { allFeatures, type DriverQueue } from "../../../support/virtio_driver.ts";
-import { MemoryBackend } from "../surroundings.ts";
+import { MemoryBackend } from "../dependencies.ts";
 import { commonDefaults } from "./properties.ts";
 import { Workbench, type WorkbenchMemory } from "./workbench.ts";
 
@@ -77,7 +77,7 @@ class SerialBench implements AsyncDisposable {
     await this.control.in.notify();
   }
 
-  async tell(port: number, event: number, value: number): Promise<void> {
+  async notify(port: number, event: number, value: number): Promise<void> {
     const message = new Uint8Array(8);
     const view = new DataView(message.buffer);
     view.setUint32(0, port, true);
@@ -114,20 +114,20 @@ Deno.test("ports are announced, named, opened; bytes go both ways", async () => 
   const console = await serial.port(0);
   const agent = await serial.port(1);
   await serial.ready();
-  await serial.tell(0, Event.deviceReady, 1);
+  await serial.notify(0, Event.deviceReady, 1);
   assertEquals(await serial.told(), [0, Event.portAdd, 1, ""]);
   assertEquals(await serial.told(), [1, Event.portAdd, 1, ""]);
-  await serial.tell(0, Event.portReady, 1);
+  await serial.notify(0, Event.portReady, 1);
   assertEquals(await serial.told(), [0, Event.consolePort, 1, ""]);
   assertEquals(await serial.told(), [0, Event.portOpen, 1, ""]);
-  await serial.tell(1, Event.portReady, 1);
+  await serial.notify(1, Event.portReady, 1);
   assertEquals(await serial.told(), [1, Event.portName, 1, "org.qemu.guest_agent.0\0"]);
 
   // Nobody at the host's side yet: what the guest says is lost.
   await agent.out.request([{ out: bytes("lost") }]);
   serial.agent.connect(true);
   assertEquals(await serial.told(), [1, Event.portOpen, 1, ""]);
-  await serial.tell(1, Event.portOpen, 1);
+  await serial.notify(1, Event.portOpen, 1);
   assertEquals(serial.connections, [true]);
   await agent.out.request([{ out: bytes("{pong") }, { out: bytes("}\n") }]);
   assertEquals(serial.agent.text, "{pong}\n");
@@ -139,7 +139,7 @@ Deno.test("ports are announced, named, opened; bytes go both ways", async () => 
   const rest = await agent.in.completed();
   assertEquals([text(rest.in[0]?.slice(0, 3)), rest.written], ["g}\n", 3]);
 
-  await serial.tell(0, Event.portOpen, 1);
+  await serial.notify(0, Event.portOpen, 1);
   await console.out.request([{ out: bytes("login: ") }]);
   assertEquals(serial.console.text, "login: ");
   serial.console.input(...bytes("root\n"));
@@ -147,7 +147,7 @@ Deno.test("ports are announced, named, opened; bytes go both ways", async () => 
   await console.in.notify();
   assertEquals(text((await console.in.completed()).in[0]).replace(/\0+$/, ""), "root\n");
 
-  await serial.tell(1, Event.portOpen, 0);
+  await serial.notify(1, Event.portOpen, 0);
   serial.agent.connect(false);
   assertEquals(await serial.told(), [1, Event.portOpen, 0, ""]);
   assertEquals(serial.connections, [true, false]);
@@ -163,7 +163,7 @@ Deno.test("input waits until a program in the guest has the port open", async ()
   serial.agent.connect(true);
   serial.agent.input(...bytes("early"));
   assertEquals(await agent.in.usedIndex(), 0);
-  await serial.tell(1, Event.portOpen, 1);
+  await serial.notify(1, Event.portOpen, 1);
   assertEquals((await agent.in.completed()).written, 5);
 });
 
@@ -187,7 +187,7 @@ Deno.test("a port whose other end is full keeps its output; a console drops it",
   const agent = await serial.port(1);
   await serial.ready();
   serial.agent.connect(true);
-  await serial.tell(1, Event.portOpen, 1);
+  await serial.notify(1, Event.portOpen, 1);
   serial.agent.room = 6;
   await agent.out.add([{ out: bytes("0123") }, { out: bytes("4567") }]);
   await agent.out.add([{ out: bytes("89") }]);
@@ -209,7 +209,7 @@ Deno.test("output that waits is moved, and goes on at the byte where it stopped"
   const agent = await source.port(1);
   await source.ready();
   source.agent.connect(true);
-  await source.tell(1, Event.portOpen, 1);
+  await source.notify(1, Event.portOpen, 1);
   source.agent.room = 5;
   await agent.out.add([{ out: bytes("abc") }, { out: bytes("defg") }]);
   await agent.out.add([{ out: bytes("hi") }]);

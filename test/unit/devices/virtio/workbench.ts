@@ -43,7 +43,7 @@ export class WorkbenchMemory implements Disposable {
 }
 
 /** What a device is created with. */
-export interface WorkbenchSurroundings {
+export interface WorkbenchDependencies {
   readonly memory: WorkbenchMemory;
   readonly loop: EventLoop;
 }
@@ -67,7 +67,7 @@ export class Workbench<Own> implements AsyncDisposable {
 
   /** `memory`: that of a device before this one, whose guest goes on with this one. */
   constructor(
-    create: (surroundings: WorkbenchSurroundings) => VirtioDevice<Own>,
+    create: (dependencies: WorkbenchDependencies) => VirtioDevice<Own>,
     { legacy = false, memory, start = true, memorySize, loop }: {
       legacy?: boolean;
       memory?: WorkbenchMemory;
@@ -88,7 +88,7 @@ export class Workbench<Own> implements AsyncDisposable {
       deviceMemory: this.memory.devices,
       interrupt: this.interrupt,
       loop: this.loop,
-      tell: (message) => this.messages.push(message),
+      report: (message) => this.messages.push(message),
       faulted: (fault) => this.faults.push(fault),
     });
     this.transport.reset();

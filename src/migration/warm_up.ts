@@ -10,7 +10,7 @@ import type { CapabilitySet } from "./capabilities.ts";
 import { Ownership } from "./cpr/ownership.ts";
 import { Timeline } from "./cpr/timeline.ts";
 import { saveDevice, saveDevices } from "./device_state.ts";
-import { IncomingMigration, type IncomingPlan, type IncomingSurroundings } from "./incoming.ts";
+import { type IncomingDependencies, IncomingMigration, type IncomingPlan } from "./incoming.ts";
 import { ParameterStore } from "./parameters.ts";
 import { defaultStreamProperties } from "./properties.ts";
 import { InPlaceSender } from "./ram/in_place.ts";
@@ -32,7 +32,7 @@ const LOADS = 40;
  * Rehearses the saving of a machine that may be running: it is stopped while its state is read. Throws the
  * signal's reason soon after it is aborted.
  */
-export async function rehearseSaving(
+export async function warmUpSaving(
   source: MigratableMachine,
   signal: AbortSignal,
 ): Promise<void> {
@@ -56,7 +56,7 @@ function saveOneByOne(writer: StreamWriter, { machine, sections }: MigratableMac
 }
 
 /** Where the events of a rehearsal go: to nobody. */
-export interface RehearsalEvents {
+export interface WarmUpEvents {
   emit(event: MachineEvent | { name: "MIGRATION"; data: { status: MigrationStatus } }): void;
   hold(): void;
   release(): void;
@@ -67,9 +67,9 @@ export interface RehearsalEvents {
  * starts its own clocks, all in the way in which the guest will come. `events` are of the kind that the
  * real ones are.
  */
-export async function rehearseArrival(
+export async function warmUpArrival(
   target: MigratableMachine,
-  events: RehearsalEvents,
+  events: WarmUpEvents,
 ): Promise<void> {
   using ownership = Ownership.create();
   using timeline = new Timeline(undefined, "monitor");
@@ -84,7 +84,7 @@ export async function rehearseArrival(
     stream: defaultStreamProperties,
     startAfterLoad: () => true,
   };
-  const surroundings: IncomingSurroundings = {
+  const dependencies: IncomingDependencies = {
     timeline,
     statusChanged: (status) => events.emit({ name: "MIGRATION", data: { status } }),
     guestComes: () => events.hold(),
@@ -96,9 +96,9 @@ export async function rehearseArrival(
     using channel = new StreamChannel(there, true);
     await source.write(stream);
     endSending(source.fd);
-    const machine = target.machine.understudy((event) => events.emit(event));
+    const machine = target.machine.warmUpCopy((event) => events.emit(event));
     const practice = { ...target, machine };
-    await new IncomingMigration(surroundings, () => practice, plan).receiveFrom(channel);
+    await new IncomingMigration(dependencies, () => practice, plan).receiveFrom(channel);
     machine.stop();
   }
 }

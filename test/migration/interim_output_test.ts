@@ -1,5 +1,5 @@
 /**
- * What a guest prints while its caretaker has it, and after the caretaker has become its monitor for good,
+ * What a guest prints while its interim monitor has it, and after the interim monitor has become its monitor for good,
  * is added to the files that were there.
  */
 import { assertEquals, assertNotEquals } from "@std/assert";
@@ -31,7 +31,7 @@ for (const [name, device] of Object.entries(devices)) {
     );
     await using vm = await VirtualMachine.start("molt", options, { directory, connect: false });
     await log.beats(5);
-    // Each time the guest goes from a process to its caretaker, which is its process from then on.
+    // Each time the guest goes from a process to its interim monitor, which is its process from then on.
     for (let time = 1; time <= 2; time++) {
       log.place = `failed update ${time}`;
       const pid = await failedUpdate(vm.socket);

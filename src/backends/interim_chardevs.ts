@@ -1,11 +1,11 @@
-/** The character devices of a caretaker: what the guest writes goes where it went before. */
+/** The character devices of an interim monitor: what the guest writes goes where it went before. */
 import type { ChardevOptions } from "./chardev_options.ts";
 
 /**
- * What stands in for a device while a caretaker has the guest. `has` says which descriptors came; a
+ * What stands in for a device while an interim monitor has the guest. `has` says which descriptors came; a
  * device without any is one to which nobody is connected.
  */
-export function caretakerChardev(
+export function interimChardev(
   options: ChardevOptions,
   has: (name: string) => boolean,
 ): ChardevOptions {

@@ -1,9 +1,9 @@
 /**
- * The caretaker: a second process of the same program that has the guest while the first one executes
+ * The interim monitor: a second process of the same program that has the guest while the first one executes
  * its successor. A start takes the runtime a tenth of a second; the guest runs on meanwhile, and stands
  * still only for two handovers of a millisecond or so.
  *
- *   process P (old)                 caretaker                      process P (new)
+ *   process P (old)                 interim monitor                      process P (new)
  *   starts it, hands over
  *   descriptors (transfer.ts)   ->  builds the machine
  *                               <-  closes that connection
@@ -15,7 +15,7 @@
  *
  * Both streams are those of cpr-transfer, each with a flag that decides who has the guest (ownership.ts),
  * so it is in one process at each moment. If execve fails, the old P asks for the guest back in the same
- * way. If the new P ends without having asked, or does not ask in time and is ended, the caretaker still
+ * way. If the new P ends without having asked, or does not ask in time and is ended, the interim monitor still
  * has the guest and goes on as its monitor. The events of the guest's time there are left in a file for
  * the successor's clients.
  */
@@ -46,11 +46,11 @@ import { InheritedDescriptors, type KeptDescriptor } from "./descriptors.ts";
 import { Ownership, OWNERSHIP_NAME, RETURN_OWNERSHIP_NAME } from "./ownership.ts";
 import { handOverOn } from "./transfer.ts";
 
-/** Numbers of the caretaker's ends: descriptors, stream, way back. */
+/** Numbers of the interim monitor's ends: descriptors, stream, way back. */
 const SOCKETS_VARIABLE = "MOLT_CARETAKER_SOCKETS";
-/** The caretaker's process id, for the successor that waits for its end. */
+/** The interim monitor's process id, for the successor that waits for its end. */
 const PROCESS_VARIABLE = "MOLT_CARETAKER_PROCESS";
-/** How long the caretaker waits for the successor, in ms. */
+/** How long the interim monitor waits for the successor, in ms. */
 const TIMEOUT_VARIABLE = "MOLT_SUCCESSOR_TIMEOUT";
 /** If the process that started it does not say so. */
 const DEFAULT_TIMEOUT = 30_000;
@@ -66,19 +66,19 @@ const EVENTS_LIMIT = 16 << 20;
 const READY = 1;
 const SIGKILL = 9;
 
-/** A caretaker as the process that started it sees it. */
-export class Caretaker implements Disposable {
-  /** Who has the guest, of this process and the caretaker. */
+/** An interim monitor as the process that started it sees it. */
+export class InterimMonitor implements Disposable {
+  /** Who has the guest, of this process and the interim monitor. */
   readonly ownership: Ownership;
-  readonly #process: CaretakerProcess;
+  readonly #process: InterimMonitorProcess;
   readonly #resources: DisposableStack;
-  /** Who has it afterwards, of the caretaker and whoever asks for it. */
+  /** Who has it afterwards, of the interim monitor and whoever asks for it. */
   readonly #returnOwnership: Ownership;
   readonly #main: Descriptor;
   readonly #back: Descriptor;
   readonly #events: Descriptor;
 
-  private constructor(parts: CaretakerParts, resources: DisposableStack) {
+  private constructor(parts: InterimMonitorParts, resources: DisposableStack) {
     this.#process = parts.process;
     this.#resources = resources;
     this.ownership = parts.ownership;
@@ -96,7 +96,7 @@ export class Caretaker implements Disposable {
     kept: readonly KeptDescriptor[],
     signal: AbortSignal,
     successorTimeout: number,
-  ): Promise<Caretaker> {
+  ): Promise<InterimMonitor> {
     using undo = new DisposableStack();
     const pairs = [socketPair(), socketPair(), socketPair()] as const;
     for (const ends of pairs) for (const end of ends) undo.use(end);
@@ -105,7 +105,7 @@ export class Caretaker implements Disposable {
     const events = undo.use(createGrowingMemfd(EVENTS_NAME));
     const theirs = pairs.map(([, end]) => end.fd);
     const process = undo.use(
-      new CaretakerProcess(theirs, successorTimeout, { ownership, returnOwnership }),
+      new InterimMonitorProcess(theirs, successorTimeout, { ownership, returnOwnership }),
     );
     // Its death must be seen as the end of these connections.
     for (const [, end] of pairs) end[Symbol.dispose]();
@@ -121,7 +121,7 @@ export class Caretaker implements Disposable {
     } catch (cause) {
       if (signal.aborted) throw cause;
       throw new MigrationError(
-        `The guest cannot be left with a caretaker (${
+        `The guest cannot be left with an interim monitor (${
           messageOf(cause)
         }): update by way of a file, ` +
           "with a 'uri', if it must stand still as long as the successor takes to start",
@@ -129,7 +129,7 @@ export class Caretaker implements Disposable {
       );
     }
     const parts = { process, ownership, returnOwnership, main, back, events };
-    return new Caretaker(parts, undo.move());
+    return new InterimMonitor(parts, undo.move());
   }
 
   /** The stream of the machine goes here. The channel is the caller's. */
@@ -179,7 +179,7 @@ export class Caretaker implements Disposable {
     return runState;
   }
 
-  /** Ends the caretaker, unless it has the guest. */
+  /** Ends the interim monitor, unless it has the guest. */
   [Symbol.dispose](): void {
     this.#resources[Symbol.dispose]();
   }
@@ -192,7 +192,7 @@ interface BothOwnerships {
 }
 
 /** The process itself. It is ended before its connections are, which would have it stay. */
-class CaretakerProcess implements Disposable {
+class InterimMonitorProcess implements Disposable {
   readonly pid: number;
   readonly #flags: BothOwnerships;
 
@@ -224,9 +224,9 @@ class CaretakerProcess implements Disposable {
   }
 }
 
-/** What a {@linkcode Caretaker} is made of. */
-interface CaretakerParts {
-  readonly process: CaretakerProcess;
+/** What a {@linkcode InterimMonitor} is made of. */
+interface InterimMonitorParts {
+  readonly process: InterimMonitorProcess;
   readonly ownership: Ownership;
   readonly returnOwnership: Ownership;
   readonly main: Descriptor;
@@ -234,8 +234,8 @@ interface CaretakerParts {
   readonly events: Descriptor;
 }
 
-/** The ends that a caretaker was started with. */
-export interface CaretakerSockets {
+/** The ends that an interim monitor was started with. */
+export interface InterimMonitorSockets {
   /** Descriptors come here. */
   readonly cpr: Descriptor;
   /** The guest comes here. */
@@ -248,8 +248,8 @@ export interface CaretakerSockets {
   readonly successorTimeout: number;
 }
 
-/** The ends that this process was started with, if it is a caretaker. */
-export function takeCaretakerSockets(): CaretakerSockets | undefined {
+/** The ends that this process was started with, if it is an interim monitor. */
+export function takeInterimMonitorSockets(): InterimMonitorSockets | undefined {
   const value = getEnvironment(SOCKETS_VARIABLE);
   if (value === undefined) return undefined;
   unsetEnvironment(SOCKETS_VARIABLE);
@@ -262,7 +262,7 @@ export function takeCaretakerSockets(): CaretakerSockets | undefined {
   return { cpr, main, back, successor: parentId(), successorTimeout };
 }
 
-/** What the caretaker hears from the successor: that it is ready for the guest, its end, or nothing. */
+/** What the interim monitor hears from the successor: that it is ready for the guest, its end, or nothing. */
 export type SuccessorCall = "ready" | "ended" | "silent";
 
 /** Waits for the successor, no longer than `milliseconds`. The channel is of no use after `silent`. */
@@ -302,24 +302,24 @@ async function askForGuest(channel: Channel): Promise<void> {
   await channel.write(Uint8Array.of(READY));
 }
 
-/** What a caretaker got beside the guest. */
-export interface CaretakerDuties {
+/** What an interim monitor got beside the guest. */
+export interface InterimMonitorDuties {
   /** The flag that decides when somebody asks for the guest. */
   readonly ownership: Ownership;
   /** Takes the events of the guest's time here. */
   readonly events: Descriptor;
 }
 
-/** Takes over what the process that started this caretaker handed over for it. */
-export function takeDuties(handedOver: InheritedDescriptors): CaretakerDuties {
+/** Takes over what the process that started this interim monitor handed over for it. */
+export function takeDuties(handedOver: InheritedDescriptors): InterimMonitorDuties {
   using undo = new DisposableStack();
   const ownership = handedOver.take(RETURN_OWNERSHIP_NAME);
   if (ownership === undefined) {
-    throw new MigrationError("a caretaker needs a word for the way back");
+    throw new MigrationError("an interim monitor needs a word for the way back");
   }
   const word = undo.use(Ownership.adopt(ownership));
   const events = handedOver.take(EVENTS_NAME);
-  if (events === undefined) throw new MigrationError("a caretaker needs a file for events");
+  if (events === undefined) throw new MigrationError("an interim monitor needs a file for events");
   undo.move();
   return { ownership: word, events };
 }
@@ -329,7 +329,7 @@ export function leaveEvents(file: Descriptor, events: readonly unknown[]): void 
   writeAt(file.fd, new Uint8Array(new TextEncoder().encode(JSON.stringify(events))), 0);
 }
 
-/** The guest waits with a caretaker that the process before this one started. */
+/** The guest waits with an interim monitor that the process before this one started. */
 export class WaitingGuest implements Disposable {
   readonly channel: Channel;
   readonly #events: Descriptor | undefined;
@@ -368,7 +368,7 @@ export class WaitingGuest implements Disposable {
   }
 }
 
-/** The guest that waits for this process, if a caretaker has it. */
+/** The guest that waits for this process, if an interim monitor has it. */
 export function takeWaitingGuest(
   adopt: (name: string) => Descriptor | undefined,
 ): WaitingGuest | undefined {
@@ -377,8 +377,8 @@ export function takeWaitingGuest(
   return connection && new WaitingGuest(connection, events);
 }
 
-/** Waits for the end of the caretaker that the process before this one started, if there is one. */
-export async function reapCaretaker(): Promise<void> {
+/** Waits for the end of the interim monitor that the process before this one started, if there is one. */
+export async function reapInterimMonitor(): Promise<void> {
   const pid = Number(getEnvironment(PROCESS_VARIABLE));
   unsetEnvironment(PROCESS_VARIABLE);
   if (!Number.isInteger(pid) || pid <= 0) return;

@@ -1,5 +1,5 @@
 /**
- * The life of a caretaker: it has the guest while the process that started it executes a successor, and
+ * The life of an interim monitor: it has the guest while the process that started it executes a successor, and
  * ends when the successor has the guest.
  *
  *   the guest comes -> waiting for the successor -> ready: the guest leaves -> this process ends
@@ -13,26 +13,26 @@ import { StreamChannel } from "./channel/stream.ts";
 import type { VirtualMachineConfig } from "./cli/config.ts";
 import {
   awaitSuccessor,
-  type CaretakerSockets,
   endSuccessor,
+  type InterimMonitorSockets,
   leaveEvents,
   takeDuties,
-} from "./migration/cpr/caretaker.ts";
+} from "./migration/cpr/interim_monitor.ts";
 import type { Ownership } from "./migration/cpr/ownership.ts";
 import { receiveHandover } from "./migration/cpr/transfer.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
-import { tell } from "./process/messages.ts";
+import { report } from "./process/messages.ts";
 import { VirtualMachine } from "./virtual_machine.ts";
 
 /** How long the process that started this one may take to hand over its descriptors. */
 const HANDOVER_MS = 30_000;
 
 /** Takes care of a guest. Resolves with the machine if the guest stays here for good. */
-export async function takeCareOfGuest(
+export async function runInterimMonitor(
   config: VirtualMachineConfig,
   loop: EventLoop,
-  sockets: CaretakerSockets,
+  sockets: InterimMonitorSockets,
 ): Promise<VirtualMachine | undefined> {
   using undo = new DisposableStack();
   // A guest that powers off meanwhile is the successor's to end.
@@ -57,9 +57,9 @@ export async function takeCareOfGuest(
   }
   const reason = `${failure}: the guest goes on in process ${processId()}, with the program from ` +
     "before the update";
-  tell(reason);
+  report(reason);
   vm.migration.updateFailed(reason);
-  await vm.stay();
+  await vm.keepGuest();
   undo.move();
   return vm;
 }
@@ -67,7 +67,7 @@ export async function takeCareOfGuest(
 /** Gives the guest to the successor. Returns why it has not got it, and never will. */
 async function serveSuccessor(
   vm: VirtualMachine,
-  sockets: CaretakerSockets,
+  sockets: InterimMonitorSockets,
   ownership: Ownership,
 ): Promise<string | undefined> {
   using channel = new StreamChannel(sockets.back, true);

@@ -27,27 +27,27 @@ const DATA_LIMIT = 256 << 20;
 interface Data {
   /** Nothing has happened since it was written. */
   readonly complete: boolean;
-  /** By the survivors' names. */
+  /** By the entries' names. */
   readonly survivors: Readonly<Record<string, unknown>>;
 }
 
 /** A subsystem of which something survives. */
-export interface Survivor {
+export interface HandoverEntry {
   /** The key of its data. */
   readonly name: string;
-  /** What has to stay open. Names and ids are unique among all survivors. */
+  /** What has to stay open. Names and ids are unique among all entries. */
   descriptors(): readonly KeptDescriptor[];
   /** What else a successor needs: of JSON types. */
   save?(): unknown;
-  /** Goes on where a predecessor stopped; `undefined`: it has told nothing. */
+  /** Goes on where a predecessor stopped; `undefined`: it has reported nothing. */
   restore?(saved: unknown): void;
   /** Everybody has been restored: descriptors may be used. */
   begin?(): void;
 }
 
 /** What this process took over from its predecessor, and what it has for its successor. */
-export class Survivors implements Disposable {
-  readonly #survivors: Survivor[] = [];
+export class HandoverRegistry implements Disposable {
+  readonly #entries: HandoverEntry[] = [];
   #inherited: InheritedDescriptors | undefined;
   readonly #adopted = new Set<string>();
   /** The predecessor's data, and that for the successor. */
@@ -82,11 +82,11 @@ export class Survivors implements Disposable {
   }
 
   /** Adds a subsystem. They are asked, restored and begun in the order in which they were added. */
-  add(survivor: Survivor): void {
-    this.#survivors.push(survivor);
+  add(entry: HandoverEntry): void {
+    this.#entries.push(entry);
   }
 
-  /** What a predecessor has saved of the survivor `name` so far. */
+  /** What a predecessor has saved of the entry `name` so far. */
   saved(name: string): unknown {
     return this.#readData()?.survivors[name];
   }
@@ -96,10 +96,10 @@ export class Survivors implements Disposable {
     if (!this.#takesOver) return;
     this.#takesOver = false;
     const data = this.#readData();
-    // A source that died as it handed over may not have told all: then clients connect again.
+    // A source that died as it handed over may not have reported all: then clients connect again.
     const saved = data?.complete ? data.survivors : {};
-    for (const survivor of this.#survivors) survivor.restore?.(saved[survivor.name]);
-    for (const survivor of this.#survivors) survivor.begin?.();
+    for (const entry of this.#entries) entry.restore?.(saved[entry.name]);
+    for (const entry of this.#entries) entry.begin?.();
     this.#received?.[Symbol.dispose]();
     this.#received = undefined;
     this.#inherited?.[Symbol.dispose]();
@@ -110,7 +110,7 @@ export class Survivors implements Disposable {
     return this.#list(true);
   }
 
-  /** All that is to be handed over ahead. The guest and its surroundings go on meanwhile. */
+  /** All that is to be handed over ahead. The guest and its dependencies go on meanwhile. */
   announce(): KeptDescriptor[] {
     const kept = this.#list(false);
     this.#announced = new Set(kept.map(keyOf));
@@ -119,8 +119,8 @@ export class Survivors implements Disposable {
 
   /** Tells a successor that has the descriptors all it needs. Throws if it lacks one by now. */
   complete(): void {
-    for (const survivor of this.#survivors) {
-      for (const kept of survivor.descriptors()) {
+    for (const entry of this.#entries) {
+      for (const kept of entry.descriptors()) {
         if (this.#announced.has(keyOf(kept))) continue;
         throw new MigrationError(
           `'${kept.name}' ${kept.id} came after the descriptors were handed over: try again`,
@@ -131,7 +131,7 @@ export class Survivors implements Disposable {
   }
 
   /** There is no successor: what was told it is forgotten. */
-  stay(): void {
+  rollback(): void {
     this.#data?.[Symbol.dispose]();
     this.#data = undefined;
     this.#announced = new Set();
@@ -149,11 +149,11 @@ export class Survivors implements Disposable {
 
   [Symbol.dispose](): void {
     this.discard();
-    this.stay();
+    this.rollback();
   }
 
   #list(complete: boolean): KeptDescriptor[] {
-    const kept = this.#survivors.flatMap((survivor) => [...survivor.descriptors()]);
+    const kept = this.#entries.flatMap((entry) => [...entry.descriptors()]);
     return [...kept, { name: DATA_NAME, id: 0, fd: this.#writeData(complete) }];
   }
 
@@ -170,7 +170,7 @@ export class Survivors implements Disposable {
   /** Throws if it is more than a successor would read. */
   #writeData(complete: boolean): Fd {
     const survivors = Object.fromEntries(
-      this.#survivors.map((survivor) => [survivor.name, survivor.save?.()]),
+      this.#entries.map((entry) => [entry.name, entry.save?.()]),
     );
     const text = JSON.stringify({ version: DATA_VERSION, complete, survivors });
     // The file cannot shrink: what is longer there is overwritten with spaces.
