@@ -61,7 +61,7 @@ static void send_all(int fd, const uint8_t *bytes, size_t length)
 		ssize_t put = send(fd, bytes, length, MSG_NOSIGNAL);
 
 		if (put < 0)
-			exit(0); /* the card has gone */
+			exit(0); /* the card is gone */
 		bytes += put;
 		length -= (size_t)put;
 	}

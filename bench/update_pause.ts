@@ -127,7 +127,7 @@ async function measure(contender: Contender): Promise<Measured> {
           pauses: number[];
           parts: Record<string, number>;
         };
-        const stood = { "stood still by the host": pauses.reduce((sum, us) => sum + us, 0) };
+        const stood = { "paused by the host": pauses.reduce((sum, us) => sum + us, 0) };
         for (const [part, us] of Object.entries({ ...stood, ...times })) {
           (parts[part] ??= []).push(us / 1000);
         }

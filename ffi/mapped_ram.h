@@ -15,7 +15,7 @@ struct molt_page_transfer {
 	int64_t file_offset; /* of page 0 in the file */
 	/* Save: the pages to look at. Load: the pages whose memory may hold something. */
 	uint64_t selected;
-	/* Which pages the file has: save notes it, load obeys it. */
+	/* Which pages the file has: save records it, load follows it. */
 	uint64_t stored;
 	/* Save: selected pages whose bit is clear here count as zero unseen. 0: there are none. */
 	uint64_t written;

@@ -162,7 +162,7 @@ void molt_drop_zero_pages(uint64_t memory, uint64_t *bitmap, uint64_t first,
 
 /*
  * Clears the bits of the pages in [first, end) that lie in holes of the file `fd`, whose byte `offset`
- * is page 0. For memory that is a shared mapping of the file. A file system that does not tell holes
+ * is page 0. For memory that is a shared mapping of the file. A file system that does not distinguish holes
  * has none. Returns the first page from `end` on that may lie in a hole: the file is not asked for its
  * next hole again before that, which takes time for every page up to there.
  */

@@ -145,7 +145,7 @@ MOLT_EXPORT int32_t molt_process_name(const char *name)
 	return molt_status(prctl(PR_SET_NAME, name));
 }
 
-/* Tells the kernel where a part of this process is: `field` is one of PR_SET_MM's (prctl(2)). */
+/* Sets the kernel's record of where a part of this process is: `field` is one of PR_SET_MM's (prctl(2)). */
 MOLT_EXPORT int32_t molt_set_memory_layout(int32_t field, uint64_t address)
 {
 	return (int32_t)molt_result(prctl(PR_SET_MM, (unsigned long)field, address, 0UL, 0UL));

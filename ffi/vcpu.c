@@ -54,7 +54,7 @@ static void sleep_while(struct molt_vcpu *vcpu, uint32_t state)
 		syscall(SYS_futex, state_of(vcpu), FUTEX_WAIT_PRIVATE, state, NULL, NULL, 0);
 }
 
-/* Gives the vCPU to TypeScript, unless it was told to quit meanwhile, and sleeps until it is back. */
+/* Gives the vCPU to TypeScript, unless it was asked to quit meanwhile, and sleeps until it is back. */
 static void hand_over(struct molt_vcpu *vcpu, uint32_t state)
 {
 	uint32_t running = MOLT_VCPU_RUNNING;

@@ -39,7 +39,7 @@ MOLT_EXPORT void molt_disk_destroy(uint64_t handle)
 
 /*
  * A disk with `count` queues: `rings` holds their handles, `kicks` their notifications' descriptors.
- * Faults and errors are told by the eventfd `attention`. Nothing moves before molt_disk_start.
+ * Faults and errors are reported by the eventfd `attention`. Nothing moves before molt_disk_start.
  * Returns the disk's handle, or -errno.
  */
 MOLT_EXPORT int64_t molt_disk_create(uint64_t memory, const struct molt_disk_setup *setup,

@@ -115,7 +115,7 @@ static void serve(struct molt_disk_worker *worker, bool *leading)
 	uint64_t began = now();
 	int outcome = -EAGAIN;
 
-	/* Cached reads can be told beforehand; writes are judged by the last one. */
+	/* Cached reads can be recognized beforehand; writes are judged by the last one. */
 	if (!direct && !(writes && queue->slow_writes)) {
 		pthread_mutex_unlock(&queue->lock);
 		outcome = molt_disk_perform(disk, &request, writes);

@@ -12,9 +12,9 @@ struct kvm_run;
  *
  * Two ways: an input of KVM's own interrupt controllers (its level is the register's being non-zero);
  * or a message to a local APIC, for pins of an I/O APIC in user space. Such a pin is level-triggered,
- * and nobody tells user space when the guest has ended the interrupt. But a driver that handled it has
+ * and nobody notifies user space when the guest has ended the interrupt. But a driver that handled it has
  * acknowledged it: a message goes out when the register stops being zero, and again when an
- * acknowledgement leaves a bit set. So none is lost, and none waits for an end that is not told.
+ * acknowledgement leaves a bit set. So none is lost, and none waits for an end that is not reported.
  */
 struct molt_interrupt;
 

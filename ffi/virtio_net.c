@@ -34,7 +34,7 @@ MOLT_EXPORT void molt_net_destroy(uint64_t handle)
 /*
  * A device with `count` pairs of queues. `rings` and `kicks`: for each pair the receive queue and the
  * transmit queue, and the descriptors of their notifications, non-blocking. Faults and lost connections
- * are told by the eventfd `attention`. Nothing moves before queues are started. Returns its handle.
+ * are reported by the eventfd `attention`. Nothing moves before queues are started. Returns its handle.
  */
 MOLT_EXPORT int64_t molt_net_create(const uint64_t *rings, const int32_t *kicks, uint32_t count,
 				    int32_t attention)
@@ -164,7 +164,7 @@ MOLT_EXPORT int32_t molt_net_send(uint64_t handle, void *frame, uint32_t length)
 	return sent ? 0 : -EAGAIN;
 }
 
-/* Whether the other side of pair `index`'s stream has gone. */
+/* Whether the peer of pair `index`'s stream has disconnected. */
 MOLT_EXPORT int32_t molt_net_lost(uint64_t handle, uint32_t index)
 {
 	struct molt_net_pair *pair = pair_of(handle, index);

@@ -34,7 +34,7 @@ enum molt_net_backend_kind {
 struct molt_net_backend {
 	enum molt_net_backend_kind kind;
 	int fd; /* non-blocking */
-	int attention; /* eventfd: the other side of a stream has gone */
+	int attention; /* eventfd: the peer of a stream has disconnected */
 	bool lost; /* it has */
 	struct sockaddr_storage peer; /* where datagrams go */
 	uint32_t peer_length; /* 0: the socket is connected */

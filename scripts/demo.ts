@@ -30,7 +30,7 @@ interface Update {
   readonly pidBefore: number;
   readonly pidAfter: number;
   readonly generation: number;
-  /** Milliseconds, by the monitors' clocks: all that the guest stood still. */
+  /** Milliseconds, by the monitors' clocks: all the time that the guest was paused. */
   readonly hostPause: number;
   /** Milliseconds, by the guest's own time stamp counter: its longest gap around the update. */
   readonly guestPause: number;

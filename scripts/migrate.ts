@@ -27,13 +27,13 @@ const options = {
   ).optional(),
   "destination-qmp": address(
     "the monitor of the destination, with --to; it is prepared too, " +
-      "and checked, and told to listen if it was started with -incoming defer",
+      "and checked, and asked to listen if it was started with -incoming defer",
   ).optional(),
   "channels": count("N", 0, "so many connections carry memory (multifd); 0: the main one").default(
     0,
   ),
   "bandwidth": count("MIB", 0, "limit in MiB per second; 0: none").default(0),
-  "downtime": count("MS", 0, "how long the guest may stand still in the end").default(300),
+  "downtime": count("MS", 0, "how long the guest may be paused in the end").default(300),
   "auto-converge": flag("slow the guest down if it changes memory faster than it can be sent"),
   "log": value("FILE", "where what a destination started here prints is added; default: nowhere")
     .optional(),
@@ -75,7 +75,7 @@ It works with molt, with QEMU, and from one to the other.`,
     try {
       return monitor && await awaitArrival(monitor, AbortSignal.timeout(options.timeout * 1000));
     } catch (cause) {
-      const text = "the guest has gone to the destination, but";
+      const text = "the guest is at the destination, but";
       throw new ScriptError(ExitStatus.lost, `${text} ${messageOf(cause)}`, { cause });
     }
   });

@@ -37,11 +37,11 @@ await runScript({
   about: `
 save     Writes a running guest, its memory and its devices, to a file in which each page has a place
          of its own (mapped-ram). The guest runs meanwhile, but for a moment at the end, and goes on;
-         one that was paused rests in state 'postmigrate' until it is told 'cont'.
+         one that was paused rests in state 'postmigrate' until it gets 'cont'.
          A file of that name is replaced when the new one is complete. Disks are not in it.
-         FILE.command.json tells how the machine was started.
+         FILE.command.json says how the machine was started.
 restore  Starts a machine that goes on where the snapshot was made. COMMAND is its program with all
-         arguments, without -incoming; by default what FILE.command.json tells.
+         arguments, without -incoming; by default what FILE.command.json says.
 
 It works with molt and with QEMU, and with each other's files.`,
   options,

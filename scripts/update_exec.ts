@@ -99,7 +99,7 @@ async function stateFile(script: ExecScript, machine: QmpClient): Promise<string
   return script.dryRun ? `/tmp/${prefix}...` : await Deno.makeTempFile({ prefix });
 }
 
-/** Tells where the guest is when its process has ended, or does not answer. */
+/** Reports where the guest is when its process has ended, or does not answer. */
 async function lookAround(
   script: ExecScript,
   machine: QmpClient,
@@ -129,7 +129,7 @@ async function lookAround(
   }
 }
 
-/** How long the guest stood still in all, in milliseconds, if the successor knows. */
+/** How long the guest was paused in all, in milliseconds, if the successor knows. */
 async function pauseOf(client: QmpClient): Promise<number | undefined> {
   if (!isMolt(client)) return undefined;
   const { pauses } = await client.execute("x-query-update");

@@ -34,9 +34,9 @@ await runScript({
 save     Stops a guest, writes its devices to FILE and ends its process. Memory of
          -object memory-backend-file,share=on stays in its file, which lasts as long as its file
          system: /dev/shm until the host reboots, DAX or a disk beyond that. Other memory goes to FILE.
-         FILE.command.json tells how the machine was started.
+         FILE.command.json says how the machine was started.
 resume   Starts a machine that goes on with the guest, and removes both files. COMMAND is its program
-         with all arguments, without -incoming; by default what FILE.command.json tells.
+         with all arguments, without -incoming; by default what FILE.command.json says.
 
 Without either it saves and resumes: the program is replaced, and the guest's memory stays in place.
 It works with molt, with QEMU, and from one to the other.`,
@@ -95,7 +95,7 @@ async function resume(script: RebootScript, old: CommandLine | undefined): Promi
   // From here on the guest may run, in memory that stayed in its file: there is no way back.
   const arrival = await receive(script, plan, waiting, { uri: `file:${state}`, settings, limit });
   undo.move();
-  // The memory goes on from here: what the file tells of the devices does not fit it any more.
+  // The memory goes on from here: what the file says of the devices does not fit it any more.
   await script.act(`remove ${state} and ${commandFile(state)}`, async () => {
     await Deno.remove(state);
     await removeIfThere(commandFile(state));

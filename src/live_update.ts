@@ -1,5 +1,5 @@
 /**
- * How what surrounds the guest gets over a live update: character devices with `cpr=on`, the sessions of
+ * How what belongs to the guest beside the machine gets over a live update: character devices with `cpr=on`, the sessions of
  * monitors on them, and descriptors that their clients gave.
  *
  *   source    cpr-transfer: announce() -> suspend() -> commit(), or rollback()
@@ -17,7 +17,7 @@ import { launch } from "./process/launch.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
 import type { Monitors } from "./monitor/monitors.ts";
 
-/** What surrounds the guest. */
+/** What belongs to the guest beside the machine. */
 export interface GuestDependencies {
   readonly chardevs: Chardevs;
   readonly monitors: Monitors;
@@ -52,7 +52,7 @@ export class LiveUpdate implements UpdateHandover, Disposable {
       save: () => launch.leftFolder ? processId() : undefined,
       restore: (pid) => pid === processId() && launch.leaveFolder(),
     });
-    // Sessions are told before their connections are there.
+    // Sessions are restored before their connections are there.
     registry.add({
       name: "monitors",
       descriptors: () => monitors.descriptors(),

@@ -289,7 +289,7 @@ export class VirtualMachine implements Disposable {
       await guestElsewhere.call();
       await this.migration.receive(guestElsewhere.channel);
       this.#waiting = undefined;
-      // Clients have been told.
+      // Clients have been notified.
       if (waiting.has("SHUTDOWN") && this.config.actions.shutdown === "poweroff") {
         this.#ended.resolve("guest-shutdown");
       }

@@ -51,7 +51,7 @@ function editValues(
 
 /**
  * The command of a process that receives the guest from `incoming` (values of -incoming). It is not
- * told to stay stopped, since the guest goes on as it was, nor to go into the background.
+ * asked to stay stopped, since the guest goes on as it was, nor to go into the background.
  */
 export function receiving(command: readonly string[], ...incoming: readonly string[]): string[] {
   return [

@@ -150,5 +150,5 @@ export function formatBytes(count: number): string {
 
 /** What to say of a pause in milliseconds, if there was one. */
 export function pauseText(pause: number | undefined): string {
-  return pause === undefined ? "" : ` and stood still for ${pause.toFixed(1)} ms`;
+  return pause === undefined ? "" : ` and was paused for ${pause.toFixed(1)} ms`;
 }

@@ -12,7 +12,7 @@ export interface MachineProcess {
 
 /**
  * Finds the process behind a monitor on this host: a vCPU's thread leads to it. molt says itself how it was
- * started, in which folder, and what its sockets are called by now; of QEMU only /proc tells, whose
+ * started, in which folder, and what its sockets are called by now; of QEMU only /proc says it, whose
  * arguments are those of the first moment, and whose folder is the present one.
  */
 export async function processOf(machine: QmpClient): Promise<MachineProcess> {

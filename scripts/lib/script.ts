@@ -42,7 +42,7 @@ const exitStatusHelp = `Exit status:
   4    nobody knows where the guest is: look before you do anything else
   130  interrupted; the guest is where it was, and goes on if it did before
 
-Ctrl-C undoes what was done so far, unless the guest has gone already. Ctrl-C again, a second later, ends
+Ctrl-C undoes what was done so far, unless the guest has moved already. Ctrl-C again, a second later, ends
 the script at once with 4.`;
 
 /** A failure with an exit status of its own. */
@@ -78,7 +78,7 @@ export class Script<S extends OptionShape> {
   /** The command line after `--`, and the directory that it was typed in. */
   readonly command: { readonly command: readonly string[]; readonly directory: string } | undefined;
   readonly dryRun: boolean;
-  /** Aborted by Ctrl-C: what is done before the guest has gone heeds it. */
+  /** Aborted by Ctrl-C: what is done before the guest has moved heeds it. */
   readonly signal: AbortSignal;
   readonly #json: boolean;
   readonly #steps: Step[] = [];
@@ -100,13 +100,13 @@ export class Script<S extends OptionShape> {
     this.signal = signal;
   }
 
-  /** Tells a person what happens. */
+  /** Notifies a person what happens. */
   say(text: string): void {
     this.#clearProgress();
     if (!this.#json) console.log(text);
   }
 
-  /** Adds to what the JSON object tells. */
+  /** Adds to what the JSON object reports. */
   report(results: Readonly<Record<string, unknown>>): void {
     Object.assign(this.#results, results);
   }
@@ -115,7 +115,7 @@ export class Script<S extends OptionShape> {
   progress(text: string): void {
     if (this.#json || !Deno.stderr.isTerminal()) return;
     this.#clearProgress();
-    // A terminal that does not tell its width says 0.
+    // A terminal that does not report its width says 0.
     const { columns } = Deno.consoleSize();
     print(columns > 0 ? text.slice(0, columns - 1) : text);
     this.#showsProgress = true;
@@ -153,13 +153,13 @@ export class Script<S extends OptionShape> {
     return this.dryRun ? undefined : new DetachedProgram(command, options);
   }
 
-  /** Changes something that `text` tells. */
+  /** Changes something that `text` describes. */
   async act(text: string, action: () => void | Promise<void>): Promise<void> {
     this.#step({ other: text });
     if (!this.dryRun) await action();
   }
 
-  /** Waits for what `text` tells; a dry run does not. */
+  /** Waits for what `text` describes; a dry run does not. */
   async wait<T>(text: string, action: () => Promise<T>): Promise<T | undefined> {
     this.#step({ other: `wait until ${text}` });
     return this.dryRun ? undefined : await action();
@@ -225,7 +225,7 @@ async function execute<S extends OptionShape>(
     if (script) script.finish({ ok: false, error: message, status });
     else if (json) printJson({ ok: false, error: message, status });
     if (!json) console.error(`${declaration.usage.split(" ", 1)[0]}: ${message}`);
-    if (!json && status === ExitStatus.usage) console.error("--help tells the options.");
+    if (!json && status === ExitStatus.usage) console.error("--help lists the options.");
     return status;
   }
 }

@@ -76,7 +76,7 @@ export function outputFlags(append: boolean): number {
   return writeOnly | create | (append ? atEnd : truncate);
 }
 
-/** A file that takes output. What cannot be written, on a full disk say, is lost and told once. */
+/** A file that takes output. What cannot be written, on a full disk say, is lost and reported once. */
 export class OutputFile implements Disposable {
   readonly #path: string;
   readonly #environment: Pick<ChardevEnvironment, "report">;
@@ -341,7 +341,7 @@ export abstract class Chardev implements CharacterPort {
     this.#frontend?.receive(bytes);
   }
 
-  /** Tells the frontend of something that happened at the other end. */
+  /** Notifies the frontend of something that happened at the other end. */
   protected emit(event: CharacterEvent): void {
     this.#frontend?.event(event);
   }

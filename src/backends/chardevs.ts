@@ -269,7 +269,7 @@ export class Chardevs implements Disposable {
     for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.holdClients();
   }
 
-  /** Devices that survive stand still. */
+  /** Devices that survive are paused. */
   suspend(): void {
     for (const { chardev } of this.#slots.values()) if (chardev.cpr) chardev.suspend();
   }

@@ -112,7 +112,7 @@ export class MuxChardev extends Chardev {
   readonly base: Chardev;
   readonly #ports: MuxPort[] = [];
   #focus: MuxPort | undefined;
-  /** Frontends are told that the device is open: not while they are still being attached. */
+  /** Frontends are notified that the device is open: not while they are still being attached. */
   #started: boolean;
   #escaped = false;
   /** Milliseconds of the epoch from which output lines are stamped, if they are. */

@@ -122,7 +122,7 @@ export class SocketChardev extends Chardev {
   override restore(state: ChardevState | undefined): void {
     this.#continues = state !== undefined;
     if (this.#continues || !this.#waiting?.adopted) return;
-    // Nobody knows what the client has been told: it has to connect again.
+    // Nobody knows what the client has received: it has to connect again.
     this.#waiting.connection[Symbol.dispose]();
     this.#waiting = undefined;
   }

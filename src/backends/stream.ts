@@ -40,7 +40,7 @@ export interface StreamHandler {
   received(bytes: Uint8Array<ArrayBuffer>): void;
   /** The other side ended the stream or it failed. */
   ended(): void;
-  /** The other side has gone while input of it is unread. `ended` follows once that was taken. */
+  /** The peer has disconnected while input of it is unread. `ended` follows once that was taken. */
   hungUp?(): void;
   /** More can be written, after {@linkcode ByteStream.awaitWritable}. */
   writable(): void;
@@ -156,7 +156,7 @@ export class ByteStream implements Disposable {
     this.#output?.set(undefined);
   }
 
-  /** Writes what fits and returns how much that was. Output to a side that has gone is lost. */
+  /** Writes what fits and returns how much that was. Output to a peer that has disconnected is lost. */
   write(bytes: Uint8Array<ArrayBuffer>): number {
     let done = 0;
     try {

@@ -15,7 +15,7 @@ export interface GuestMemory {
   read(address: number, length: number): Uint8Array;
 }
 
-/** A range of guest physical addresses as the guest is told of it. */
+/** A range of guest physical addresses as the guest is informed of it. */
 export interface MemoryMapEntry {
   readonly start: number;
   /** In bytes, more than 0. */

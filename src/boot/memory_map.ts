@@ -70,7 +70,7 @@ export function e820Type(kind: MemoryMapEntry["kind"]): number {
   }
 }
 
-/** Whether `length` bytes from `start` lie in RAM that the guest is told of. */
+/** Whether `length` bytes from `start` lie in RAM that the guest is informed of. */
 export function isRam(
   map: readonly MemoryMapEntry[],
   start: number,

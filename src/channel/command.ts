@@ -2,7 +2,7 @@
  * `exec:`: a program whose standard input or output is the channel.
  *
  * Outgoing, the channel is finished when the program has ended well; if the migration fails before,
- * the program is told to end, so that it does not take half a stream for a whole one.
+ * the program is asked to end, so that it does not take half a stream for a whole one.
  */
 import type { Descriptor, Fd } from "../native/descriptor.ts";
 import { Errno, errnoMessage, SystemError } from "../native/errors.ts";
@@ -38,7 +38,7 @@ class Program {
     throw new ChannelError(`The command '${this.#describe()}' ${how}`);
   }
 
-  /** Tells it and its children to end. */
+  /** Asks it and its children to end. */
   end(): void {
     if (!this.#running) return;
     try {

@@ -3,7 +3,7 @@
  *
  *   file, program, descriptor    open at once; accept() gives it
  *   socket                       listening -> one connection, or with multifd 1 + N in any order,
- *                                told apart by their first four bytes -> no longer listening
+ *                                distinguished by their first four bytes -> no longer listening
  */
 import { ChannelDescriptor } from "../native/channel.ts";
 import { Descriptor } from "../native/descriptor.ts";
@@ -180,7 +180,7 @@ class SocketListener implements MigrationListener {
       const next = await this.#next(first);
       if (next === undefined) {
         throw new ChannelError(
-          `the source has gone: ${channels.length} of ${1 + expected} connections were made`,
+          `the source disconnected: ${channels.length} of ${1 + expected} connections were made`,
         );
       }
       channels.push(undo.use(next));

@@ -105,7 +105,7 @@ const fixedProperties: ReadonlySet<string> = new Set([
 const boardClasses =
   /^(?:acpi-ged.*|apic.*|fw_cfg.*|i8259|ioapic.*|isa-.*|kvm-.*|kvmclock|mc146818rtc|serial)$/;
 
-/** Tells of -global for what is not there, and refuses it for what cannot be changed. */
+/** Warns of -global for what is not there, and refuses it for what cannot be changed. */
 function warnOfGlobals(globals: readonly GlobalProperty[], warnings: string[]): void {
   for (const { driver, property, value } of globals) {
     const known = driver === "migration" || driver === "virtio-mmio" || isDeviceClass(driver) ||

@@ -25,7 +25,7 @@ export interface MicrovmConfig {
   /** Announce virtio-mmio devices on the kernel's command line. */
   readonly autoKernelCommandLine: boolean;
   readonly optionRoms: boolean;
-  /** Firmware is told that there is a display; off with -nographic. */
+  /** Firmware is informed that there is a display; off with -nographic. */
   readonly graphics: boolean;
   /** The id of the memory backend that is the main RAM; `microvm.ram` if none was named. */
   readonly memoryBackend: string;
@@ -423,6 +423,6 @@ export interface VirtualMachineConfig {
   readonly inheritedDescriptors: readonly InheritedDescriptor[];
   /** Directories to look for firmware in, in order. */
   readonly dataDirectories: readonly string[];
-  /** Things to tell the user that do not stop the machine, without the program's name. */
+  /** Warnings that do not stop the machine, without the program's name. */
   readonly warnings: readonly string[];
 }

@@ -11,7 +11,7 @@ export interface Occurrence {
   readonly argument: string;
   /** The option as typed with its argument, before a complaint: `-m 1x: `. */
   readonly where: string;
-  /** Tells the user something that does not stop the machine. */
+  /** Warns the user of something that does not stop the machine. */
   readonly warn: (text: string) => void;
 }
 

@@ -1,4 +1,4 @@
-/** -trace: there are no trace events, and who asks for one by name is told. */
+/** -trace: there are no trace events, and asking for one by name is answered with a warning. */
 
 /** What QEMU says of a pattern that names an event that is not there. */
 export function traceWarnings(pattern: string): readonly string[] {

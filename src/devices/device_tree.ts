@@ -6,7 +6,7 @@ import { type DeviceTreeNode, FlatDeviceTree } from "./flat_device_tree.ts";
 import { IOAPIC_LENGTH } from "./ioapic.ts";
 import { RTC_IRQ, RTC_PORT } from "./rtc_registers.ts";
 
-/** What the tree tells of the board. */
+/** What the tree says of the board. */
 export interface DeviceTreeConfiguration {
   serial?: { port: number; irq: number } | undefined;
   rtc: boolean;

@@ -348,7 +348,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
     try {
       this.#memory.write(descriptor, bytes);
     } catch {
-      // The guest named an address where it cannot be told; real hardware could not either.
+      // The guest named an address where the error cannot be reported; real hardware could not either.
     }
   }
 }

@@ -6,7 +6,7 @@
 import { buildDeviceTree, DEVICE_TREE_SIZE, type DeviceTreeConfiguration } from "./device_tree.ts";
 import { type FwCfg, FwCfgKey } from "./fw_cfg.ts";
 
-/** What the items tell of the machine. */
+/** What the items say of the machine. */
 export interface BoardItems {
   cpus: number;
   maximumCpus: number;

@@ -42,7 +42,7 @@ const SLEEP_ENABLE = 0x20;
 const SLEEP_TYPE_SHIFT = 2;
 const SLEEP_TYPE_MASK = 7;
 
-/** What surrounds the device. */
+/** What the device depends on. */
 export interface GedDependencies {
   irq: InterruptLine;
   /** The guest entered S5. */

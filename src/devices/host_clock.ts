@@ -27,7 +27,7 @@ export class HostClock implements VirtualClock, RunStateListener {
     return timer;
   }
 
-  /** Host time went on while the virtual clock stood still. */
+  /** Host time went on while the virtual clock was paused. */
   runStateChanged(running: boolean): void {
     if (!running) return;
     for (const timer of this.#timers) {

@@ -3,7 +3,7 @@
  *
  * On the microvm board it is the second one (GSI 24 to 47); the first is in the kernel. It is of
  * version 0x20, whose EOI register lets the guest end level-triggered interrupts, because the
- * in-kernel local APICs do not tell of their EOIs.
+ * in-kernel local APICs do not report their EOIs.
  *
  * An edge: pin rises -> message. A level: pin high and remote IRR clear -> message, remote IRR set;
  * an EOI of the vector clears remote IRR, and if the pin is still high it starts again.
@@ -100,7 +100,7 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   /**
    * Leaves `pin` to a device that knows by itself when the guest has handled an interrupt: it sends the
    * message when it has a reason, and the end of an interrupt, of which the in-kernel local APICs do not
-   * tell, is not waited for.
+   * report, is not waited for.
    */
   connect(pin: number, input: ConnectedInput): void {
     if (!(pin >= 0 && pin < IOAPIC_PINS)) throw new RangeError(`an I/O APIC has no pin ${pin}`);

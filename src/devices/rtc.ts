@@ -34,7 +34,7 @@ const NEVER = 0x7fff_ffff_ffff_ffffn;
 /** What -rtc base= says: the host's UTC or local time, or a time in seconds since 1970. */
 export type RtcBase = "utc" | "localtime" | number;
 
-/** What surrounds the clock. */
+/** What the clock depends on. */
 export interface RtcDependencies {
   irq: InterruptLine;
   /** What it runs on (-rtc clock=): the host's clock or the machine's virtual one. */

@@ -44,14 +44,14 @@ import type { SavedDevice } from "../vmstate/saved_device.ts";
 /** A retry count that QEMU accepts; we retry for as long as it takes and count no further. */
 const MAXIMUM_RETRY_COUNT = 4;
 
-/** What surrounds a UART. */
+/** What a UART depends on. */
 export interface SerialDependencies {
   irq: InterruptLine;
   clock: VirtualClock;
   backend: CharacterBackend;
 }
 
-/** A UART at eight ports. The machine must tell it when it starts and stops. */
+/** A UART at eight ports. The machine must notify it when it starts and stops. */
 export class Serial
   implements
     RegisterRegion,
@@ -81,7 +81,7 @@ export class Serial
   #lsr = 0;
   #msr = 0;
   #scr = 0;
-  /** THR became empty and the guest has not been told or has not looked yet. */
+  /** THR became empty and the guest has not been notified or has not looked yet. */
   #transmitPending = false;
   #timeoutPending = false;
   /** Above 0: TSR holds a byte the backend did not take. */

@@ -57,7 +57,7 @@ export const uartState = struct({
     fcr: u8({ name: "fcr_vmstate", since: 3 }),
   },
   subsections: {
-    /** Latch of the transmitter-empty interrupt, where IER and IIR do not tell it. */
+    /** Latch of the transmitter-empty interrupt, where IER and IIR do not show it. */
     thrIpending: subsection({
       name: "serial/thr_ipending",
       version: 1,

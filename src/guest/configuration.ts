@@ -29,7 +29,7 @@ export function findFirmware(name: string, directories: readonly string[]): stri
   return places.find(fileExists) ?? name;
 }
 
-/** What firmware is told: -boot, -nographic, -fw_cfg. Files are read now. */
+/** What firmware is given: -boot, -nographic, -fw_cfg. Files are read now. */
 export function firmwareOptions(
   { boot, firmwareItems }: VirtualMachineConfig,
   machine: MicrovmConfig,
@@ -77,7 +77,7 @@ const fixedProperties: ReadonlyMap<string, readonly string[]> = new Map([
 /** -cpu's features, and what happens if the host lacks one. */
 export interface CpuFlags {
   readonly features: ReadonlyMap<string, boolean>;
-  /** Tell the user. */
+  /** Reports to the user. */
   readonly check: boolean;
   /** Refuse to start. */
   readonly enforce: boolean;
@@ -124,7 +124,7 @@ function onOff(value: string): boolean | undefined {
   return ["off", "no", "false", "n"].includes(value) ? false : undefined;
 }
 
-/** Tells of features that were asked for and that the host lacks. Throws if they are required. */
+/** Reports features that were asked for and that the host lacks. Throws if they are required. */
 export function checkCpuFlags(
   kvm: Kvm,
   { features, check, enforce }: CpuFlags,

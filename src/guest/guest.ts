@@ -209,7 +209,7 @@ function boardOptions(machine: MicrovmConfig) {
     acpi,
     pit: machine.pit !== "off",
     pic: machine.pic !== "off",
-    // With KVM, QEMU's `auto` leaves the clock out: kvmclock tells the time.
+    // With KVM, QEMU's `auto` leaves the clock out: kvmclock keeps the time.
     rtc: machine.rtc === "on",
     // Without ACPI there is only one, whatever was asked for, as in QEMU.
     ioapic2: acpi && machine.ioapic2 !== "off",

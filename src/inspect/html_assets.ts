@@ -41,7 +41,7 @@ details .table { margin: .5rem 0 1rem 1rem; }
 `;
 
 /**
- * Draws each block's cells into its canvas, one cell a square, row by row, and tells what lies under
+ * Draws each block's cells into its canvas, one cell a square, row by row, and says what lies under
  * the pointer.
  */
 export const script = `

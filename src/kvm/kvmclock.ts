@@ -1,4 +1,4 @@
-/** KVM's paravirtual clock. It stands still while the machine is stopped. */
+/** KVM's paravirtual clock. It is paused while the machine is stopped. */
 import type { RunStateListener } from "../devices/device.ts";
 import { type KvmclockState, kvmclockState } from "../devices/kvmclock_state.ts";
 import { ioctlUnless } from "../native/control.ts";
@@ -53,8 +53,8 @@ export class KvmClock implements SavedDevice<KvmclockState>, RunStateListener {
   }
 }
 
-/** Tells the guest's watchdogs that the host had paused it. */
+/** Notifies the guest's watchdogs that the host had paused it. */
 function notifyPaused(vcpu: Vcpu): void {
-  // EINVAL: the guest does not use the clock, so there is nobody to tell.
+  // EINVAL: the guest does not use the clock, so there is nobody to notify.
   ioctlUnless(Errno.EINVAL, vcpu.fd, Ioctl.kvmclockControl, "KVM_KVMCLOCK_CTRL");
 }

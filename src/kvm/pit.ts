@@ -32,7 +32,7 @@ export interface PitClock {
   readonly offsetFromHost: bigint;
 }
 
-/** The interval timer. While the machine is stopped its state is held here, so that it stands still. */
+/** The interval timer. While the machine is stopped its state is held here, so that it is paused. */
 export class Pit implements SavedDevice<PitState>, Resettable, RunStateListener {
   readonly idstr = "i8254";
   readonly instanceId = 0;

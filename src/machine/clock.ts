@@ -1,6 +1,6 @@
 /**
- * The virtual clock: nanoseconds the machine has been running. It stands still while it is stopped.
- * In a machine that a test drives it stands still always, and the test moves it on.
+ * The virtual clock: nanoseconds the machine has been running. It is paused while it is stopped.
+ * In a machine that a test drives it is always paused, and the test moves it on.
  */
 import {
   contain,

@@ -15,7 +15,7 @@ import type { MachineClock } from "./clock.ts";
 const MACHINE_CHECK_BANKS = 10n;
 const DEFAULT_PHYSICAL_BITS = 46;
 
-/** What the host's KVM can tell a guest of its CPUs. */
+/** What the host's KVM can report to a guest of its CPUs. */
 export type SupportedCpuid = ReturnType<Kvm["supportedCpuid"]>;
 
 /** Creates the vCPUs' threads, parked; `owner` gets them. */

@@ -1,4 +1,4 @@
-/** What devices tell of, in the words of QMP's events. */
+/** What devices report, in the words of QMP's events. */
 export type DeviceEvent =
   | {
     readonly name: "BLOCK_IO_ERROR";

@@ -26,7 +26,7 @@ export interface FirmwareKernel {
   readonly commandLine: string;
 }
 
-/** The machine as far as the items tell of it. */
+/** The machine as far as the items describe it. */
 export interface FirmwareBoard {
   readonly cpus: number;
   /** Bytes of RAM. */

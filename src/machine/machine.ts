@@ -2,7 +2,7 @@
  * The running machine: vCPUs, clock and run state.
  *
  * Stopping has a fixed order. First the vCPUs park (answering what they still ask for, so devices
- * see a whole access or none), then the clocks stand still, then devices that work on their own
+ * see a whole access or none), then the clocks stop, then devices that work on their own
  * pause. From then on nothing in the machine changes by itself: what is saved is one moment.
  * Starting goes the other way round.
  *
@@ -64,7 +64,7 @@ export interface MachineParts {
   readonly resettables: readonly Resettable[];
   /** Presses the power button. */
   readonly powerButton: () => void;
-  /** Tells a user-space I/O APIC that the guest ended an interrupt. */
+  /** Notifies a user-space I/O APIC that the guest ended an interrupt. */
   readonly endOfInterrupt: (vector: number) => void;
   /** Empties the dirty rings. */
   readonly collectDirtyRings: () => void;
@@ -461,7 +461,7 @@ export class Machine {
       contain(() => this.stop("shutdown"), () => {});
       return;
     }
-    // Clients have been told of the end, which is more than a stop.
+    // Clients have been notified of the end, which is more than a stop.
     if (this.running) contain(() => this.#halt("shutdown"), () => {});
     this.#hasEnded = true;
     this.#ended.resolve(reason);

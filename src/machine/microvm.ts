@@ -107,7 +107,7 @@ export class Microvm implements Disposable {
   readonly machine: Machine;
   readonly ram: MachineRam;
   readonly slots: MemorySlots;
-  /** Tells a live migration what the guest writes. */
+  /** Says to a live migration what the guest writes. */
   readonly dirtyTracker: DirtyTracker;
   readonly vm: KvmVm;
   readonly kvm: Kvm;

@@ -26,7 +26,7 @@ export interface VirtioOptions {
   readonly legacy: boolean;
   /** Queue notifications come without an exit to user space. */
   readonly ioeventfd: boolean;
-  /** Without ACPI, the kernel's command line tells of the transports. */
+  /** Without ACPI, the kernel's command line lists the transports. */
   readonly announceOnCommandLine: boolean;
   /** Takes messages for the user. */
   readonly report: (message: string) => void;
@@ -95,7 +95,7 @@ export function createTransports(
   });
 }
 
-/** Where the guest starts from, its kernel told of the transports. */
+/** Where the guest starts from, its kernel informed of the transports. */
 export function announceTransports(
   source: StartUpSource,
   slots: readonly VirtioSlot[],

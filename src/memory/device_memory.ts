@@ -1,4 +1,4 @@
-/** The guest's RAM for the C library's device threads, which tell of what they write as others do. */
+/** The guest's RAM for the C library's device threads, which record what they write as others do. */
 import { DeviceMemory } from "../native/device_memory.ts";
 import type { GuestMemory } from "./guest_memory.ts";
 import { PAGE_SIZE } from "./ram_block.ts";

@@ -15,7 +15,7 @@ export interface MemoryRegion {
   readonly blockOffset: number;
 }
 
-/** The guest touched, or a device was told to touch, something that is not RAM. */
+/** The guest touched, or a device was asked to touch, something that is not RAM. */
 export class GuestMemoryError extends Error {
   override readonly name = "GuestMemoryError";
   constructor(address: number, length: number) {
@@ -54,7 +54,7 @@ export class GuestMemory {
     for (const writer of this.#writers) writer(bitmaps);
   }
 
-  /** Tells somebody who writes memory on other threads what to record, now and at each change. */
+  /** Notifies whoever writes memory on other threads what to record, now and at each change. */
   addWriter(writer: (bitmaps: DeviceWriteBitmaps) => void): Disposable {
     this.#writers.add(writer);
     writer(this.#deviceWrites);

@@ -28,7 +28,7 @@ const table = {
     property: "x-auto-converge",
   },
   "events": {
-    documentation: "Events tell of each change of status (MIGRATION) and pass (MIGRATION_PASS).",
+    documentation: "Events report each change of status (MIGRATION) and pass (MIGRATION_PASS).",
     property: "x-events",
   },
   "postcopy-ram": {

@@ -105,7 +105,7 @@ export class ReceivedDevices {
 
   /**
    * From now on devices get their state as it comes, if only in the order in which they get it anyway:
-   * the guest stands still already, and what can be done before the last state is here should be. When the
+   * the guest is paused already, and what can be done before the last state is here should be. When the
    * stream turns out not to be whole the machine is as after any other load that failed: it can be loaded
    * again, not started.
    */

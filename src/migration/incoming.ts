@@ -4,12 +4,12 @@
  *
  *   setup       listening, or a file is open
  *   active      configuration -> block list -> pages ... -> devices -> end of stream
- *   completed   the machine runs, or stands still as it did at the source
+ *   completed   the machine runs, or is paused as it was at the source
  *   failed      it does not, and can be loaded again
  *
  * Pages go to RAM as they come, device states are kept until the stream is known to be whole; in a live
- * update, where the guest stands still already, devices get theirs as it comes. With a return path the
- * source is told (return_path.ts), and a source that can takes its last chance then.
+ * update, where the guest is paused already, devices get theirs as it comes. With a return path the
+ * source is notified (return_path.ts), and a source that can takes its last chance then.
  */
 import type { ChannelAddress } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
@@ -178,7 +178,7 @@ export class IncomingMigration {
     timeline.mark("running");
     this.#listener = undefined;
     this.#setStatus("completed");
-    // The guest is here: what goes wrong with anything else is told, and costs no more than that.
+    // The guest is here: what fails beside it is reported, and costs no more than that.
     await session.end().catch((error) => report(messageOf(error)));
     reportFaults(() => this.#dependencies.guestArrived());
     this.#finished.resolve(true);

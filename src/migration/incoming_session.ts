@@ -51,7 +51,7 @@ const READ_SIZE = 1 << 20;
 /** How long the thread waits for input, and how often before another thread does. */
 const PROMPT_WAIT_MS = 2;
 const PROMPT_WAITS = 100;
-/** How long it looks for input without sleeping, while a guest stands still. */
+/** How long it looks for input without sleeping, while a guest is paused. */
 const WATCH_MS = 0.5;
 
 /** What an operator has to know who decides where the guest goes on. */
@@ -72,7 +72,7 @@ export class IncomingSession implements AsyncDisposable {
   readonly #reader: StreamReader;
   readonly #handedOver: HandedOver | undefined;
   #returnPath: ReturnPathWriter | undefined;
-  /** The source was told that the machine is loaded. */
+  /** The source was notified that the machine is loaded. */
   #confirmed = false;
   /** The source has said that it stopped the guest for the rest of the stream. */
   #switchedOver = false;
@@ -242,7 +242,9 @@ export class IncomingSession implements AsyncDisposable {
   /** Says where in the stream the system refused something. */
   #placed(error: unknown): unknown {
     if (!(error instanceof SystemError)) return error;
-    const reason = isBrokenChannel(error) ? `the source has gone: ${error.message}` : error.message;
+    const reason = isBrokenChannel(error)
+      ? `the source disconnected: ${error.message}`
+      : error.message;
     return new StreamError(reason, this.#reader.offset, { errno: error.errno, cause: error });
   }
 

@@ -1,4 +1,4 @@
-/** What query-migrate tells (qapi/migration.json: MigrationInfo). */
+/** What query-migrate reports (qapi/migration.json: MigrationInfo). */
 import type { ListeningAddress } from "../channel/incoming.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import type { RamStatistics } from "./ram/sender.ts";

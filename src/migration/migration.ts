@@ -36,7 +36,7 @@ export interface ChannelsRequest {
   readonly channels?: readonly ChannelRequest[] | undefined;
 }
 
-/** What the machine was told about migrations when it started. */
+/** What the machine was configured with for migrations when it started. */
 export interface MigrationOptions {
   readonly properties: MigrationProperties;
   /** -incoming was given. */
@@ -134,7 +134,7 @@ export class Migration {
     return this.#outgoing?.ended ?? Promise.resolve();
   }
 
-  /** What query-migrate tells. */
+  /** What query-migrate reports. */
   query(): MigrationInformation {
     const blocked = this.#dependencies.blockers?.reasons(this.parameters.mode) ?? [];
     return {
@@ -149,7 +149,7 @@ export class Migration {
   }
 
   /**
-   * Starts an attempt. Throws what makes it impossible; what goes wrong later is told by query().
+   * Starts an attempt. Throws what makes it impossible; what fails later is reported by query().
    * Without an address, cpr-exec hands the stream on in memory.
    */
   start(request: ChannelsRequest & { readonly resume?: boolean | undefined }): void {
@@ -288,7 +288,7 @@ export class Migration {
   }
 
   /**
-   * Moves the machine to where `channel` leads, where the word is known too. Resolves with whether it has
+   * Moves the machine to where `channel` leads, which has the ownership flag too. Resolves with whether it has
    * gone.
    */
   async leave(channel: OutgoingChannel, ownership: Ownership): Promise<boolean> {
@@ -311,7 +311,7 @@ export class Migration {
   }
 
   /**
-   * An interim monitor keeps its guest for good: what query-migrate tells now is that the update failed, not how
+   * An interim monitor keeps its guest for good: what query-migrate reports now is that the update failed, not how
    * the guest came here.
    */
   updateFailed(reason: string): void {
@@ -393,7 +393,7 @@ export class Migration {
 function checkHandover(main: ChannelAddress | undefined, cpr: ChannelAddress | undefined): void {
   if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
   if (cpr.kind !== "unix") throw new MigrationError("bad cpr channel address; must be unix");
-  // The destination listens after the source was told where.
+  // The destination listens after the source was given the address.
   if (main?.kind === "inet" && Number(main.port) === 0) {
     throw new MigrationError("cpr-transfer needs a main channel whose port is known: not port 0");
   }

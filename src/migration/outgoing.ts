@@ -107,7 +107,7 @@ export class OutgoingMigration {
     }
   }
 
-  /** Moves the machine. The outcome is told by {@linkcode status}. */
+  /** Moves the machine. The outcome is reported by {@linkcode status}. */
   async run(): Promise<void> {
     const { mode, main, cpr, channel: given } = this.#plan;
     try {
@@ -207,7 +207,7 @@ export class OutgoingMigration {
     );
     using channel = await this.#open();
     await this.#send(channel, ownership, () => update.suspend(false));
-    // QEMU, which takes nothing by the word, has no use for what survives here.
+    // QEMU, which does not use the ownership flag, has no use for what survives here.
     if (ownership.keep()) update.rollback();
     else update.commit();
   }

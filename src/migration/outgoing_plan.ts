@@ -13,7 +13,7 @@ export interface OutgoingPlan {
   readonly main: ChannelAddress | undefined;
   /** A channel that is open already, in place of an address. */
   readonly channel?: OutgoingChannel;
-  /** With such a channel: the word that decides who has the guest. */
+  /** With such a channel: the ownership flag. */
   readonly ownership?: Ownership;
   /** Where cpr-transfer hands over descriptors. */
   readonly cpr: ChannelAddress | undefined;

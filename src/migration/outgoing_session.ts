@@ -10,7 +10,7 @@
  *   handover         with a return path: the destination says that it has it (outgoing_handover.ts)
  *
  * Where memory stays in place everything but the devices' state is written before the guest stops, and
- * what people are told is told after: it stands still for as long as saving and loading that state take.
+ * what is reported to people is reported after: it is paused for as long as saving and loading that state take.
  * A molt loads one device while the next one is saved, if nothing happens here but saving: whatever wakes
  * another thread or process takes a processor from one of the two.
  */
@@ -55,7 +55,7 @@ export interface SessionOwner {
   readonly ownership: Ownership | undefined;
   /** Connects to the destination once more. */
   connect(): OutgoingChannel | Promise<OutgoingChannel>;
-  /** Tells of a change of status; throws the signal's reason once it is aborted. */
+  /** Reports a change of status; throws the signal's reason once it is aborted. */
   advance(status: MigrationStatus): void;
   /** Stops the guest for good; nothing happens if that was done before. */
   stop(): void;
@@ -63,7 +63,7 @@ export interface SessionOwner {
   runState(): RunState;
   /** Resolves when a person lets the migration leave pre-switchover. */
   readonly continued: Promise<void>;
-  /** Tells of a pass over RAM. */
+  /** Reports a pass over RAM. */
   passBegan(pass: number): void;
   /** The devices' state is in the stream. */
   saved(): void;
@@ -138,7 +138,7 @@ export class OutgoingSession {
     }
   }
 
-  /** What the destination has said against going on; the error itself if that tells more. */
+  /** What the destination has said against going on; the error itself if that says more. */
   reasonOf(error: unknown): unknown {
     if (!isBrokenChannel(error)) return error;
     try {
@@ -148,7 +148,7 @@ export class OutgoingSession {
     }
     const offset = `0x${this.#channel.position.toString(16)}`;
     return new MigrationError(
-      `the destination has gone, at offset ${offset} of the stream: ${messageOf(error)}`,
+      `the destination disconnected, at offset ${offset} of the stream: ${messageOf(error)}`,
       { cause: error },
     );
   }
@@ -292,7 +292,7 @@ export class OutgoingSession {
     const sent = this.#sender.flush();
     // Its failure is met below, if nothing else fails before.
     sent.catch(() => {});
-    // Who is told of it needs a processor, and so does the destination: that one first.
+    // Whoever is notified of it needs a processor, and so does the destination: that one first.
     if (this.#returnPath !== undefined) hasInput(this.#channel.fd, ARRIVAL_MS);
     if (!pauses) this.#reportActive();
     owner.advance("device");
@@ -303,7 +303,7 @@ export class OutgoingSession {
     this.#owner.saved();
   }
 
-  /** As QEMU tells it: the look at what is dirty at the beginning counts as the first pass. */
+  /** As QEMU reports it: the look at what is dirty at the beginning counts as the first pass. */
   #reportActive(): void {
     this.#owner.advance("active");
     this.#owner.passBegan(2);

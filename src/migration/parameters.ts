@@ -174,7 +174,7 @@ export const parameterTable = {
     default: 0,
     unit: "bytes/second",
     property: "avail-switchover-bandwidth",
-    documentation: "What can be sent while the guest stands still, for telling whether the rest " +
+    documentation: "What can be sent while the guest is paused, for deciding whether the rest " +
       "fits downtime-limit; 0: what was measured.",
   }),
   "max-postcopy-bandwidth": declare({
@@ -195,7 +195,7 @@ export const parameterTable = {
       2000 * 1000,
       "an integer in the range of 0 to (2000 * 1000) ms",
     ),
-    documentation: "How long the guest may stand still.",
+    documentation: "How long the guest may be paused.",
   }),
   "x-checkpoint-delay": declare({
     type: uint32,

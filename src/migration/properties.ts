@@ -9,9 +9,9 @@ import { parameterDeclarations } from "./parameters.ts";
 
 /** What streams hold besides RAM and devices. */
 export interface StreamProperties {
-  /** Tell the destination that the guest has stopped (SWITCHOVER_START). */
+  /** Notify the destination that the guest has stopped (SWITCHOVER_START). */
   readonly sendSwitchoverStart: boolean;
-  /** Tell what the machine was doing (section `globalstate`). */
+  /** Send what the machine was doing (section `globalstate`). */
   readonly storeGlobalState: boolean;
   /** multifd: the end of each RAM section synchronises, as before QEMU 8.1, instead of a record of its own. */
   readonly flushAfterEachSection: boolean;

@@ -204,7 +204,7 @@ export class ReturnPathReader {
 }
 
 function gone(reason: string, refused: boolean, options?: ErrorOptions): ReturnPathError {
-  const text = `the destination has gone before it had the guest: Channel error: ${reason}`;
+  const text = `the destination disconnected before it had the guest: Channel error: ${reason}`;
   return new ReturnPathError(text, refused, options);
 }
 

@@ -40,7 +40,7 @@ export function streamConfiguration(
   };
 }
 
-/** Where the guest sees the beginning of a block, as x-ignore-shared tells it; 0 if nowhere. */
+/** Where the guest sees the beginning of a block, as x-ignore-shared gives it; 0 if nowhere. */
 export function guestAddressOf(block: RamBlock, { memory }: MigratableMachine): number {
   // Firmware appears twice: the address counts at which all of it does.
   return memory.regions.findLast((region) => region.block === block && region.blockOffset === 0)

@@ -1,5 +1,5 @@
 /**
- * When the TCP connections of a migration break if the other side has gone without a word: parameters say
+ * When the TCP connections of a migration break if the peer is silent: parameters say
  * so, and an address that says something else about keep-alive counts more. Values are those of tcp(7).
  */
 import type { ChannelAddress } from "../channel/address.ts";

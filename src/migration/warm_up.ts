@@ -1,5 +1,5 @@
 /**
- * What has to happen while the guest stands still is done some times over before, for nothing: the code
+ * What has to happen while the guest is paused is done some times over before, for nothing: the code
  * is compiled by then, and what it touches is near. Without that the first saving of a machine takes
  * ten times as long as the thirtieth.
  */
@@ -29,7 +29,7 @@ const SETTLING = 30;
 const LOADS = 40;
 
 /**
- * Rehearses the saving of a machine that may be running: it is stopped while its state is read. Throws the
+ * Dry run of the saving of a machine that may be running: it is stopped while its state is read. Throws the
  * signal's reason soon after it is aborted.
  */
 export async function warmUpSaving(
@@ -55,7 +55,7 @@ function saveOneByOne(writer: StreamWriter, { machine, sections }: MigratableMac
   );
 }
 
-/** Where the events of a rehearsal go: to nobody. */
+/** Where the events of a dry run go: nowhere. */
 export interface WarmUpEvents {
   emit(event: MachineEvent | { name: "MIGRATION"; data: { status: MigrationStatus } }): void;
   hold(): void;
@@ -63,7 +63,7 @@ export interface WarmUpEvents {
 }
 
 /**
- * Rehearses the arrival of a guest whose memory is there: a machine that waits loads its own state and
+ * Dry run of the arrival of a guest whose memory is there: a machine that waits loads its own state and
  * starts its own clocks, all in the way in which the guest will come. `events` are of the kind that the
  * real ones are.
  */

@@ -25,7 +25,7 @@ export interface Command {
   readonly oob: boolean;
   readonly arguments: z.ZodObject;
   readonly returns: z.ZodType | undefined;
-  /** Checks the arguments and runs. Errors are as {@linkcode describeError} tells them. */
+  /** Checks the arguments and runs. Errors are as {@linkcode describeError} words them. */
   invoke(context: MonitorContext, given: JsonObject, invocation: Invocation): Promise<JsonValue>;
 }
 

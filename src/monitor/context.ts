@@ -312,7 +312,7 @@ export interface MigrationControl {
     changes: readonly { readonly capability: CapabilityName; readonly state: boolean }[],
   ): void;
   listCapabilities(): { readonly capability: CapabilityName; readonly state: boolean }[];
-  /** Starts; the outcome is told by {@linkcode query}. Throws if it cannot start. */
+  /** Starts; the outcome is reported by {@linkcode query}. Throws if it cannot start. */
   start(request: ChannelsRequest & { readonly resume?: boolean | undefined }): void;
   startIncoming(request: ChannelsRequest, exitOnError?: boolean): Promise<void>;
   cancel(): void;

@@ -1,6 +1,6 @@
 /**
- * QMP events: from whoever has something to tell to every session that listens. Events that could
- * flood clients are limited to one a second, the latest one of a second being told at its end.
+ * QMP events: from whoever emits one to every session that listens. Events that could
+ * flood clients are limited to one a second, the latest one of a second being emitted at its end.
  */
 import type { ShutdownReason } from "../machine/machine.ts";
 import {
@@ -21,13 +21,13 @@ export interface UpdateQuery extends UpdateInformation {
   readonly launch: { readonly command: string[]; readonly directory: string };
 }
 
-/** Which monitor this is, and how long the guest stood still for it. */
+/** Which monitor this is, and how long the guest was paused for it. */
 export interface UpdateInformation {
   /** Live updates since the guest started. */
   "generation": number;
   "pid": number;
   "version": string;
-  /** How long the guest stood still in the last update, each time, in microseconds. */
+  /** How long the guest was paused in the last update, each time, in microseconds. */
   "pauses"?: number[] | undefined;
   /** What the update was made of, in microseconds. */
   "parts"?: Record<string, number> | undefined;
@@ -69,13 +69,13 @@ export type EventName = keyof EventDataByName;
 /** An event's data; `undefined` where there is none. */
 export type EventData<Name extends EventName> = EventDataByName[Name];
 
-/** An event as a subsystem tells it. */
+/** An event as a subsystem emits it. */
 export type QmpEvent = {
   [Name in EventName]: EventDataByName[Name] extends undefined ? { readonly name: Name }
     : { readonly name: Name; readonly data: EventDataByName[Name] };
 }[EventName];
 
-/** How many ms must pass between two events of a kind, and what tells kinds of one name apart. */
+/** How many ms must pass between two events of a kind, and what distinguishes kinds of one name. */
 const rateLimits: { readonly [Name in EventName]?: { ms: number; key?: string } } = {
   RTC_CHANGE: { ms: 1000 },
   BALLOON_CHANGE: { ms: 1000 },
@@ -116,7 +116,7 @@ export class EventHub implements Disposable {
     this.#loop = loop;
   }
 
-  /** Tells all sessions, now or when the event's rate limit allows. */
+  /** Notifies all sessions, now or when the event's rate limit allows. */
   emit(event: QmpEvent): void {
     const limit = rateLimits[event.name];
     if (limit === undefined) return this.#send(timed(event));
@@ -133,7 +133,7 @@ export class EventHub implements Disposable {
     timer.arm(monotonicTime() + BigInt(limit.ms) * 1_000_000n);
   }
 
-  /** Tells now what limits still keep back. */
+  /** Emits now what limits still hold back. */
   flush(): void {
     for (const throttle of this.#throttles.values()) {
       const { latest } = throttle;
@@ -148,7 +148,7 @@ export class EventHub implements Disposable {
     this.#held = true;
   }
 
-  /** Tells what was kept back. */
+  /** Emits what was held back. */
   release(): void {
     this.#held = false;
     this.#report();
@@ -161,7 +161,7 @@ export class EventHub implements Disposable {
     return events;
   }
 
-  /** Tells what another process has recorded. What is no event is left out. */
+  /** Emits what another process has recorded. What is no event is left out. */
   replay(events: readonly unknown[]): void {
     this.#unreported.unshift(...events.filter(isTimedEvent));
     this.#report();
@@ -194,7 +194,7 @@ export class EventHub implements Disposable {
   }
 
   /**
-   * The time of an event is taken at once; clients are told when what is under way has been done: a
+   * The time of an event is taken at once; clients are notified when what is under way has been done: a
    * guest that starts does not wait for its RESUME to be written.
    */
   #send(event: TimedEvent): void {

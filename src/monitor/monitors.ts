@@ -175,7 +175,7 @@ export class Monitors implements Disposable {
 
   /**
    * Lets requests wait until {@linkcode serve}: the guest is not here yet, and a client that is quick to
-   * connect must not have it stand still.
+   * connect must not pause it.
    */
   hold(): void {
     this.#held ??= Promise.withResolvers<void>();

@@ -26,7 +26,7 @@ export interface MonitoredMachine {
   end(reason: ShutdownReason): void;
 }
 
-/** Which monitor this is, and how long the guest stood still for it. */
+/** Which monitor this is, and how long the guest was paused for it. */
 export function updateInformation({ generation, account }: Timeline): UpdateInformation {
   return {
     generation,

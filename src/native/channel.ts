@@ -176,7 +176,7 @@ export class ChannelDescriptor implements Disposable {
     return first === 0 || pollNow(this.fd, Events.readable) !== 0;
   }
 
-  /** Waits until there is room to write, or the other side has gone. */
+  /** Waits until there is room to write, or the peer has disconnected. */
   async writable(): Promise<void> {
     await this.#until({ fd: this.fd, events: Events.writable });
   }
@@ -214,7 +214,7 @@ export class ChannelDescriptor implements Disposable {
   }
 }
 
-/** True for an error that says the other side of a channel has gone. */
+/** True for an error that says the peer of a channel has disconnected. */
 export function isBrokenChannel(error: unknown): boolean {
   return error instanceof SystemError &&
     (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);

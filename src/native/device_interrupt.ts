@@ -14,7 +14,7 @@ export class DeviceInterrupt implements Disposable {
 
   /**
    * By input `gsi` of the interrupt controllers of KVM's virtual machine `vm`, or, with `gsi`
-   * `undefined`, by the message that {@linkcode route} tells. Without a `vm` nobody is interrupted.
+   * `undefined`, by the message that {@linkcode route} returns. Without a `vm` nobody is interrupted.
    */
   constructor(vm: Fd | undefined, gsi: number | undefined) {
     const handle = unwrap(

@@ -117,7 +117,7 @@ function encodeSetup(setup: DiskSetup): Uint8Array<ArrayBuffer> {
 export class NativeDisk implements Disposable {
   readonly #handle: NativeHandle;
 
-  /** Faults and errors are told by the eventfd `attention`. */
+  /** Faults and errors are reported by the eventfd `attention`. */
   constructor(
     memory: DeviceMemory,
     setup: DiskSetup,

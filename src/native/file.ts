@@ -163,7 +163,7 @@ export function readOpenFile(
   return bytes;
 }
 
-/** The whole content of a file whose size the kernel does not tell, as in /proc; at most 1 MiB. */
+/** The whole content of a file whose size the kernel does not report, as in /proc; at most 1 MiB. */
 export function readFileUnsized(path: string): Uint8Array<ArrayBuffer> {
   using descriptor = openFile(path, OpenFlags.readOnly);
   const bytes = new Uint8Array(1 << 20);

@@ -33,7 +33,7 @@ export interface PageTransferOptions {
    * where the file has no page.
    */
   readonly selected: PageBitmap;
-  /** Which pages the file has. Save notes it for the selected pages, load obeys it. */
+  /** Which pages the file has. Save records it for the selected pages, load follows it. */
   readonly stored: PageBitmap;
   /** Save: pages that are not set here are zero, and are not looked at. */
   readonly written?: PageBitmap | undefined;

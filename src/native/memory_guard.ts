@@ -1,6 +1,6 @@
 /**
  * Mapped files that somebody else can shorten (ffi/memory_guard.c). An access behind the new end finds
- * zeros instead of ending the process, and is told here.
+ * zeros instead of ending the process, and is reported here.
  */
 import { reportFault } from "../process/faults.ts";
 import type { Fd } from "./descriptor.ts";

@@ -88,7 +88,7 @@ export class NativeNetwork implements Disposable {
   readonly #handle: NativeHandle;
 
   /**
-   * `queues` in pairs, their notifications arrive at `kick`. Faults and lost connections are told by
+   * `queues` in pairs, their notifications arrive at `kick`. Faults and lost connections are reported by
    * the eventfd `attention`.
    */
   constructor(
@@ -119,7 +119,7 @@ export class NativeNetwork implements Disposable {
     native.molt_net_connect(this.#handle.value, pair, kind, fd, peer, peer.length);
   }
 
-  /** Whether the other side of a pair's stream has gone. */
+  /** Whether the peer of a pair's stream has disconnected. */
   lost(pair: number): boolean {
     return native.molt_net_lost(this.#handle.value, pair) !== 0;
   }

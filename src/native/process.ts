@@ -18,7 +18,7 @@ export function parentId(): number {
 /**
  * Has the threads that compile and collect garbage for the engine take the processor from nobody when
  * they are woken. Otherwise one of them interrupts the thread that everything waits for, for milliseconds
- * at a time, also while a guest stands still.
+ * at a time, also while a guest is paused.
  */
 export function letEngineThreadsWait(): void {
   // Of "V8 DefaultWorker" the kernel keeps 15 characters. Without the policy they work all the same.

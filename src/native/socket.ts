@@ -236,7 +236,7 @@ export function isUnixSocket(fd: Fd): boolean {
   return native.molt_get_socket_option(fd, SOL_SOCKET, SO_DOMAIN) === AddressFamily.unix;
 }
 
-/** When a TCP connection whose other side has gone without a word breaks. */
+/** When a TCP connection whose peer is silent breaks. */
 export interface TcpLimits {
   /** Milliseconds for which what was sent may stay unacknowledged; 0: what the system has. */
   readonly userTimeout: number;
@@ -354,7 +354,7 @@ export function receive(
   return { length: unwrap(result, "Could not receive"), passengers };
 }
 
-/** Tells the peer that nothing more will be sent. */
+/** Shows the peer that nothing more will be sent. */
 export function endSending(socket: Fd): void {
   const SHUT_WR = 1;
   unwrap(native.molt_shutdown(socket, SHUT_WR), "Could not shut down a socket");
@@ -367,7 +367,7 @@ export function endConnection(socket: Fd): void {
   native.molt_shutdown(socket, SHUT_RDWR);
 }
 
-/** True for errors that mean the other side has gone. */
+/** True for errors that mean the peer has disconnected. */
 export function isPeerGone(error: unknown): boolean {
   return error instanceof SystemError &&
     (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);

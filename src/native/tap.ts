@@ -109,7 +109,7 @@ export class TapQueue implements Disposable {
     ioctl(this.fd, TUNSETQUEUE, request, `TUNSETQUEUE of ${this.name}`);
   }
 
-  /** Tells what the reader can do: {@linkcode TapOffload} bits. False: the kernel cannot. */
+  /** Sets what the reader can do: {@linkcode TapOffload} bits. False: the kernel cannot. */
   offload(bits: number): boolean {
     return native.molt_ioctl_value(this.fd, TUNSETOFFLOAD, BigInt(bits)) >= 0;
   }

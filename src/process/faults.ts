@@ -43,7 +43,7 @@ export function reportFault(fault: unknown, where?: string): void {
   );
 }
 
-/** Does `action`; what goes wrong is told. */
+/** Does `action`; what fails is reported. */
 export function reportFaults(action: () => unknown): void {
   try {
     action();

@@ -34,7 +34,7 @@ export interface LaunchInformation {
 class Launch {
   readonly #folder: Descriptor;
   readonly #program: string;
-  /** What the runtime was told before the words that are molt's. */
+  /** What the runtime was given before the words that are molt's. */
   readonly #runtime: readonly string[];
   #words: readonly string[];
   #relative: readonly string[] = [];
@@ -80,7 +80,7 @@ class Launch {
     return readLink("/proc/self/exe").replace(REMOVED, "");
   }
 
-  /** What the runtime is told before the words that are molt's. */
+  /** What the runtime is given before the words that are molt's. */
   get runtimeWords(): readonly string[] {
     return this.#runtime;
   }

@@ -1,4 +1,4 @@
-/** What the user is told on standard error: with -msg's time and name. */
+/** Reports to the user on standard error: with -msg's time and name. */
 import { asFd, type Fd } from "../native/descriptor.ts";
 import { errnoMessage, SystemError } from "../native/errors.ts";
 import { openFile, OpenFlags, write } from "../native/file.ts";
@@ -40,7 +40,7 @@ export function announce(lines: string): void {
   writeText(STDOUT, `${lines}\n`);
 }
 
-/** Tells the user something, in lines that start with the program's name. */
+/** Reports to the user, in lines that start with the program's name. */
 export function report(text: string): void {
   const time = options.timestamp ? `${new Date().toISOString()} ` : "";
   const name = options.guestName === undefined ? "" : `${options.guestName} `;
@@ -57,6 +57,6 @@ function writeText(fd: Fd, text: string): void {
       done += write(fd, bytes.subarray(done)) ?? bytes.length;
     }
   } catch {
-    // Nobody can be told that telling failed.
+    // There is nowhere left to report that reporting failed.
   }
 }

@@ -4,7 +4,7 @@ import { openFile, OpenFlags, readFileUnsized } from "../native/file.ts";
 
 /** The text of `path`, for -readconfig. Throws with QEMU's words if it cannot be read. */
 export function readOptionFile(path: string): string {
-  // Opened apart, so that a directory is told from a file that is not there.
+  // Opened apart, so that a directory is distinguished from a file that is not there.
   openFile(path, OpenFlags.readOnly)[Symbol.dispose]();
   try {
     return new TextDecoder().decode(readFileUnsized(path));

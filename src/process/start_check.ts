@@ -129,7 +129,7 @@ async function endOf(pid: number, signal: AbortSignal): Promise<ExitStatus | und
   return undefined;
 }
 
-/** The line of what a program said that tells most: the first one. */
+/** The line of what a program said that says most: the first one. */
 function lastWords(fd: Parameters<typeof read>[0]): string {
   const bytes = new Uint8Array(WORDS);
   const count = read(fd, bytes) ?? 0;

@@ -201,7 +201,7 @@ export class QmpClient implements Disposable, AsyncDisposable {
 
   #send(request: Readonly<Record<string, unknown>>): void {
     const bytes = new TextEncoder().encode(`${JSON.stringify(request)}\n`);
-    // A write fails when the connection has ended: the reader tells, after what still came.
+    // A write fails when the connection has ended: the reader reports it, after what still came.
     this.#writer.write(bytes).catch(() => {});
   }
 
@@ -250,7 +250,7 @@ export class QmpClient implements Disposable, AsyncDisposable {
         return this.#find(message.id)?.resolve(message.value);
       case "error": {
         const { class: errorClass, desc } = message.error;
-        // The server could not even tell which command it is about.
+        // The server could not even say which command it is about.
         if (message.id === undefined) throw new QmpProtocolError(`the server says: ${desc}`);
         const waiting = this.#find(message.id);
         return waiting?.reject(new QmpCommandError(waiting.command, errorClass, desc));

@@ -99,14 +99,14 @@ export const qmpCommands = {
   "system_reset": { arguments: nothing, returns: done },
   "system_powerdown": { arguments: nothing, returns: done },
   "quit": { arguments: nothing, returns: done },
-  /** molt's own: which program of how many it is, and how often and how long the guest stood still. */
+  /** molt's own: which program of how many it is, and how often and how long the guest was paused. */
   "x-query-update": {
     arguments: nothing,
     returns: z.looseObject({
       generation: z.number(),
       pid: z.number(),
       version: z.string(),
-      // Each time that it stood still, in microseconds.
+      // Each pause, in microseconds.
       pauses: z.array(z.number()).optional(),
       parts: z.record(z.string(), z.number()).optional(),
       // Which build of the version; how a successor is to be started, and in which folder.

@@ -1,4 +1,4 @@
-/** Events of a QMP server: what they tell, and the streams in which a client sees them. */
+/** Events of a QMP server: what they carry, and the streams in which a client sees them. */
 import { z } from "zod";
 import { QmpDisconnectedError, QmpProtocolError } from "./errors.ts";
 

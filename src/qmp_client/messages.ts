@@ -34,7 +34,7 @@ const commandError = z.object({
 const event = z.object({
   event: z.string(),
   data: z.record(z.string(), z.unknown()).default({}),
-  // Both are -1 where the server could not tell the time.
+  // Both are -1 where the server could not read the time.
   timestamp: z.object({ seconds: z.number(), microseconds: z.number() }),
 });
 
@@ -54,7 +54,7 @@ const message = z.union([
 /** One message of the server. */
 export type QmpMessage = z.infer<typeof message>;
 
-/** Tells what a parsed line is; undefined if it is none of QMP's messages. */
+/** Classifies a parsed line; undefined if it is none of QMP's messages. */
 export function readMessage(json: unknown): QmpMessage | undefined {
   return message.safeParse(json).data;
 }

@@ -25,7 +25,7 @@ export interface FollowOptions {
 }
 
 /**
- * Yields what query-migrate tells until the migration has completed, for either side. Throws
+ * Yields what query-migrate reports until the migration has completed, for either side. Throws
  * MigrationFailedError when it has failed or was cancelled, and QmpDisconnectedError when the process
  * has gone: after cpr-exec that is as it should be.
  */

@@ -134,7 +134,7 @@ const information = z.looseObject({
   "socket-address": z.array(z.looseObject({ type: z.string() })).optional(),
 });
 
-/** What `query-migrate` tells. */
+/** What `query-migrate` reports. */
 export type MigrationInformation = z.output<typeof information>;
 
 /** Commands by name. */

@@ -29,7 +29,7 @@ export type QtestRequest =
     readonly kind: "write";
     readonly address: number;
     readonly bytes: Uint8Array<ArrayBuffer>;
-    /** What a client is told of in the log. */
+    /** What a client reads in the log. */
     readonly mismatch?: string;
   }
   | {

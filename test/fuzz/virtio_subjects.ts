@@ -324,7 +324,7 @@ const createSerial: Create = (options) => {
         helper: 3,
         returns: true,
         request: (random) => [room(random.between(1, 64))],
-        // The device is ready: it is told of its ports.
+        // The device is ready: it is notified of its ports.
         trigger: async (driver) => {
           const queue = await driver.queue(3, 16);
           await queue.add([{ out: Uint8Array.of(0, 0, 0, 0, 0, 0, 1, 0) }]);

@@ -113,19 +113,24 @@ class Torture {
     const target = this.#random.pick(this.#subject.targets);
     const { driver, queue, ground } = await this.#setUp(target, indirect);
     const early = this.#random.chance(2);
-    const told = this.#subject.bench.messages.length;
+    const reported = this.#subject.bench.messages.length;
     if (!early) await driver.ready();
     const outcome = lay(ground);
     if (early) await driver.ready();
     await queue.notify();
     await target.trigger?.(driver);
-    await this.#expect(outcome, target, queue, told);
+    await this.#expect(outcome, target, queue, reported);
   }
 
   /** Waits for what must come of it. */
-  async #expect(outcome: Outcome, target: Target, queue: DriverQueue, told: number): Promise<void> {
+  async #expect(
+    outcome: Outcome,
+    target: Target,
+    queue: DriverQueue,
+    reported: number,
+  ): Promise<void> {
     const { messages, interrupt, transport } = this.#subject.bench;
-    const broken = () => messages.length > told;
+    const broken = () => messages.length > reported;
     const signal = patience(20_000);
     if (outcome === "broken") {
       for (let look = 0; !broken(); look++) {
@@ -141,7 +146,7 @@ class Torture {
       const used = await queue.usedIndex();
       await queue.notify();
       if (this.#random.chance(16)) await turn();
-      assertEquals([await queue.usedIndex(), messages.length], [used, told + 1]);
+      assertEquals([await queue.usedIndex(), messages.length], [used, reported + 1]);
     } else if (outcome === "served" && target.returns) {
       for (let look = 0; await queue.usedIndex() === 0; look++) {
         assert(!broken(), messages.at(-1));
@@ -160,7 +165,7 @@ class Torture {
     const target = random.pick(this.#subject.targets);
     const driver = this.#driver();
     const { transport, messages } = this.#subject.bench;
-    const told = messages.length;
+    const reported = messages.length;
     await driver.begin(allFeatures(target.without ?? 0n));
     const size = random.pick([4, 8]);
     const set = (register: number, value: number) => transport.write(register, 4, value >>> 0);
@@ -201,8 +206,8 @@ class Torture {
     }
     if (this.#legacy) this.#subject.bench.memory.guest.write(end - 8192, new Uint8Array(8192));
     await driver.ready();
-    const expected = fits || (target.helper !== undefined && messages.length === told);
-    assertEquals(messages.slice(told).length, expected ? 0 : 1, messages.at(-1));
+    const expected = fits || (target.helper !== undefined && messages.length === reported);
+    assertEquals(messages.slice(reported).length, expected ? 0 : 1, messages.at(-1));
   }
 
   /** Registers and configuration space, as they come. */

@@ -501,11 +501,11 @@ read_input:
     movl $COM1, %edx
     service service_in
     incq received
-    call obey
+    call handle_command
     jmp read_input
 1:  ret
 
-obey:
+handle_command:
     movq echo_end, %rdi
     testq %rdi, %rdi
     jnz add_to_echo

@@ -505,7 +505,7 @@ give_buffer:
     call virtio_describe
     jmp virtio_offer
 
-# Tells the device of what was added, if anything was.
+# Notifies the device of what was added, if anything was.
 notify_transmit:
     movl $transmit_queue, %edx
     jmp notify

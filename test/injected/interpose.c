@@ -29,7 +29,7 @@ enum report {
 };
 
 /*
- * The calls that can be failed. A selector tells a call's uses apart: the number of an argument, or NONE.
+ * The calls that can be failed. A selector distinguishes a call's uses: the number of an argument, or NONE.
  * syscall's is the number of the system call; a futex's operation is added from bit 16 on.
  */
 #define NONE -1

@@ -29,7 +29,7 @@ const KEYS = 256;
 const KEY_SIZE = 16;
 const SIZE = USES + PROCESSES * KEYS * KEY_SIZE;
 
-/** A system call as failures are chosen by: its name, and what tells its uses apart, if anything does. */
+/** A system call as failures are chosen by: its name, and what distinguishes its uses, if anything does. */
 export interface Call {
   readonly name: string;
   /** Request of an ioctl, command of fcntl and prctl, operation of epoll_ctl, option, number of syscall. */
@@ -182,7 +182,7 @@ export function futex(operation: number): number {
   return 202 | operation << 16;
 }
 
-/** Names of the numbers that tell uses of one call apart. */
+/** Names of the numbers that distinguishes uses of one call . */
 const selectorNames: Readonly<Record<string, ReadonlyMap<number, string>>> = {
   ioctl: new Map(
     Object.entries(Ioctl).map(([name, number]) => [Number(number), `KVM ${name}`] as const),

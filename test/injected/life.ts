@@ -1,5 +1,5 @@
 /**
- * The life of a guest as its output tells it. Here a line may be missing or broken, because writing it
+ * The life of a guest as its output shows it. Here a line may be missing or broken, because writing it
  * was what failed; numbers never go back, the guest never starts again and finds no error.
  */
 import { GuestLost } from "./scenario.ts";

@@ -341,7 +341,7 @@ export class Life implements AsyncDisposable {
     }
     // It may go on when the test has ended.
     child.unref();
-    // Answers, or has ended, which whoever connects to it then is told.
+    // Answers, or has ended, as whoever connects to it then learns.
     await this.until(
       () => exists(names.pidFile) || !this.processes.includes(child.pid),
       `process ${child.pid} has written its pid file`,

@@ -34,7 +34,7 @@ const steps = allSteps.filter(({ name, slow }) =>
   only === undefined ? thorough || !slow : new RegExp(only).test(name)
 ).map((step) => only === undefined ? step : { ...step, copies: STEPS });
 
-/** One life. Whatever does not hold is told with all that happened in it. */
+/** One life. Whatever does not hold is reported with all that happened in it. */
 async function live(
   seed: number,
   random: Random,

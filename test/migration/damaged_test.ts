@@ -1,4 +1,4 @@
-/** Saved guests that were damaged, cut off, or meant for another machine: what is wrong is told, and where. */
+/** Saved guests that were damaged, cut off, or meant for another machine: what is wrong is reported, and where. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Loader } from "../support/loader.ts";
 import { guestImage } from "../support/programs.ts";

@@ -85,7 +85,7 @@ function spread(count: number, random: Random): Moment[] {
   }));
 }
 
-/** Does a sweep over moments drawn by a seed, which is told if it fails. */
+/** Does a sweep over moments drawn by a seed, which is printed if it fails. */
 async function sweep(
   route: SweepRoute,
   count: number,

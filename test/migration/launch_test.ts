@@ -124,7 +124,7 @@ class Homeless implements AsyncDisposable {
     const incoming = state === undefined ? [] : ["-incoming", `file:${state}`];
     await this.vm.qmp.execute("migrate-set-parameters", {
       "mode": "cpr-exec",
-      // Without the shell that enters the folder, and the program that it was told.
+      // Without the shell that enters the folder, and the program that it was given.
       "cpr-exec-command": [
         ...program,
         ...this.vm.command.slice(4 + commandOf("molt").length),

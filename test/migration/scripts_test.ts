@@ -7,7 +7,7 @@ import { TemporaryDirectory } from "../support/temporary_directory.ts";
 
 scriptScenarios("molt");
 
-Deno.test("the scripted migrations tell what they do, and refuse what makes no sense", async () => {
+Deno.test("the scripted migrations report what they do, and refuse what makes no sense", async () => {
   using directory = new TemporaryDirectory();
   const nobody = ["--qmp", directory.file("nobody")];
   const cases: readonly (readonly [number, RegExp, ...string[]])[] = [

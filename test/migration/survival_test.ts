@@ -17,7 +17,7 @@ const TRANSFERS = 10;
 const REQUESTS = 3;
 const replaced = "x-MONITOR_REPLACED";
 
-/** Checks what the clients of a guest that has come through all this were told. */
+/** Checks what the clients of a guest that has come through all this have received. */
 async function checkClients(machine: SurvivingMachine, events: readonly string[]): Promise<void> {
   const { client, user } = machine;
   assertEquals(client.problems, []);
@@ -40,7 +40,7 @@ Deno.test(`${EXECS} cpr-exec updates: clients miss no byte, no event and no repl
   const requests = new SteadyRequests(client, REQUESTS);
   const events = ["RESUME"];
   for (let update = 1; update <= EXECS; update++) {
-    // With a file the guest stands still until the successor runs, otherwise an interim monitor has it.
+    // With a file the guest is paused until the successor runs, otherwise an interim monitor has it.
     const state = update % 10 === 0 ? directory.file("state") : undefined;
     await machine.updateByExec(machine.command, state);
     await client.awaitEvents(replaced, update);
@@ -128,7 +128,7 @@ async function blocked(log: string): Promise<void> {
   }
 }
 
-/** A successor that starts when it is told to: until then the guest is with the interim monitor. */
+/** A successor that starts when it is asked to: until then the guest is with the interim monitor. */
 class DelayedSuccessor {
   readonly command: readonly string[];
   readonly #started: string;
@@ -178,7 +178,7 @@ Deno.test("while the successor starts: the console is served, and clients wait f
   // The queue of a socket that listens outlives the process that listened.
   using late = await Deno.connect({ transport: "unix", path: shell });
   await late.write(new TextEncoder().encode("info status\n"));
-  const told = client.events.length;
+  const reported = client.events.length;
   successor.go();
 
   const [status, , update, error] = await Promise.all(answers);
@@ -193,7 +193,7 @@ Deno.test("while the successor starts: the console is served, and clients wait f
   assertMatch(said, /^QEMU [\d.]+ monitor/);
   await client.awaitEvents(replaced, 1);
   // RESUME and STOP; the interim monitor's come from the successor.
-  assertEquals(told, 2);
+  assertEquals(reported, 2);
   assertEquals(client.events.map(({ event }) => event), [
     "RESUME",
     "STOP",
@@ -206,7 +206,7 @@ Deno.test("while the successor starts: the console is served, and clients wait f
   await user.rest();
 });
 
-Deno.test("a guest that resets while the successor starts: clients are told", async () => {
+Deno.test("a guest that resets while the successor starts: clients are notified", async () => {
   using directory = new TemporaryDirectory();
   await using machine = await SurvivingMachine.start(directory);
   const { client, user } = machine;

@@ -13,7 +13,7 @@ import { patience } from "../support/patience.ts";
 const expectedDifferences: Readonly<Record<Vmm, RegExp>> = {
   // The time stamp counters go on.
   molt: /^(cpu\/\d env\.tsc|globalstate\/0 (size|runstate))$/,
-  // kvmclock is what KVM tells of a machine that has not run, and the RTC follows the host's clock.
+  // kvmclock is what KVM reports of a machine that has not run, and the RTC follows the host's clock.
   qemu: new RegExp(
     "^(kvmclock/0 clock|globalstate/0 (size|runstate)|" +
       "mc146818rtc/0 (cmos_data|update_timer|next_alarm_time))$",

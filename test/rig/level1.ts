@@ -119,7 +119,7 @@ export async function translatedCode(folder: string): Promise<string> {
   }
 }
 
-/** Tells a machine that failed from a driver that did. */
+/** Distinguishes a machine that failed from a driver that did. */
 async function failure(what: string, console: string, errors: string): Promise<Level1Error> {
   const text = await Deno.readTextFile(console);
   const complaint = text.split("\n").find((line) => collapse.test(line))?.trim();

@@ -84,7 +84,7 @@ async function fetchPackage(folder: string, name: string): Promise<void> {
       run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name], {
         directory: work,
       });
-    // The lists may tell of a version that the server has replaced since.
+    // The lists may name a version that the server has replaced since.
     await download().catch(async (error) => {
       if (!(error instanceof CommandError)) throw error;
       await updateLists();

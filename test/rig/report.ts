@@ -1,4 +1,4 @@
-/** What the driver of the tests tells the program that started it: lines of JSON on a serial port. */
+/** What the driver of the tests reports the program that started it: lines of JSON on a serial port. */
 
 /** What a test has found. */
 export interface Result {

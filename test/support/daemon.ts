@@ -9,7 +9,7 @@ import { processesWith } from "./processes.ts";
 import { commandOf } from "./programs.ts";
 import { TemporaryDirectory } from "./temporary_directory.ts";
 
-/** An environment variable that tells whose processes these are. */
+/** An environment variable that says whose processes these are. */
 const MARK = "MOLT_TEST_DAEMON";
 
 /** The daemon, by its pid file, whatever process has the guest by then. */
@@ -25,7 +25,7 @@ export class Daemon implements AsyncDisposable {
     this.#mark = mark;
   }
 
-  /** Starts it in a folder of its own, with the paths of its socket and its pid file as told. */
+  /** Starts it in a folder of its own, with the paths of its socket and its pid file as given. */
   static async start(
     paths: "absolute" | "relative",
     { more = [], shared = "memfd" }: {
@@ -107,7 +107,7 @@ export class Daemon implements AsyncDisposable {
     assertEquals(launch?.directory, this.directory.path);
     const shown = Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0");
     for (const word of [...launch?.command ?? [], ...shown]) {
-      assertFalse(/incoming|\.next|\.safe/.test(word), `${word}, shown or told`);
+      assertFalse(/incoming|\.next|\.safe/.test(word), `${word}, shown or reported`);
     }
     await this.log.beats(3);
   }

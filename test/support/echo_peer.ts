@@ -73,7 +73,7 @@ export class EchoPeer implements AsyncDisposable {
         filled -= at;
       }
     } catch (error) {
-      // The machine has gone.
+      // The machine has ended.
       if (
         !(error instanceof Deno.errors.ConnectionReset) &&
         !(error instanceof Deno.errors.BrokenPipe) && !(error instanceof Deno.errors.BadResource) &&

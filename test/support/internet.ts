@@ -69,7 +69,7 @@ export function arpReply(from: Station, to: Station): Uint8Array<ArrayBuffer> {
   ]);
 }
 
-/** A datagram; its checksum is left to whoever the header tells to do it. */
+/** A datagram; its checksum is left to whoever the header asks to do it. */
 export function udpFrame(
   from: Station,
   to: Station,
@@ -90,7 +90,7 @@ export function udpFrame(
   ]);
 }
 
-/** A segment; its checksum is left to whoever the header tells to do it. */
+/** A segment; its checksum is left to whoever the header asks to do it. */
 export function tcpFrame(
   from: Station,
   to: Station,

@@ -22,7 +22,7 @@ export type SideName = "source" | "destination";
 export type Moment =
   /** After so much of the time that a migration takes. */
   | { readonly kind: "time"; readonly fraction: number }
-  /** When a side tells an event, MIGRATION with this status. */
+  /** When a side emits an event, MIGRATION with this status. */
   | {
     readonly kind: "event";
     readonly side: SideName;
@@ -75,7 +75,7 @@ const STILL_WAITING = 300;
 
 /** What the source says. */
 const DESTINATION_GONE = RegExp(
-  "^the destination (has gone, at offset 0x[0-9a-f]+ of the stream|has gone before it had the guest|" +
+  "^the destination (disconnected, at offset 0x[0-9a-f]+ of the stream|disconnected before it had the guest|" +
     "did not take the CPR state)|^Failed to connect to '/.*': (Connection refused|No such file)",
 );
 /** The same, when it cannot know whether the destination has started the guest. */
@@ -83,7 +83,7 @@ const GIVEN_AWAY = /^the destination was given the guest and has not confirmed/;
 /** What the destination says. */
 const SOURCE_GONE = RegExp(
   "^(molt: )?load of migration failed: .*(at offset 0x[0-9a-f]+: |" +
-    "the source has gone: \\d+ of \\d+ connections)|" +
+    "the source disconnected: \\d+ of \\d+ connections)|" +
     "^load of migration failed: the source's process has ended before it sent",
 );
 /** What a destination says that is complete. */
@@ -345,7 +345,7 @@ export class KillSweep implements AsyncDisposable {
   }
 }
 
-/** What both sides tell. */
+/** What both sides report. */
 interface SideEvents extends Record<SideName, QmpEvents>, Disposable {}
 
 function allEvents(machines: Readonly<Record<SideName, VirtualMachine>>): SideEvents {

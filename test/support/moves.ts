@@ -251,8 +251,8 @@ export async function move(
     assertEquals((await source.qmp.execute("query-status")).status, "postmigrate");
     assertEquals((await target.qmp.execute("query-status")).status, "running");
   } catch (cause) {
-    const told = sides.map((side) => side.describe()).join("\n");
-    throw new Error(`cannot move the guest by ${route.name}:\n${told}`, { cause });
+    const reported = sides.map((side) => side.describe()).join("\n");
+    throw new Error(`cannot move the guest by ${route.name}:\n${reported}`, { cause });
   }
   undo.move();
   return target;

@@ -94,7 +94,7 @@ export class NetDriver {
       : PLAIN_HEADER;
   }
 
-  /** Puts a frame into a transmit queue, without telling. */
+  /** Puts a frame into a transmit queue, without notifying. */
   async add(frame: Uint8Array, header: FrameHeader = noHeader, pair = 0): Promise<void> {
     await this.#transmit(pair).add([{ out: encodeHeader(header, this.headerSize) }, {
       out: frame,
@@ -154,7 +154,7 @@ export class NetDriver {
     return await queue.usedIndex() !== (queue.seen & 0xffff);
   }
 
-  /** Has the device obey a command. True: it did. */
+  /** Has the device carry out a command. True: it did. */
   async command(kind: number, command: number, data: Uint8Array): Promise<boolean> {
     const { in: [answer] } = await this.control.request([
       { out: Uint8Array.of(kind, command) },

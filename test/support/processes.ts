@@ -1,4 +1,4 @@
-/** What the kernel tells of a process. */
+/** What the kernel reports of a process. */
 
 /**
  * The memfds of a machine's memory that its process has mapped, as `NAME INODE SIZE` with the size of the
@@ -10,7 +10,7 @@ export function mappedMemory(pid: number): string[] {
   const line = /^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+)\s+\/memfd:(.*) \(deleted\)$/gm;
   const maps = Deno.readTextFileSync(`/proc/${pid}/maps`);
   for (const [, start, end, inode, name] of maps.matchAll(line)) {
-    // Those are molt's own: what it tells a successor.
+    // Those are molt's own: what it gives a successor.
     if (name?.startsWith("molt")) continue;
     mapped.add(`${name} ${inode} ${Number(`0x${end}`) - Number(`0x${start}`)}`);
   }

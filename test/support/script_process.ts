@@ -32,7 +32,7 @@ const outcome = z.looseObject({
   pause: z.number().optional(),
 });
 
-/** What a script tells with --json. */
+/** What a script reports with --json. */
 export type ScriptOutcome = Readonly<z.infer<typeof outcome>>;
 
 /** Runs a task with --json. Fails, with what it said, if its status is not `expected`. */

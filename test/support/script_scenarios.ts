@@ -55,7 +55,7 @@ class Scenario implements AsyncDisposable {
 
   /** Takes care of a process that a script has started. */
   follow(pid: number | undefined): DetachedProcess {
-    if (pid === undefined) throw new Error("the script does not tell who has the guest");
+    if (pid === undefined) throw new Error("the script does not say who has the guest");
     return this.#stack.use(new DetachedProcess(pid));
   }
 
@@ -178,8 +178,14 @@ export function scriptScenarios(vmm: Vmm): void {
     const { qmp } = scenario;
     const files = scenario.files();
     const started = scenario.directory.file("started");
-    const tells = ["--", "sh", "-c", `echo $$ >${started}; sleep 60; true`, ...sluggish.slice(-2)];
-    const script = startScript("update_transfer.ts", ...qmp, "--json", ...tells);
+    const command = [
+      "--",
+      "sh",
+      "-c",
+      `echo $$ >${started}; sleep 60; true`,
+      ...sluggish.slice(-2),
+    ];
+    const script = startScript("update_transfer.ts", ...qmp, "--json", ...command);
     await until(() => readNumber(started) !== undefined);
     const successor = new DetachedProcess(readNumber(started) ?? 0);
     script.kill("SIGINT");

@@ -1,4 +1,4 @@
-/** What a migration stream tells, in a form in which two streams can be compared. */
+/** What a migration stream reports, in a form in which two streams can be compared. */
 import { itemsOf, readerOf } from "../golden/rewrite.ts";
 
 /** Bytes: devices' state and its description are less, and with memory in it a stream is megabytes. */

@@ -55,7 +55,7 @@ export class SurvivingMachine implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  /** Starts the guest once the clients are there: they are told everything. */
+  /** Starts the guest once the clients are there: they receive everything. */
   static async start(
     directory: TemporaryDirectory,
     { console, more = [], ...machine }: SurvivingMachineOptions = {},
@@ -134,7 +134,7 @@ export class SurvivingMachine implements AsyncDisposable {
 
   /** A script has started the process that has the guest now. */
   follow(pid: number | undefined): void {
-    if (pid === undefined) throw new Error("the script does not tell who has the guest");
+    if (pid === undefined) throw new Error("the script does not say who has the guest");
     this.#stack.use(new DetachedProcess(pid));
   }
 

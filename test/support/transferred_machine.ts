@@ -76,7 +76,7 @@ export class TransferredMachine implements AsyncDisposable {
     return { vm, channels };
   }
 
-  /** Tells the process that has the guest to hand it over. */
+  /** Asks the process that has the guest to hand it over. */
   async migrate({ channels }: { readonly channels: readonly MigrationChannel[] }): Promise<void> {
     const { qmp } = this.vm;
     await qmp.execute("migrate-set-parameters", { mode: "cpr-transfer" });

@@ -190,7 +190,7 @@ export class DriverQueue {
     await this.driver.set(Register.queueNotify, this.index);
   }
 
-  /** Tells the device, if it wants to know of what was added since it was looked at last. */
+  /** Notifies the device, if it wants to know of what was added since it was looked at last. */
   async notifyIfWanted(): Promise<boolean> {
     const added = this.added & 0xffff;
     const before = this.#notified;

@@ -8,7 +8,7 @@ export interface VirtioMachineOptions {
   /** The guest, without `.elf`, and its command line. */
   readonly guest: "virtio_blk" | "virtio_net";
   readonly append: string;
-  /** virtio-mmio's registers; QEMU's microvm has the legacy ones unless told otherwise. */
+  /** virtio-mmio's registers; QEMU's microvm has the legacy ones unless given otherwise. */
   readonly legacy?: boolean;
   readonly memory?: number;
   /** RAM that a successor can take over. */

@@ -18,7 +18,7 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
 }
 
-/** An environment variable that tells whose processes these are: successors and interim monitors inherit it. */
+/** An environment variable that says whose processes these are: successors and interim monitors inherit it. */
 const MARK = "MOLT_TEST_MACHINE";
 
 /**

@@ -108,7 +108,7 @@ Deno.test("errors go to standard error with -D too, and warnings say that they a
   assertEquals(Deno.readTextFileSync(directory.file("log")), "");
 });
 
-Deno.test("the name of a pseudo terminal is told on standard output", async () => {
+Deno.test("the name of a pseudo terminal is printed on standard output", async () => {
   using directory = new TemporaryDirectory();
   const argv = [...machine, "-S", "-serial", "pty", "-monitor", "stdio"];
   const { status, output, errors } = await run(directory.file("."), argv, "quit\n");
@@ -116,7 +116,7 @@ Deno.test("the name of a pseudo terminal is told on standard output", async () =
   assertMatch(output, /^char device redirected to \/dev\/pts\/\d+ \(label serial0\)\n/);
 });
 
-Deno.test("a running machine that is told to quit says so once, without STOP", async () => {
+Deno.test("a running machine that is asked to quit says so once, without STOP", async () => {
   using directory = new TemporaryDirectory();
   const argv = [...machine, "-kernel", guestImage("idle.elf"), "-qmp", "stdio"];
   const input = `${greeting}{"execute":"quit"}\n`;
@@ -126,7 +126,7 @@ Deno.test("a running machine that is told to quit says so once, without STOP", a
   assertEquals(events.filter((name) => name !== ""), ["SHUTDOWN"]);
 });
 
-Deno.test("a disk without a boot sector is told of, and the machine is there", async () => {
+Deno.test("a disk without a boot sector is reported, and the machine is there", async () => {
   using directory = new TemporaryDirectory();
   Deno.writeFileSync(directory.file("disk"), new Uint8Array(1 << 16));
   const argv = [...machine, "-drive", "file=disk,format=raw", "-qmp", "stdio"];

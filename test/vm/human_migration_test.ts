@@ -122,7 +122,7 @@ Deno.test("migrate shows how far it is, is interrupted from here and from elsewh
   assertEquals(await terminal.run("migrate_set_parameter max-bandwidth 0"), "");
   assertMatch(
     await terminal.run(`migrate ${state}`),
-    /Migration completed: [\d.]+ MiB in [\d.]+ s, the guest stood still for \d+ ms\n$/,
+    /Migration completed: [\d.]+ MiB in [\d.]+ s, the guest was paused for \d+ ms\n$/,
   );
   const { ram } = await source.qmp.execute("query-migrate");
   assertGreater(ram?.mbps ?? 0, 0);

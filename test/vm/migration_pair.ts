@@ -98,7 +98,7 @@ export class MigrationPair implements AsyncDisposable {
     );
   }
 
-  /** The guest goes on at the destination, stops when it is told, and its memory is whole. */
+  /** The guest goes on at the destination, stops when asked, and its memory is whole. */
   async checkArrival(): Promise<void> {
     await this.source.machine.quit();
     const { machine } = this.destination;
@@ -164,7 +164,7 @@ export class Side {
     });
   }
 
-  /** Sets a parameter and checks that it is told back. */
+  /** Sets a parameter and checks that it reads back. */
   async setParameter(name: string, value: number | string | boolean): Promise<void> {
     await this.machine.execute("migrate-set-parameters", { [name]: value });
     assertEquals((await this.machine.execute("query-migrate-parameters"))[name], value);

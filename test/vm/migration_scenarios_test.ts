@@ -241,7 +241,7 @@ scenario("cancelling where there is nothing to cancel harms no migration", {}, a
   await destination.completed();
 });
 
-scenario("a destination that is not there is told, and the guest runs on", {}, async (pair) => {
+scenario("a destination that is not there is reported, and the guest runs on", {}, async (pair) => {
   await pair.listen(tcp);
   await pair.source.migrate(tcp);
   await pair.source.fails({ onceActive: false });
@@ -352,7 +352,7 @@ async function migrateUuids(
 }
 
 uuids("machines of one UUID", 1, 1, "completed", { variation: true });
-uuids("machines of two UUIDs are told apart", 1, 2, "failed");
+uuids("machines of two UUIDs are distinguished", 1, 2, "failed");
 uuids("a source without UUID fits any", undefined, 2, "completed", { variation: true });
 uuids("a destination without UUID takes any", 1, undefined, "completed", { variation: true });
 

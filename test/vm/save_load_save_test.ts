@@ -10,7 +10,7 @@ import { patience } from "../support/patience.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
 
-/** The fields that go on while a machine stands still: the processors' time stamp counters. */
+/** The fields that go on while a machine is paused: the processors' time stamp counters. */
 const clocks = ["env.tsc"];
 /** KVM_SYSTEM_TIME's lowest bit says that the clock is in use (Linux: Documentation/virt/kvm/x86/msr.rst). */
 const IN_USE = 1n;

@@ -23,9 +23,9 @@ export interface NetworkBackend extends Disposable {
   readonly description: string;
   /** What a pair's frames go to now. */
   port(pair: number): NetworkPort;
-  /** Tells whenever a port is another one from now on. */
+  /** Notifies whenever a port is another one from now on. */
   set portChanged(listener: (pair: number) => void);
-  /** The other side of a stream has gone, as whoever moves the frames has noticed. */
+  /** The peer of a stream has disconnected, as whoever moves the frames has noticed. */
   lost(pair: number): void;
   /** Frames are moved from now on, or are not any more. */
   set inUse(on: boolean);

@@ -17,7 +17,7 @@ export interface TapEnvironment {
   readonly report: (message: string) => void;
 }
 
-/** What an interface is told. */
+/** What an interface is configured with. */
 interface TapSettings {
   headerSize: number;
   /** {@linkcode TapOffload} bits. */
@@ -29,7 +29,7 @@ interface TapSettings {
 const HEADER_SIZE = 10;
 
 /**
- * A tap interface. What the guest wants of it is told to the interface while it is in use, and again
+ * A tap interface. What the guest wants of it is set at the interface while it is in use, and again
  * whenever its use begins: a process that prepares to take it over, or fails to, changes nothing.
  */
 export class TapBackend implements NetworkBackend {
@@ -126,7 +126,7 @@ export class TapBackend implements NetworkBackend {
   }
 
   lost(): void {
-    this.#report(`-netdev tap,id=${this.id}: the interface has gone`);
+    this.#report(`-netdev tap,id=${this.id}: the interface was removed`);
   }
 
   setHeaderSize(size: number): void {
@@ -194,7 +194,7 @@ export class TapBackend implements NetworkBackend {
 
 /**
  * What a live update calls the descriptors. Whether the interface has UDP segmentation is in the name,
- * since only trying tells, and it may be in use.
+ * since only trying shows it, and it may be in use.
  */
 function tapName(id: string, uso: boolean): string {
   return uso ? `${keptName(id)}/uso` : keptName(id);

@@ -60,7 +60,7 @@ export interface MachineParts {
 
 /** What the machine needs to know of other options. */
 export interface MachineDependencies {
-  /** Firmware is told that there is no display. */
+  /** Firmware is informed that there is no display. */
   readonly headless: boolean;
   readonly virtioMmio: { readonly "force-legacy": boolean; readonly ioeventfd: boolean };
   /** A memory backend's size in bytes. */

@@ -48,7 +48,7 @@ export const commonProperties = {
   "dump-guest-core": defaulting(boolean("Include guest memory in a core dump"), true),
   dumpdtb: refused("the guest has no device tree"),
   firmware: text("Firmware image"),
-  graphics: defaulting(boolean("Tell firmware that there is a display"), true),
+  graphics: defaulting(boolean("Inform firmware that there is a display"), true),
   initrd: text("Linux initial ramdisk file"),
   kernel: text("Linux kernel image file"),
   "mem-merge": defaulting(boolean("Enable/disable memory merge support"), true),

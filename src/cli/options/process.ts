@@ -1,4 +1,4 @@
-/** How the process runs, what it tells, and what people on a terminal see of it. */
+/** How the process runs, what it prints, and what people on a terminal see of it. */
 import { InformationRequest, OptionError } from "../errors.ts";
 import {
   boolean,

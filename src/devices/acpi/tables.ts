@@ -44,7 +44,7 @@ import {
 } from "./aml.ts";
 import { encodeLoader, type LoaderCommand, runLoader } from "./table_loader.ts";
 
-/** What the tables tell of the machine. */
+/** What the tables say of the machine. */
 export interface AcpiConfiguration {
   /** vCPUs at start. Their APIC ids are 0, 1, ... */
   cpus: number;

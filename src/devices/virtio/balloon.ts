@@ -1,6 +1,6 @@
 /**
  * virtio-balloon (Virtual I/O Device specification 1.2, chapter 5.5): the guest gives pages back to the
- * host and takes them again, and tells of its memory.
+ * host and takes them again, and reports its memory.
  *
  *   host: num_pages -> configuration interrupt -> guest: page numbers in the inflate or deflate queue ->
  *   guest: actual
@@ -58,7 +58,7 @@ export interface BalloonProperties extends CommonProperties {
   readonly pollingInterval: number;
 }
 
-/** What a balloon tells the machine. */
+/** What a balloon reports to the machine. */
 export interface BalloonListener {
   /** The guest has so many bytes of RAM now. */
   changed(actual: number): void;
@@ -118,7 +118,7 @@ export class VirtioBalloon extends VirtioDevice<VirtioBalloonState["device"]> {
     this.host.configurationChanged();
   }
 
-  /** What the guest told of its memory, by QEMU's names; all ones where it did not. */
+  /** What the guest reported of its memory, by QEMU's names; all ones where it did not. */
   get statistics(): { readonly stats: Record<string, bigint>; readonly lastUpdate: number } {
     const unknown = (1n << 64n) - 1n;
     return {

@@ -1,6 +1,6 @@
 /**
  * virtio-blk (Virtual I/O Device specification 1.2, chapter 5.2): what the driver sees of a disk. Its
- * requests are served by threads of the C library; here is what they are told and what they tell.
+ * requests are served by threads of the C library; here is what they are configured with and what they report.
  *
  * A request that fails with the policy "stop" stops the machine: the threads keep it, it is saved with
  * the device, and done again when the machine goes on.
@@ -103,7 +103,7 @@ export interface BlkProperties extends CommonProperties {
   readonly writeError: ErrorAction;
 }
 
-/** What a disk tells the machine. */
+/** What a disk reports to the machine. */
 export interface BlkListener {
   /** A request failed; with the action `stop` the machine is to stop. */
   failed(error: DiskError): void;
@@ -324,7 +324,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     this.#native.writeCache = on;
   }
 
-  /** The threads have something to tell: failed requests, a broken queue. */
+  /** The threads have something to report: failed requests, a broken queue. */
   #attend(): void {
     read(this.#attention.fd, new Uint8Array(8));
     for (const { native } of this.host.queues) {

@@ -18,7 +18,7 @@ export interface VirtioHost {
   readonly queues: readonly Virtqueue[];
   /** The driver has set the device up. */
   readonly driverReady: boolean;
-  /** Tells the driver that the configuration space is different. */
+  /** Notifies the driver that the configuration space is different. */
   configurationChanged(): void;
   /** The driver broke the rules: the device does nothing more until it is reset. */
   fail(cause: VirtqueueError): void;

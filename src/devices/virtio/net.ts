@@ -34,7 +34,7 @@ import { hasSpeed, type NetProperties, offeredFeatures, offersPairs } from "./ne
 import { type VirtioNetState, virtioNetState } from "./net_state.ts";
 import type { Virtqueue } from "./queue.ts";
 
-/** What a guest can receive, by feature, and how a tap interface is told. */
+/** What a guest can receive, by feature, and how a tap interface is configured. */
 const offloads: readonly [feature: bigint, tap: number][] = [
   [NetFeature.guestChecksum, TapOffload.checksum],
   [NetFeature.guestTso4, TapOffload.tso4],
@@ -357,7 +357,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     );
   }
 
-  /** The threads have something to tell: a broken queue, a lost connection. */
+  /** The threads have something to report: a broken queue, a lost connection. */
   #attend(): void {
     read(this.#attention.fd, new Uint8Array(8));
     for (const queue of this.host.queues) {

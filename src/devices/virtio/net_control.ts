@@ -40,7 +40,7 @@ export interface ControlTarget {
   filterChanged(): void;
   offloadsChanged(): void;
   pairsChanged(): void;
-  /** The driver has told the network where it is. */
+  /** The driver has announced itself to the network. */
   announced(): void;
 }
 
@@ -66,7 +66,7 @@ export class NetControl {
     });
   }
 
-  /** False: the command cannot be obeyed. */
+  /** False: the command cannot be carried out. */
   #handleCommand(kind: number, command: number, data: Uint8Array): boolean {
     const { has } = this.#target;
     switch (kind) {

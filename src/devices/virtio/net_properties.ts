@@ -32,19 +32,19 @@ export interface NetProperties extends CommonProperties {
   readonly address: Uint8Array;
   readonly receiveQueueSize: number;
   readonly transmitQueueSize: number;
-  /** 0: not told. */
+  /** 0: not given. */
   readonly mtu: number;
   /** Mb/s. */
   readonly speed: number | undefined;
   readonly duplex: "half" | "full" | undefined;
 }
 
-/** Whether a driver is told of several pairs of queues. */
+/** Whether a driver is informed of several pairs of queues. */
 export function offersPairs({ mq }: NetProperties, pairs: number): boolean {
   return mq && pairs > 1;
 }
 
-/** Whether a driver is told of the cable's speed. */
+/** Whether a driver is informed of the cable's speed. */
 export function hasSpeed({ speed, duplex }: NetProperties): boolean {
   return speed !== undefined || duplex !== undefined;
 }

@@ -57,7 +57,7 @@ export class VirtioSerial extends VirtioDevice<OwnState> {
   readonly configurationSize = CONFIGURATION_SIZE;
   readonly #properties: SerialProperties;
   readonly #ports: readonly SerialPort[];
-  /** Ports whose host's side is other than the guest was told at the source of a migration. */
+  /** Ports whose host's side is other than the guest knows from the source of a migration. */
   readonly #toNotify = new Set<SerialPort>();
 
   constructor(properties: SerialProperties, ports: readonly PortOptions[]) {

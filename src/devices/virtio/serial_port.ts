@@ -36,7 +36,7 @@ export interface PortOptions {
   readonly guestConnectionChanged: (open: boolean) => void;
 }
 
-/** What a port tells its device. */
+/** What a port reports to its device. */
 export interface PortHost {
   openChanged(port: SerialPort): void;
   fail(error: VirtqueueError): void;

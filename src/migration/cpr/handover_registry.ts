@@ -117,7 +117,7 @@ export class HandoverRegistry implements Disposable {
     return kept;
   }
 
-  /** Tells a successor that has the descriptors all it needs. Throws if it lacks one by now. */
+  /** Gives a successor that has the descriptors all it needs. Throws if it lacks one by now. */
   complete(): void {
     for (const entry of this.#entries) {
       for (const kept of entry.descriptors()) {
@@ -130,7 +130,7 @@ export class HandoverRegistry implements Disposable {
     this.#writeData(true);
   }
 
-  /** There is no successor: what was told it is forgotten. */
+  /** There is no successor: what was reported to it is forgotten. */
   rollback(): void {
     this.#data?.[Symbol.dispose]();
     this.#data = undefined;

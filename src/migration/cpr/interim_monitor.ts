@@ -124,7 +124,7 @@ export class InterimMonitor implements Disposable {
         `The guest cannot be left with an interim monitor (${
           messageOf(cause)
         }): update by way of a file, ` +
-          "with a 'uri', if it must stand still as long as the successor takes to start",
+          "with a 'uri', if it must be paused as long as the successor takes to start",
         { cause },
       );
     }
@@ -315,7 +315,7 @@ export function takeDuties(handedOver: InheritedDescriptors): InterimMonitorDuti
   using undo = new DisposableStack();
   const ownership = handedOver.take(RETURN_OWNERSHIP_NAME);
   if (ownership === undefined) {
-    throw new MigrationError("an interim monitor needs a word for the way back");
+    throw new MigrationError("an interim monitor needs an ownership flag for the return");
   }
   const word = undo.use(Ownership.adopt(ownership));
   const events = handedOver.take(EVENTS_NAME);

@@ -6,8 +6,8 @@
  *   undecided -> taken     the destination, right before the guest starts there
  *   undecided -> kept      the source, before it lets the guest go on
  *
- * A destination that does not know the word (QEMU) leaves it undecided. It may hand the descriptor on
- * later: the number beside the word, which the source also sends in the stream, tells an old one.
+ * A destination that does not know the flag (QEMU) leaves it undecided. It may hand the descriptor on
+ * later: the number beside the flag, which the source also sends in the stream, identifies an old one.
  */
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createMemfd } from "../../native/file.ts";
@@ -17,7 +17,7 @@ import type { KeptDescriptor } from "./descriptors.ts";
 
 /** The name of the descriptor in CPR state. */
 export const OWNERSHIP_NAME = "molt.ownership";
-/** The name of the word for the way back from an interim monitor, who is its source. */
+/** The name of the ownership flag for the return from an interim monitor, who is its source. */
 export const RETURN_OWNERSHIP_NAME = "molt.ownership.return";
 
 const SIZE = 4096;
@@ -58,7 +58,7 @@ export class Ownership implements Disposable {
     return new Ownership(descriptor);
   }
 
-  /** For a process that is to know the word, under the name where it looks for it. */
+  /** For a process that is to have the flag, under the name where it looks for it. */
   kept(name: string): KeptDescriptor {
     return { name, id: 0, fd: this.#descriptor.fd };
   }

@@ -1,5 +1,5 @@
 /**
- * How long the guest stood still in a live update, part by part. The moments are kept in a page of
+ * How long the guest was paused in a live update, part by part. The moments are kept in a page of
  * memory that all processes of an update share, as wall-clock microseconds: the one clock that they all
  * read the same way.
  *
@@ -45,9 +45,9 @@ const interimMoments: Readonly<Partial<Record<Moment, Moment>>> = {
   "running": "interim monitor running",
 };
 
-/** How long the guest stood still, and what that and the time between was made of. Microseconds. */
+/** How long the guest was paused, and what that and the time between was made of. Microseconds. */
 export interface UpdateAccount {
-  /** Each time that the guest stood still. */
+  /** Each pause of the guest. */
   readonly pauses: readonly number[];
   readonly parts: Readonly<Record<string, number>>;
 }

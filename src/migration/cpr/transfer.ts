@@ -108,7 +108,7 @@ async function awaitClose(socket: ChannelDescriptor): Promise<void> {
   throw new MigrationError("the destination answered on the cpr channel");
 }
 
-/** A handed-over state. Disposing it tells the source to go on; what nobody took is closed. */
+/** A handed-over state. Disposing it lets the source go on; what nobody took is closed. */
 export class Handover implements Disposable {
   readonly descriptors: InheritedDescriptors;
   /** The source's process, readable when it has ended; `undefined` if the system does not say. */
@@ -127,7 +127,7 @@ export class Handover implements Disposable {
     await this.#connection.hungUp();
   }
 
-  /** Tells the source to go on, and closes what nobody took. */
+  /** Lets the source go on, and closes what nobody took. */
   taken(): void {
     this.descriptors[Symbol.dispose]();
     this.#connection[Symbol.dispose]();

@@ -28,7 +28,7 @@ export interface MultifdOptions {
   readonly uuid: Uint8Array | undefined;
   readonly compression: Compression;
   /**
-   * Zero pages: looked for and listed in packets, or found here and told in the main stream (QEMU
+   * Zero pages: looked for and listed in packets, or found here and listed in the main stream (QEMU
    * before 9.0), or not looked for.
    */
   readonly zeroPages:
@@ -56,7 +56,7 @@ export class MultifdTransport implements PageTransport {
   readonly #connections: Connection[] = [];
   readonly #idle: Connection[] = [];
   readonly #working = new Set<Promise<unknown>>();
-  /** For pages that are told in the main stream: which are zero, and which are not. */
+  /** For pages that are listed in the main stream: which are zero, and which are not. */
   readonly #scratch = new Map<RamBlock, { readonly zero: PageBitmap; readonly rest: PageBitmap }>();
   /** The main stream takes one range at a time. */
   #mainStream: Promise<unknown> = Promise.resolve();
@@ -151,17 +151,17 @@ export class MultifdTransport implements PageTransport {
       zero.words[word] = dirty.words[word]! & ~rest.words[word]!;
     }
     const zeros = zero.count(first, end);
-    const telling = this.#mainStream.then(() =>
+    const reporting = this.#mainStream.then(() =>
       main.send({ ...range, dirty: zero, count: zeros, written: rest })
     );
-    this.#mainStream = telling.catch(() => {});
-    const told = await telling;
+    this.#mainStream = reporting.catch(() => {});
+    const reported = await reporting;
     const sent = await this.#sendPackets({ ...range, written: undefined }, rest, false);
     return {
-      bytes: told.bytes + sent.bytes,
+      bytes: reported.bytes + sent.bytes,
       apart: sent.bytes,
-      normal: told.normal + sent.normal,
-      zero: told.zero + sent.zero,
+      normal: reported.normal + sent.normal,
+      zero: reported.zero + sent.zero,
     };
   }
 

@@ -1,5 +1,5 @@
 /**
- * Whether the rest of the pages can be sent while the guest stands still: the time that takes at the
+ * Whether the rest of the pages can be sent while the guest is paused: the time that takes at the
  * bandwidth measured last, against the downtime limit.
  */
 import { PAGE_SIZE } from "../../memory/ram_block.ts";
@@ -11,7 +11,7 @@ const WINDOW_MS = 100;
 export interface DowntimeLimits {
   /** Longest downtime, in ms. */
   readonly downtimeLimit: number;
-  /** Bytes per second that can be expected while the guest stands still; 0: as measured. */
+  /** Bytes per second that can be expected while the guest is paused; 0: as measured. */
   readonly switchoverBandwidth: number;
 }
 

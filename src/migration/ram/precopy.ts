@@ -45,7 +45,7 @@ export interface PrecopyOptions {
   };
   /** Aborted when somebody cancels the migration. */
   readonly signal: AbortSignal;
-  /** Told of each pass but the first, with its number (MIGRATION_PASS). */
+  /** Notified of each pass but the first, with its number (MIGRATION_PASS). */
   readonly passBegins: (pass: number) => void;
 }
 
@@ -109,7 +109,7 @@ export class PrecopySender implements RamSender {
     this.#noteAverages();
   }
 
-  /** What remains to be told of a complete transfer, which may have been shorter than one sample. */
+  /** What remains to be notified of a complete transfer, which may have been shorter than one sample. */
   #noteAverages(): void {
     const { statistics } = this;
     const seconds = Math.max(performance.now() - this.#begunAt, 1) / 1000;

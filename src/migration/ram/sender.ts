@@ -31,7 +31,7 @@ export interface RamStatistics {
   multifdBytes: number;
   precopyBytes: number;
   downtimeBytes: number;
-  /** How long the guest would stand still if the rest were sent now, in ms; undefined: not known yet. */
+  /** How long the guest would be paused if the rest were sent now, in ms; undefined: not known yet. */
   expectedDowntime: number | undefined;
   /** Share of their time that vCPUs lose to auto-converge; undefined while it does nothing. */
   cpuThrottlePercentage: number | undefined;

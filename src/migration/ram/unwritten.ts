@@ -3,7 +3,7 @@ import type { RamBlock } from "../../memory/ram_block.ts";
 import type { PageBitmap } from "../../native/pages.ts";
 
 /**
- * Clears the pages in [first, end) of `bitmap` that were never written. It tells what was true at
+ * Clears the pages in [first, end) of `bitmap` that were never written. It says what was true at
  * some moment of the call: with a running guest, begin to record its writes before. Resolves with the
  * first page from `end` on that may never have been written: those between were.
  */

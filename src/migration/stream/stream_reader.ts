@@ -116,7 +116,7 @@ export class StreamReader {
     return this.#buffer.cursor.bytes;
   }
 
-  /** Which optional parts the records of the `ram` section have, as far as the stream has told. */
+  /** Which optional parts the records of the `ram` section have, as far as the stream has said. */
   get ramFormat(): Readonly<RamFormat> {
     return this.#ramFormat;
   }

@@ -81,7 +81,7 @@ function socketAddress({ addr }: SocketData): ChardevAddress {
   }
 }
 
-/** A socket that chardev-add makes listens and does not wait, unless told otherwise. */
+/** A socket that chardev-add makes listens and does not wait, unless given otherwise. */
 function socketOptions(data: SocketData): ChardevBackendOptions {
   const reconnectMs = data["reconnect-ms"] ?? 0;
   if (data.server ?? true) {

@@ -79,7 +79,7 @@ export const statusCommands = [
       panic: z.enum(["pause", "shutdown", "exit-failure", "none"]).optional(),
       watchdog: watchdogAction.optional(),
     }),
-    // The board has neither a watchdog nor a way to tell of a panic.
+    // The board has neither a watchdog nor a way to report a panic.
     run: ({ machine }, { reboot, shutdown }) =>
       machine.setEndPolicy({
         ...(reboot === undefined ? {} : { noReboot: reboot === "shutdown" }),

@@ -1,4 +1,4 @@
-/** Live updates: which monitor this is, how long the guest stood still for it, how it is started. */
+/** Live updates: which monitor this is, how long the guest was paused for it, how it is started. */
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { updateQuery } from "../event_schemas.ts";

@@ -21,7 +21,7 @@ export function outcomeLine(information: MigrationInformation): string {
   }
   const seconds = ((time ?? 0) / 1000).toFixed(1);
   return `Migration completed: ${size(ram?.transferred ?? 0)} in ${seconds} s, ` +
-    `the guest stood still for ${downtime ?? 0} ms`;
+    `the guest was paused for ${downtime ?? 0} ms`;
 }
 
 /** Bytes with three significant digits, as QEMU writes them: `64.1 MiB`. */

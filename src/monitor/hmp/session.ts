@@ -174,7 +174,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
     };
   }
 
-  /** The descriptors that belong to what {@linkcode save} tells. */
+  /** The descriptors that belong to what {@linkcode save} returns. */
   descriptors(): readonly Fd[] {
     return this.#descriptors.map(({ fd }) => fd);
   }

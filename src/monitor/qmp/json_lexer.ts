@@ -172,7 +172,7 @@ function stateAfterFirst(byte: number): State | undefined {
   return undefined;
 }
 
-/** Tells the tokens of a stream, one byte at a time. */
+/** Yields the tokens of a stream, one byte at a time. */
 export class JsonLexer {
   readonly #onToken: (token: JsonToken) => void;
   /** Called instead of growing a token beyond {@linkcode limit}; the token is dropped. */

@@ -79,7 +79,7 @@ export type JsonResult =
   | { readonly kind: "value"; readonly value: JsonValue }
   | { readonly kind: "error"; readonly error: JsonSyntaxError };
 
-/** Feeds on bytes and tells values and errors in their order. */
+/** Feeds on bytes and yields values and errors in their order. */
 export class JsonStreamParser {
   readonly #onResult: (result: JsonResult) => void;
   readonly #lexer: JsonLexer;

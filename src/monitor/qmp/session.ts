@@ -94,7 +94,7 @@ class Connection implements Disposable {
   /** Descriptors of the request that brought some last, for commands to take. */
   readonly available: Descriptor[] = [];
   busy = false;
-  /** What is read was read before: by a predecessor, which has told what is wrong with it. */
+  /** What is read was read before: by a predecessor, which has reported what is wrong with it. */
   repeating = false;
   /** What was read of an unfinished request, and where that begins in the stream. */
   #unfinished: Uint8Array[] = [];
@@ -239,7 +239,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
     };
   }
 
-  /** The descriptors that belong to what {@linkcode save} tells. */
+  /** The descriptors that belong to what {@linkcode save} returns. */
   descriptors(): readonly Fd[] {
     const connection = this.#connection;
     if (connection === undefined) return [];
@@ -361,7 +361,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
     this.#port.acceptInput();
   }
 
-  /** Runs a request and replies, unless the client has gone meanwhile. */
+  /** Runs a request and replies, unless the client has disconnected meanwhile. */
   async #run(connection: Connection, item: Item): Promise<void> {
     const name = nameOf(item);
     this.#running.push(name);

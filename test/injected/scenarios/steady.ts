@@ -16,7 +16,7 @@ interface SteadyParts {
   readonly options: readonly string[];
   /** Where the guest's output goes. */
   readonly output: string;
-  /** What surrounds the machine, closed after it. */
+  /** What the machine depends on, closed after it. */
   readonly dependencies?: AsyncDisposable;
   exercise(subject: SteadySubject): Promise<unknown>;
 }

@@ -47,7 +47,7 @@ static uint64_t send_some(int fd, uint64_t sent, uint64_t received) {
     uint64_t start = sent - sent % CHUNK;
     if (start != chunk_position) chunk_at(chunk, chunk_position = start);
     ssize_t count = send(fd, chunk + sent % CHUNK, CHUNK - sent % CHUNK, MSG_DONTWAIT);
-    // An error of the connection is told by the next recv, too.
+    // An error of the connection is reported by the next recv, too.
     if (count < 0) break;
     sent += (uint64_t)count;
   }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a worker tells of itself: a file that it maps, which `rig status` reads at any time. */
+/* What a worker reports of itself: a file that it maps, which `rig status` reads at any time. */
 struct worker {
   char name[16];
   /* Counts up as long as the worker makes progress; what it counts is the worker's affair. */
@@ -21,7 +21,7 @@ struct worker {
 /* Makes the file of the worker `name` and leaves the calling process in the background. */
 struct worker *worker_start(const char *name);
 
-/* Ends the worker `name`, which has one process, and removes what it told. Returns an exit status. */
+/* Ends the worker `name`, which has one process, and removes what it recorded. Returns an exit status. */
 int worker_stop(const char *name);
 
 /* Counts an error and keeps the text of the first. */

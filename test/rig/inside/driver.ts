@@ -14,7 +14,7 @@ const count = Number(valueOf("rig.count"));
 
 function valueOf(name: string): string {
   const value = words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
-  if (value === undefined) throw new Error(`this machine's kernel was not told ${name}`);
+  if (value === undefined) throw new Error(`this machine's kernel was not given ${name}`);
   return value;
 }
 

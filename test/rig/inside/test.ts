@@ -1,10 +1,10 @@
-/** Running tests one after the other and telling what came of them. */
+/** Running tests one after the other and reporting what came of them. */
 import { fullName } from "../plan.ts";
 import { formatLine, type Line } from "../report.ts";
 
 /** What a test may use. */
 export interface TestContext {
-  /** Tells that a part of the work is done. */
+  /** Reports that a part of the work is done. */
   step(text: string): void;
   /** Sets a cell of the test's row. */
   value(column: string, text: string): void;

@@ -24,7 +24,7 @@ export interface Update {
   readonly run: (guest: Guest, signal: AbortSignal) => Promise<string>;
 }
 
-/** What both sides of a migration are told. */
+/** What both sides of a migration are configured with. */
 interface Settings {
   readonly capabilities?: readonly MigrationCapability[];
   readonly parameters?: MigrationParameters;
@@ -48,7 +48,7 @@ async function configure(
   if (parameters) await qmp.execute("migrate-set-parameters", parameters);
 }
 
-/** What moved, and how long the guest stood still. */
+/** What moved, and how long the guest was paused. */
 function describe({ ram, downtime = 0 }: MigrationInformation): string {
   if (ram === undefined) return "";
   const megabytes = (ram.transferred / (1 << 20)).toFixed(1);

@@ -59,7 +59,7 @@ export class Bench implements AsyncDisposable {
   readonly loop = new EventLoop();
   readonly #running = this.loop.run();
   readonly directory = Deno.makeTempDirSync();
-  readonly told: string[] = [];
+  readonly reported: string[] = [];
   readonly quits: string[] = [];
   /** What a predecessor left, by name and id: `chardev/a/pty 0`. */
   readonly left = new Map<string, Descriptor>();
@@ -77,8 +77,8 @@ export class Bench implements AsyncDisposable {
       takesOver: () => takesOver,
       adopt: this.adopt,
       takeNamedDescriptor: (name) => take(this.named, name),
-      report: (line) => this.told.push(line),
-      announce: (line: string) => this.told.push(line),
+      report: (line) => this.reported.push(line),
+      announce: (line: string) => this.reported.push(line),
       quit: () => this.quits.push("quit"),
       commitDisks: () => this.quits.push("commit"),
     });

@@ -164,7 +164,7 @@ Deno.test("pty announces its path; who opens and closes it is noticed; bytes go 
   const link = bench.path("tty");
   const chardev = await bench.create({ backend: "pty", path: link });
   if (!(chardev instanceof PtyChardev)) throw new Error("not a pty");
-  assertEquals(bench.told, [`char device redirected to ${chardev.path} (label test)`]);
+  assertEquals(bench.reported, [`char device redirected to ${chardev.path} (label test)`]);
   assertEquals(Deno.readLinkSync(link), chardev.path);
   const recorder = record(chardev);
   assertEquals(chardev.write(bytesOf("nobody hears this")), 17);

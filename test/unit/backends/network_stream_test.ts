@@ -12,7 +12,7 @@ function environmentOf(bench: Bench) {
     loop: bench.loop,
     adopt: bench.adopt,
     takeNamedDescriptor: () => undefined,
-    report: (line: string) => bench.told.push(line),
+    report: (line: string) => bench.reported.push(line),
   };
 }
 

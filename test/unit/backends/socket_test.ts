@@ -86,8 +86,8 @@ Deno.test("with wait=on the device is there once its first client is", async () 
     made = true;
     return chardev;
   });
-  await until(() => bench.told.length === 1);
-  assertEquals(bench.told, [
+  await until(() => bench.reported.length === 1);
+  assertEquals(bench.reported, [
     `info: QEMU waiting for connection on: disconnected:unix:${path},server=on`,
   ]);
   assertEquals(made, false);
@@ -101,10 +101,10 @@ Deno.test("a client with reconnect-ms waits for its server and comes back to it"
   const path = bench.path("s");
   const chardev = await bench.create({ backend: "socket", path, "reconnect-ms": "5" });
   const recorder = record(chardev);
-  await until(() => bench.told.length >= 1);
-  // Told once, however often it is tried.
+  await until(() => bench.reported.length >= 1);
+  // Reported once, however often it is tried.
   await new Promise((resolve) => setTimeout(resolve, 50));
-  assertEquals(bench.told, [
+  assertEquals(bench.reported, [
     `Unable to connect character device test: Failed to connect to '${path}': ` +
     "No such file or directory",
   ]);
@@ -388,7 +388,7 @@ Deno.test("a client goes on with its connection; one that had lost it stays with
     const recorder = record(second);
     goOn(bench, successor);
     assertEquals(recorder.events, connected ? ["opened"] : []);
-    assertEquals(successor.told, []);
+    assertEquals(successor.reported, []);
   }
 });
 

@@ -176,7 +176,7 @@ Deno.test("exec: the program gets everything, and its success counts", async () 
   }
 });
 
-Deno.test("exec: a program is told to end when the migration fails before it was finished", async () => {
+Deno.test("exec: a program is asked to end when the migration fails before it was finished", async () => {
   const directory = await Deno.makeTempDir();
   try {
     using given = new DescriptorStore();
@@ -375,7 +375,7 @@ for (const uri of ["tcp:127.0.0.1:0", "unix:DIR/socket"]) {
       await assertRejects(
         () => accepted,
         ChannelError,
-        "the source has gone: 2 of 5 connections were made",
+        "the source disconnected: 2 of 5 connections were made",
       );
     } finally {
       await Deno.remove(directory, { recursive: true });

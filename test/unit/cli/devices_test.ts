@@ -183,7 +183,7 @@ Deno.test("ports belong to the virtio-serial device before them", () => {
   ]);
 });
 
-Deno.test("-global for what there is not is told, not dropped in silence", () => {
+Deno.test("-global for what there is not is reported, not dropped in silence", () => {
   assertEquals(parse("-global e1000.mac=x").warnings, [
     "warning: global e1000.mac has invalid class name",
   ]);

@@ -107,7 +107,7 @@ Deno.test("CPU features keep their order and spelling", () => {
   ]);
 });
 
-Deno.test("-nographic tells the firmware that there is no display", () => {
+Deno.test("-nographic informs the firmware that there is no display", () => {
   assertEquals(microvm("-nographic").graphics, false);
   assertEquals(microvm("-display none").graphics, true);
 });

@@ -107,7 +107,7 @@ Deno.test("how the process runs and what it logs", () => {
   assertEquals(config.dataDirectories, ["/a", "/b"]);
 });
 
-Deno.test("who asks for a trace event by name is told that it is not there", () => {
+Deno.test("asking for a trace event by name warns that it is not there", () => {
   const { warnings } = parse("-trace", "vm_x", "-trace", "kvm_*", "-d", "trace:vm_y,unimp");
   assertEquals(warnings, [
     "-trace vm_x: warning: trace event 'vm_x' does not exist",
@@ -193,7 +193,7 @@ Deno.test("questions are answered at once, before what follows is looked at", ()
   }
 });
 
-Deno.test("what is connected to nothing, and what has no effect, is told", () => {
+Deno.test("what is connected to nothing, and what has no effect, is reported", () => {
   const warnings = (...argv: string[]) => parse("-M", "microvm", "-nodefaults", ...argv).warnings;
   const backend = ["-netdev", "socket,id=n,listen=127.0.0.1:0"];
   assertEquals(warnings(...backend), ["warning: netdev n has no peer"]);

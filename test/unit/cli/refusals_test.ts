@@ -95,7 +95,7 @@ Deno.test("whatever is written, there is a configuration, an answer or one compl
   }
 });
 
-Deno.test("molt's own commands are told from options and disk images", () => {
+Deno.test("molt's own commands are distinguished from options and disk images", () => {
   assertEquals(isSubcommand(["inspect", "file"]), true);
   assertEquals(isSubcommand(["-S"]), false);
   assertEquals(isSubcommand(["disk.img"]), false);

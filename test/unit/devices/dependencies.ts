@@ -31,7 +31,7 @@ class ManualTimer implements VirtualTimer {
   }
 }
 
-/** A clock that stands still until it is stepped; timers fire in the order of their expiry. */
+/** A clock that is paused until it is stepped; timers fire in the order of their expiry. */
 export class ManualClock implements VirtualClock {
   readonly timers = new Set<ManualTimer>();
   #now: bigint;

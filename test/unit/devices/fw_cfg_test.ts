@@ -40,7 +40,7 @@ function text(bytes: number[]): string {
   return String.fromCharCode(...bytes).replace(/\0+$/, "");
 }
 
-Deno.test("signature, features and DMA signature tell a driver what is there", () => {
+Deno.test("signature, features and DMA signature show a driver what is there", () => {
   const { fwCfg, select, read } = device();
   assertEquals(text(read(4)), "QEMU", "the signature is selected after power-on");
   select(FwCfgKey.id);

@@ -156,7 +156,7 @@ Deno.test("loopback returns output as input and modem outputs as inputs", () => 
   assertEquals([read(LSR), read(RBR)], [0x63, 0x43], "overrun");
 });
 
-Deno.test("a full backend: LSR tells, and the output follows when there is room", () => {
+Deno.test("a full backend: LSR shows it, and the output follows when there is room", () => {
   const { read, write, backend, irq } = uart();
   write(FCR, 0x01);
   write(IER, 0x02);

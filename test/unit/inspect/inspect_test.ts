@@ -137,7 +137,7 @@ Deno.test("a file cut off anywhere is shown as far as it goes, then the error an
     const report = JSON.parse(out);
     // A bitmap and pages that are cut off are missed where the list goes on behind them.
     assert(report.error.offset <= cut + 0x900000, complaints);
-    // The header is told together with the configuration.
+    // The header is shown together with the configuration.
     const complete = sections.filter(({ offset, size }) => cut >= 0x43 && offset + size <= cut);
     assertEquals(report.sections.slice(0, complete.length), complete);
   }

@@ -36,7 +36,7 @@ Deno.test("an AMD processor's copy of a feature goes off with it", () => {
   assertEquals(guest(host(INTEL), { mmx: false })(0x80000001).edx & (1 << 23), 1 << 23);
 });
 
-Deno.test("a feature that the host lacks stays off and is told of", () => {
+Deno.test("a feature that the host lacks stays off and is reported", () => {
   const supported = host(INTEL);
   assertEquals(guest(supported, { avx512f: true })(7).ebx & (1 << 16), 0);
   const flags = new Map([["avx512f", true], ["avx2", true], ["fma", false]]);

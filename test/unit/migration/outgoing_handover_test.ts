@@ -177,7 +177,7 @@ Deno.test("a molt that dies without having read COMMIT has not got the guest", a
   assert(!(error instanceof OwnerUnknownError), String(error));
 });
 
-Deno.test("a molt that is silent before COMMIT is told to give the guest up", async () => {
+Deno.test("a molt that is silent before COMMIT is asked to give the guest up", async () => {
   using sides = new Sides();
   await sides.introduceMolt();
   await assertRejects(() => sides.handOver(200), MigrationError, "not answered for 200 ms");

@@ -9,7 +9,7 @@ function toBytes(input: string | Uint8Array): Uint8Array {
   return typeof input === "string" ? encoder.encode(input) : input;
 }
 
-/** What the parser tells of `input`: values as JSON, errors as their messages after `! `. */
+/** What the parser reports of `input`: values as JSON, errors as their messages after `! `. */
 function parse(...packets: (string | Uint8Array)[]): string[] {
   const results: string[] = [];
   const parser = new JsonStreamParser((result) =>

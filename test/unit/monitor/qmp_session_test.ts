@@ -134,7 +134,7 @@ Deno.test("events go to every session that has negotiated, in order with replies
   );
 });
 
-Deno.test("events that could flood are told once a second, the latest of them at its end", async () => {
+Deno.test("events that could flood are emitted once a second, the latest of them at its end", async () => {
   await using bench = new MonitorBench();
   using client = await bench.client(await bench.listen());
   for (const open of [true, false, true]) {

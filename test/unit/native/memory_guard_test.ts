@@ -9,23 +9,23 @@ import { TemporaryDirectory } from "../../support/temporary_directory.ts";
 const PAGE = 4096;
 const SIZE = 16 * PAGE;
 
-Deno.test("memory whose file is cut off reads as zeros, can be written, and is told", async () => {
+Deno.test("memory whose file is cut off reads as zeros, can be written, and is reported", async () => {
   using directory = new TemporaryDirectory();
   const path = directory.file("memory");
   Deno.writeFileSync(path, new Uint8Array(SIZE).fill(7));
   using file = openFile(path, OpenFlags.readWrite);
   using loop = new EventLoop();
   const served = loop.run();
-  const told = Promise.withResolvers<bigint>();
+  const reported = Promise.withResolvers<bigint>();
   for (const shared of [true, false]) {
     truncate(file.fd, SIZE);
     using mapping = new Mapping({ kind: "file", fd: file.fd, offset: 0, shared }, SIZE, path);
-    using _ = watchLostMemory(loop, told.resolve);
+    using _ = watchLostMemory(loop, reported.resolve);
     assertEquals(mapping.lost, false);
     truncate(file.fd, PAGE);
     assertEquals(mapping.bytes[5 * PAGE + 3], 0);
     assertEquals(mapping.lost, true);
-    if (shared) assertEquals(await told.promise, mapping.address + BigInt(5 * PAGE + 3));
+    if (shared) assertEquals(await reported.promise, mapping.address + BigInt(5 * PAGE + 3));
     mapping.bytes.fill(9, 4 * PAGE);
     assertEquals(mapping.bytes.subarray(4 * PAGE).every((byte) => byte === 9), true);
     // What is there still is the file's, which stays as it was cut off.

@@ -85,7 +85,7 @@ Deno.test("holes of a memfd are found without allocating them", async () => {
   assertEquals(pagesOf(bitmap), [3, 4, 500, 999]);
   assertEquals(status(descriptor.fd).allocated, allocated);
 
-  // Data that goes on behind the range is told.
+  // Data that goes on behind the range is reported.
   assertEquals(await bitmap.dropFileHoles(descriptor.fd, 0, 0, 4), 5);
   assertEquals(await bitmap.dropFileHoles(descriptor.fd, 0, 5, 500), 500);
 

@@ -17,13 +17,13 @@ Deno.test("a file of this process is found, renamed and removed by whatever name
   using directory = new TemporaryDirectory();
   const before = Deno.cwd();
   Deno.chdir(directory.path);
-  const told: string[] = [];
-  const file = make("q.next", (path) => told.push(path));
+  const reported: string[] = [];
+  const file = make("q.next", (path) => reported.push(path));
   Deno.chdir(before);
   const found = OwnFile.find(directory.file("q.next"));
   assertEquals(found, file);
   found?.rename(directory.file("q"));
-  assertEquals([file.path, told, names(directory)], ["q", ["q"], ["q"]], "spelled as before");
+  assertEquals([file.path, reported, names(directory)], ["q", ["q"], ["q"]], "spelled as before");
   assertEquals(OwnFile.find(directory.file("q.next")), undefined);
   file[Symbol.dispose]();
   assertEquals(names(directory), []);

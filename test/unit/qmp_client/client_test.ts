@@ -63,7 +63,7 @@ Deno.test("a refused command throws with its class and the server's text", async
   assertEquals(error.errorClass, "CommandNotFound");
 });
 
-Deno.test("arguments and results that do not fit the command are told by name", async () => {
+Deno.test("arguments and results that do not fit the command are named", async () => {
   await using server = new ScriptedServer(({ id }) => [{ return: { status: "asleep" }, id }]);
   await using client = await QmpClient.connect(server.path);
   await assertRejects(

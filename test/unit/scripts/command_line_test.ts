@@ -64,7 +64,7 @@ Deno.test("a successor's sockets and its number's file have names of their own, 
   assertEquals(beside(surviving, "cpr-transfer").names, ["q", "t"], "the others go over");
 });
 
-Deno.test("a command line tells where its QMP monitor is", () => {
+Deno.test("a command line says where its QMP monitor is", () => {
   const address = (text: string) => qmpAddressOf(words(text));
   assertEquals(address("molt -m 1G -qmp unix:q,server=on"), "unix:q,server=on");
   assertEquals(

@@ -10,7 +10,7 @@ import {
 
 const shape = {
   "file": value("FILE", "where it goes"),
-  "log": value("FILE", "where it tells of it").optional(),
+  "log": value("FILE", "where it logs").optional(),
   "channels": count("N", 1, "how many at once").default(2),
   "direct-io": flag("past the cache"),
 };
@@ -33,7 +33,7 @@ Deno.test("options have types, defaults and a program after them", () => {
   });
 });
 
-Deno.test("what makes no sense is told by option and value", () => {
+Deno.test("what makes no sense is reported by option and value", () => {
   const refusal = (...typed: string[]) =>
     assertThrows(() => parseOptions(typed, shape), UsageError).message;
   assertEquals(refusal(), "--file is missing");
@@ -50,12 +50,12 @@ Deno.test("what makes no sense is told by option and value", () => {
   );
 });
 
-Deno.test("the help tells each option, its value and its default", () => {
+Deno.test("the help lists each option, its value and its default", () => {
   assertEquals(
     describeOptions(shape).split("\n"),
     [
       "  --file FILE   where it goes",
-      "  --log FILE    where it tells of it",
+      "  --log FILE    where it logs",
       "  --channels N  how many at once (default 2)",
       "  --direct-io   past the cache",
       "  --dry-run     print the commands and programs instead of executing them",

@@ -94,7 +94,7 @@ Deno.test("serial: the UART is a structure in the section", () => {
   assertEquals(decode(serialState, encode(serialState, uart)), uart);
 });
 
-Deno.test("serial: the latch of the THR interrupt is saved where IER and IIR do not tell it", () => {
+Deno.test("serial: the latch of the THR interrupt is saved where IER and IIR do not show it", () => {
   const saved = (change: Partial<UartState>) =>
     decode(uartState, encode(uartState, { ...uart, ...change })).thrIpending;
   assertEquals(saved({ ier: 0, thrIpending: 1 }), undefined);

@@ -4,7 +4,7 @@ import type { RegisterRegion } from "../../../../src/devices/device.ts";
 import type { ManualClock, MemoryBackend, RecordedLine } from "../dependencies.ts";
 import { formatStep, type Step, type Trace } from "./trace.ts";
 
-/** A device model with what surrounds it. */
+/** A device model with what it depends on. */
 export interface Specimen {
   readonly registers: RegisterRegion;
   readonly clock?: ManualClock;

@@ -243,7 +243,7 @@ Deno.test("flush, identification, discard, zeroes, and what is not understood", 
   assertEquals(bench.bench.messages, []);
 });
 
-Deno.test("the configuration space tells of size, blocks and limits", async () => {
+Deno.test("the configuration space describes size, blocks and limits", async () => {
   using directory = new TemporaryDirectory();
   const path = imageFile(directory);
   await using bench = await new DiskBench({ node: fileNode(path) }).setUp();

@@ -124,7 +124,7 @@ const cases: readonly [stream: string, legacy: boolean, Readonly<Record<string, 
   ["inflight-blk.mig", false, { "virtio-blk": disk({ readError: "stop" }) }],
   ["inflight-blk-2q.mig", false, { "virtio-blk": disk({ readError: "stop", queues: 2 }) }],
   ["inflight-serial.mig", false, { "virtio-console": ports(false) }],
-  // `virtio/128bit_features` tells of tunnel offloads, which are not offered.
+  // `virtio/128bit_features` holds tunnel offloads, which are not offered.
   ["virtio-net-tap-mq.mig", false, { "virtio-net": card(2, true, { mq: true }) }],
 ];
 

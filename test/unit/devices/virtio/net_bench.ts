@@ -36,7 +36,7 @@ export interface NetBenchOptions {
 export class NetBench implements AsyncDisposable {
   readonly backend: NetworkBackend;
   readonly bench: Workbench<VirtioNetState["device"]>;
-  readonly told: string[];
+  readonly reported: string[];
   device!: VirtioNet;
   readonly #backendLoop: EventLoop;
   readonly #running: Promise<void>;
@@ -44,11 +44,11 @@ export class NetBench implements AsyncDisposable {
   private constructor(
     backend: NetworkBackend,
     backendLoop: EventLoop,
-    told: string[],
+    reported: string[],
     { properties, ...options }: NetBenchOptions,
   ) {
     this.backend = backend;
-    this.told = told;
+    this.reported = reported;
     this.#backendLoop = backendLoop;
     this.bench = new Workbench(({ loop }) => {
       this.device = new VirtioNet(backend, { ...netDefaults, ...properties }, loop);
@@ -64,16 +64,16 @@ export class NetBench implements AsyncDisposable {
 
   static async open(options: NetBenchOptions): Promise<NetBench> {
     const loop = new EventLoop();
-    const told: string[] = [];
+    const reported: string[] = [];
     const environment: NetworkEnvironment = {
       loop,
       adopt: options.adopt ?? (() => undefined),
       takeNamedDescriptor: (name) => options.named?.[name],
-      report: (message) => told.push(message),
+      report: (message) => reported.push(message),
     };
     try {
       const backend = await openNetworkBackend(options.netdev, environment);
-      return new NetBench(backend, loop, told, options);
+      return new NetBench(backend, loop, reported, options);
     } catch (error) {
       loop[Symbol.dispose]();
       throw error;

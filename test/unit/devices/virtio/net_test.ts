@@ -215,7 +215,7 @@ Deno.test("stream: an impossible length ends the connection, not the card", asyn
   await peer.write(Uint8Array.of(0x7f, 0xff, 0xff, 0xff));
   assertEquals(await peer.receive(), undefined);
   assertEquals(card.backend.description, "type=stream,");
-  assertEquals(card.told.length, 1);
+  assertEquals(card.reported.length, 1);
   // As on a wire that leads nowhere.
   await driver.send(frameTo(BROADCAST, content(50, 1)));
 });
@@ -245,7 +245,7 @@ Deno.test("stream: peers that trickle keep no machine from stopping, and are dis
   // One second for all of them; with as much for each byte it would be twenty minutes.
   assertLess(performance.now() - begun, 20_000);
   for (const card of cards) {
-    await until(() => card.told.length === 1);
+    await until(() => card.reported.length === 1);
     assertEquals(card.backend.description, "type=stream,");
     card.bench.transport.runStateChanged(true);
   }
@@ -321,7 +321,7 @@ Deno.test("stream: a live update between two frames, in the middle of one, with 
   const ends = frames.map((_, i) => join(frames.slice(0, i + 1).map(prefixed)).length);
   const benches: NetBench[] = [card];
   const arrived: number[] = [];
-  // What waited for buffers in a process that has gone may be lost, but nothing else, and no half frame.
+  // What waited for buffers in a process that has ended may be lost, but nothing else, and no half frame.
   const look = async () => {
     while (await driver.pending()) {
       const { frame } = await driver.received();
@@ -535,7 +535,7 @@ Deno.test("a pulled cable loses frames and shows in the status", async () => {
 
 for (const legacy of [false, true]) {
   const kind = legacy ? "legacy" : "modern";
-  Deno.test(`${kind}: a moved card goes on where it was, and tells the network where it is`, async () => {
+  Deno.test(`${kind}: a moved card goes on where it was, and announces itself to the network`, async () => {
     const first = await connectedCard({ legacy });
     await using _ = first.card;
     using __ = first.peer;
@@ -565,7 +565,7 @@ for (const legacy of [false, true]) {
     second.bench.transport.runStateChanged(true);
     driver.driver.bus.read = second.bench.bus.read;
     driver.driver.bus.write = second.bench.bus.write;
-    // Link up, announce; the driver obeys and says so.
+    // Link up, announce; the driver does so and acknowledges.
     assertEquals(await driver.driver.bus.read(driver.driver.base + Register.config + 6, 2), 3);
     assert(await driver.command(Control.announce, 0, new Uint8Array(1)));
     assertEquals(await driver.driver.bus.read(driver.driver.base + Register.config + 6, 2), 1);

@@ -87,7 +87,7 @@ class SerialBench implements AsyncDisposable {
   }
 
   /** The next message: port, event, value, and what follows. */
-  async told(): Promise<[number, number, number, string]> {
+  async reported(): Promise<[number, number, number, string]> {
     const { in: [bytes = new Uint8Array(8)], written } = await this.control.in.completed();
     const view = new DataView(bytes.buffer);
     const rest = new TextDecoder().decode(bytes.subarray(8, written));
@@ -115,18 +115,18 @@ Deno.test("ports are announced, named, opened; bytes go both ways", async () => 
   const agent = await serial.port(1);
   await serial.ready();
   await serial.notify(0, Event.deviceReady, 1);
-  assertEquals(await serial.told(), [0, Event.portAdd, 1, ""]);
-  assertEquals(await serial.told(), [1, Event.portAdd, 1, ""]);
+  assertEquals(await serial.reported(), [0, Event.portAdd, 1, ""]);
+  assertEquals(await serial.reported(), [1, Event.portAdd, 1, ""]);
   await serial.notify(0, Event.portReady, 1);
-  assertEquals(await serial.told(), [0, Event.consolePort, 1, ""]);
-  assertEquals(await serial.told(), [0, Event.portOpen, 1, ""]);
+  assertEquals(await serial.reported(), [0, Event.consolePort, 1, ""]);
+  assertEquals(await serial.reported(), [0, Event.portOpen, 1, ""]);
   await serial.notify(1, Event.portReady, 1);
-  assertEquals(await serial.told(), [1, Event.portName, 1, "org.qemu.guest_agent.0\0"]);
+  assertEquals(await serial.reported(), [1, Event.portName, 1, "org.qemu.guest_agent.0\0"]);
 
   // Nobody at the host's side yet: what the guest says is lost.
   await agent.out.request([{ out: bytes("lost") }]);
   serial.agent.connect(true);
-  assertEquals(await serial.told(), [1, Event.portOpen, 1, ""]);
+  assertEquals(await serial.reported(), [1, Event.portOpen, 1, ""]);
   await serial.notify(1, Event.portOpen, 1);
   assertEquals(serial.connections, [true]);
   await agent.out.request([{ out: bytes("{pong") }, { out: bytes("}\n") }]);
@@ -149,7 +149,7 @@ Deno.test("ports are announced, named, opened; bytes go both ways", async () => 
 
   await serial.notify(1, Event.portOpen, 0);
   serial.agent.connect(false);
-  assertEquals(await serial.told(), [1, Event.portOpen, 0, ""]);
+  assertEquals(await serial.reported(), [1, Event.portOpen, 0, ""]);
   assertEquals(serial.connections, [true, false]);
 });
 
@@ -232,18 +232,18 @@ Deno.test("output that waits is moved, and goes on at the byte where it stopped"
   assertEquals((await agent.in.completed()).written, 1);
 });
 
-Deno.test("a move to where nobody is at the host's side is told to the guest", async () => {
+Deno.test("a move to where nobody is at the host's side is reported to the guest", async () => {
   await using source = new SerialBench();
   await source.begin();
   await source.ready();
   source.agent.connect(true);
-  assertEquals(await source.told(), [1, Event.portOpen, 1, ""]);
+  assertEquals(await source.reported(), [1, Event.portOpen, 1, ""]);
   await source.control.in.notify();
   const saved = source.bench.save();
   await using target = new SerialBench(source.bench.memory, false);
   target.bench.load(saved);
   target.bench.transport.runStateChanged(true);
-  assertEquals(await source.told(), [1, Event.portOpen, 0, ""]);
+  assertEquals(await source.reported(), [1, Event.portOpen, 0, ""]);
 });
 
 Deno.test("a state with other ports, or with output outside of RAM, is refused", async () => {

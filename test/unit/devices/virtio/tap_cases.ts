@@ -437,10 +437,10 @@ Deno.test("tap: an interface that goes away is noticed, and the card lives", asy
   await using _ = card;
   ip("link", "del", "gone");
   const signal = patience(10_000);
-  while (card.told.length === 0) {
+  while (card.reported.length === 0) {
     signal.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   await driver.send(udpFrame(guest, host, { from: 1, to: 2 }, content(10, 1)));
-  assertEquals(card.told, ["-netdev tap,id=n0: the interface has gone"]);
+  assertEquals(card.reported, ["-netdev tap,id=n0: the interface was removed"]);
 });

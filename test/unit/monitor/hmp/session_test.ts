@@ -7,7 +7,7 @@ import { Client, MonitorBench } from "../bench.ts";
 
 const readline: MonitorOptions = { mode: "readline", pretty: false };
 
-/** What a terminal of one line shows after `output`: cursor keys and "clear to the end" obeyed. */
+/** What a terminal of one line shows after `output`: cursor keys and "clear to the end" applied. */
 function screen(output: string): string {
   const lines: string[] = [];
   let line = "";
