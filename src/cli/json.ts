@@ -1,6 +1,6 @@
 /** JSON on the command line, in QMP's dialect. */
-import { JsonStreamParser } from "../monitor/qmp/json_parser.ts";
-import type { JsonValue } from "../monitor/qmp/json_value.ts";
+import { JsonStreamParser } from "../json/parser.ts";
+import type { JsonValue } from "../json/value.ts";
 import { OptionError } from "./errors.ts";
 import { isObject, type TreeObject } from "./syntax.ts";
 

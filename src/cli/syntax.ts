@@ -10,7 +10,7 @@
  *
  * In both, `,,` in a value stands for a comma.
  */
-import type { JsonObject, JsonValue } from "../monitor/qmp/json_value.ts";
+import type { JsonObject, JsonValue } from "../json/value.ts";
 import { OptionError } from "./errors.ts";
 import { isIdentifier } from "./values.ts";
 

@@ -1,7 +1,7 @@
 /** What is wrong with a command's arguments, in QEMU's words. */
 import type { z } from "zod";
 import { CommandError } from "./errors.ts";
-import type { JsonObject, JsonValue } from "./qmp/json_value.ts";
+import type { JsonObject, JsonValue } from "../json/value.ts";
 
 /** Arguments that do not fit their command. */
 export class ArgumentError extends CommandError {}

@@ -6,7 +6,7 @@ import type { z } from "zod";
 import type { Descriptor } from "../native/descriptor.ts";
 import { parseArguments } from "./arguments.ts";
 import type { MonitorContext } from "./context.ts";
-import type { JsonObject, JsonValue } from "./qmp/json_value.ts";
+import type { JsonObject, JsonValue } from "../json/value.ts";
 
 /** What a command can ask of the session that it came by. */
 export interface Invocation {

@@ -11,7 +11,7 @@ import {
   type Timer,
 } from "../native/event_loop.ts";
 import { reportFault } from "../process/faults.ts";
-import type { JsonObject } from "./qmp/json_value.ts";
+import type { JsonObject } from "../json/value.ts";
 
 /** What x-query-update returns. */
 export interface UpdateQuery extends UpdateInformation {

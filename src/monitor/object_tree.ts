@@ -3,7 +3,7 @@
  * for what molt has. Whoever owns an object puts it here as data and accessors.
  */
 import { CommandError } from "./errors.ts";
-import type { JsonValue } from "./qmp/json_value.ts";
+import type { JsonValue } from "../json/value.ts";
 
 /** A property of an object. */
 export interface ObjectProperty {

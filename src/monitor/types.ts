@@ -1,6 +1,6 @@
 /** The types of QMP's schema as zod schemas, which check, document and describe arguments and results. */
 import { z } from "zod";
-import type { JsonValue } from "./qmp/json_value.ts";
+import type { JsonValue } from "../json/value.ts";
 
 /** QAPI's names of built-in and sized integer types with their ranges. */
 const integerRanges = {

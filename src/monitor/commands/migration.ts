@@ -6,7 +6,7 @@ import { postcopy } from "../../migration/postcopy.ts";
 import { type Parameter, parameterDeclarations } from "../../migration/parameters.ts";
 import { migrationStatuses } from "../../migration/status.ts";
 import { defineCommand } from "../command.ts";
-import type { JsonValue } from "../qmp/json_value.ts";
+import type { JsonValue } from "../../json/value.ts";
 import { empty, integer, struct } from "../types.ts";
 
 /** A parameter's values. What is wrong with one that is given is the declaration's to say. */

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
-import type { JsonValue } from "../qmp/json_value.ts";
+import type { JsonValue } from "../../json/value.ts";
 import { listTypes } from "../object_types.ts";
 import { anyValue, struct } from "../types.ts";
 

@@ -1,6 +1,6 @@
 /** A QMP request: `{"execute": NAME, "arguments": {...}, "id": ANY}`, or `exec-oob` for `execute`. */
 import { CommandError } from "../errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "./json_value.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../json/value.ts";
 
 /** A request that has the right form. */
 export interface QmpRequest {

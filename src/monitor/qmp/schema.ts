@@ -5,7 +5,7 @@
 import { z } from "zod";
 import type { CommandTable } from "../command.ts";
 import { eventSchemas } from "../event_schemas.ts";
-import type { JsonObject } from "./json_value.ts";
+import type { JsonObject } from "../../json/value.ts";
 
 const builtins: readonly (readonly [name: string, jsonType: string])[] = [
   ["str", "string"],

@@ -29,9 +29,9 @@ import {
   type SavedSession,
 } from "../saved_session.ts";
 import { qemuVersion } from "../version.ts";
-import { isJsonObject, type JsonObject, JsonSyntaxError, type JsonValue } from "./json_value.ts";
-import { type JsonResult, JsonStreamParser } from "./json_parser.ts";
-import { writeJson } from "./json_writer.ts";
+import { isJsonObject, type JsonObject, JsonSyntaxError, type JsonValue } from "../../json/value.ts";
+import { type JsonResult, JsonStreamParser } from "../../json/parser.ts";
+import { writeJson } from "../../json/writer.ts";
 import { checkRequest, type QmpRequest } from "./request.ts";
 
 /** Requests waiting at which the client is not read from (QEMU's QMP_REQ_QUEUE_LEN_MAX). */

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { z } from "zod";
 import { ArgumentError, parseArguments } from "../../../src/monitor/arguments.ts";
 import { commands } from "../../../src/monitor/commands/index.ts";
-import type { JsonObject } from "../../../src/monitor/qmp/json_value.ts";
+import type { JsonObject } from "../../../src/json/value.ts";
 import { integer, struct, wideInteger } from "../../../src/monitor/types.ts";
 import { type Client, MonitorBench } from "./bench.ts";
 

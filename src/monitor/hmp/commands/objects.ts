@@ -1,6 +1,6 @@
 /** The object tree. */
 import { CommandError } from "../../errors.ts";
-import { writeJson } from "../../qmp/json_writer.ts";
+import { writeJson } from "../../../json/writer.ts";
 import { defineHumanCommand, type HumanCommand } from "../command.ts";
 import { optionalText, text } from "../parameters.ts";
 

@@ -6,9 +6,9 @@
  *   reading -> a syntax error -> reported -> skipping, until the brackets balance -> reading
  *   reading -> a lexical error -> reported -> reading (the lexer skips)
  */
-import { JsonLexer, type JsonToken } from "./json_lexer.ts";
-import { decodeJsonString } from "./json_string.ts";
-import { type JsonObject, JsonSyntaxError, type JsonValue } from "./json_value.ts";
+import { JsonLexer, type JsonToken } from "./lexer.ts";
+import { decodeJsonString } from "./string.ts";
+import { type JsonObject, JsonSyntaxError, type JsonValue } from "./value.ts";
 
 /** Limits of one value, as QEMU's: bytes in tokens, number of tokens, depth. */
 const TOKEN_SIZE_LIMIT = 64 << 20;

@@ -1,5 +1,5 @@
 /** Writes JSON the way QEMU does: ASCII only, `, ` and `: ` between items. */
-import type { JsonValue } from "./json_value.ts";
+import type { JsonValue } from "./value.ts";
 
 const escapes = new Map<string, string>([
   ['"', '\\"'],

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { JsonStreamParser } from "../../../src/monitor/qmp/json_parser.ts";
-import type { JsonValue } from "../../../src/monitor/qmp/json_value.ts";
-import { writeJson } from "../../../src/monitor/qmp/json_writer.ts";
+import { JsonStreamParser } from "../../../src/json/parser.ts";
+import type { JsonValue } from "../../../src/json/value.ts";
+import { writeJson } from "../../../src/json/writer.ts";
 
 const encoder = new TextEncoder();
 
