@@ -1,9 +1,10 @@
 /** molt: starts a virtual machine, or one of molt's own subcommands. */
 import "./src/program_start.ts";
 import { isSubcommand, parseCommandLine } from "./src/cli/command_line.ts";
-import { InformationRequest, OptionError } from "./src/cli/errors.ts";
+import { InformationRequest } from "./src/cli/information.ts";
+import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
-import type { VirtualMachineConfig } from "./src/cli/config.ts";
+import type { VirtualMachineConfig } from "./src/configuration/virtual_machine.ts";
 import { traceFileWarnings } from "./src/cli/trace.ts";
 import {
   reapInterimMonitor,

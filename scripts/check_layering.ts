@@ -6,6 +6,8 @@
 interface Rule {
   /** Files the rule is for: a path prefix. */
   readonly from: string;
+  /** Files among them that it is not for: path prefixes. */
+  readonly except?: readonly string[];
   /** What they must not import: path prefixes. */
   readonly never: readonly string[];
   readonly why: string;
@@ -13,8 +15,30 @@ interface Rule {
 
 const rules: readonly Rule[] = [
   {
+    from: "src/",
+    // How the process was started is kept as words of a command line.
+    except: ["src/cli/", "src/process/"],
+    never: ["src/cli/"],
+    why: "what options ask for is in src/configuration/, whoever read it",
+  },
+  {
+    from: "src/configuration/",
+    never: [
+      ...[
+        "src/backends/",
+        "src/channel/",
+        "src/devices/",
+        "src/guest/",
+        "src/kvm/",
+        "src/machine/",
+      ],
+      ...["src/memory/", "src/migration/", "src/monitor/", "src/process/"],
+    ],
+    why: "a configuration is plain data and knows nothing of what is made of it",
+  },
+  {
     from: "src/devices/",
-    never: ["src/migration/", "src/channel/", "src/monitor/", "src/cli/", "src/machine/"],
+    never: ["src/migration/", "src/channel/", "src/monitor/", "src/machine/"],
     why: "a device knows its state, not where the state goes",
   },
   {
@@ -34,7 +58,7 @@ const rules: readonly Rule[] = [
   },
   {
     from: "src/native/",
-    never: ["src/kvm/", "src/machine/", "src/devices/", "src/migration/", "src/cli/"],
+    never: ["src/kvm/", "src/machine/", "src/devices/", "src/migration/"],
     why: "wrappers of system calls know nothing of virtual machines",
   },
 ];
@@ -57,6 +81,7 @@ for await (const path of sources("src")) {
   );
   for (const rule of rules) {
     if (!path.startsWith(rule.from)) continue;
+    if (rule.except?.some((prefix) => path.startsWith(prefix))) continue;
     for (const target of imports) {
       if (rule.never.some((prefix) => target.startsWith(prefix))) {
         broken.push(`${path} imports ${target}: ${rule.why}`);

@@ -4,7 +4,7 @@
  */
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { Chardevs } from "./backends/chardevs.ts";
-import type { VirtualMachineConfig } from "./cli/config.ts";
+import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import { openAccelerator } from "./guest/accelerator.ts";
 import { inspectNothing } from "./monitored/board.ts";
 import { updateControl } from "./monitored/context.ts";

@@ -10,7 +10,7 @@
  * that wakes up late cannot have it.
  */
 import { StreamChannel } from "./channel/stream.ts";
-import type { VirtualMachineConfig } from "./cli/config.ts";
+import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import {
   awaitSuccessor,
   endSuccessor,

@@ -7,18 +7,15 @@
  * loaded when the guest runs. With -incoming's cpr channel the monitors come before the guest, which
  * is built when a source has handed over its descriptors.
  */
-import type { ChardevOptions } from "./backends/chardev_options.ts";
+import type { ChardevOptions } from "./configuration/chardev.ts";
 import type { ChardevEnvironment } from "./backends/chardev.ts";
 import { Chardevs } from "./backends/chardevs.ts";
 import { DescriptorStore } from "./backends/descriptor_store.ts";
 import { goingOn, interimChardev } from "./backends/interim_chardevs.ts";
 import { channelAddress, parseUri } from "./channel/address.ts";
-import type {
-  IncomingConfig,
-  MigrationAddress,
-  MonitorConfig,
-  VirtualMachineConfig,
-} from "./cli/config.ts";
+import type { MonitorConfig } from "./configuration/character.ts";
+import type { IncomingConfig, MigrationAddress } from "./configuration/migration.ts";
+import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import { announceParameters } from "./guest/announcements.ts";
 import { Guest } from "./guest/guest.ts";
 import type { ShutdownReason } from "./machine/machine.ts";

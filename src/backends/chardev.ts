@@ -8,7 +8,7 @@ import { errnoMessage, SystemError } from "../native/errors.ts";
 import { contain, type EventLoop } from "../native/event_loop.ts";
 import { faultText } from "../process/faults.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 
 /** A character device that could not be made or used as asked. */
 export class ChardevError extends Error {

@@ -12,7 +12,7 @@ import {
   OutputFile,
   outputFlags,
 } from "./chardev.ts";
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 import { createFdChardev, createPipeChardev } from "./duplex.ts";
 import { FileChardev } from "./file.ts";
 import { MuxChardev } from "./mux.ts";

@@ -3,7 +3,7 @@ import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
 import { openFile, OpenFlags, read, setNonBlocking, write } from "../native/file.ts";
 import { SystemError } from "../native/errors.ts";
 import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 import { ByteStream } from "./stream.ts";
 
 /** The two directions, which may be one open file. */

@@ -9,7 +9,7 @@ import {
   OutputFile,
   outputFlags,
 } from "./chardev.ts";
-import type { ChardevBackendOptions, ChardevOptions } from "./chardev_options.ts";
+import type { ChardevBackendOptions, ChardevOptions } from "../configuration/chardev.ts";
 import { ByteStream } from "./stream.ts";
 
 type FileOptions = Extract<ChardevBackendOptions, { kind: "file" }>;

@@ -1,5 +1,5 @@
 /** The character devices of an interim monitor: what the guest writes goes where it went before. */
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 
 /**
  * What stands in for a device while an interim monitor has the guest. `has` says which descriptors came; a

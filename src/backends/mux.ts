@@ -7,7 +7,7 @@
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
 import { fromByteString, toByteString } from "./byte_string.ts";
 import { Chardev, type ChardevEnvironment, type ChardevState } from "./chardev.ts";
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 import { encodeText } from "./text.ts";
 
 const ESCAPE = 0x01; // Ctrl-a

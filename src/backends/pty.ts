@@ -16,7 +16,7 @@ import { SystemError } from "../native/errors.ts";
 import { pollNow, read, readLink, symbolicLink, unlink, write } from "../native/file.ts";
 import { openPseudoTerminal, pseudoTerminalPath } from "../native/terminal.ts";
 import { Chardev, type ChardevEnvironment, type NamedDescriptor } from "./chardev.ts";
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 import { ByteStream } from "./stream.ts";
 
 const LOOK_AGAIN_NS = 1_000_000_000n;

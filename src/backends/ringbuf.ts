@@ -1,7 +1,7 @@
 /** The `ringbuf` chardev: keeps the latest output in memory, for ringbuf-read. */
 import { fromByteString, toByteString } from "./byte_string.ts";
 import { Chardev, type ChardevEnvironment, type ChardevState } from "./chardev.ts";
-import type { ChardevOptions } from "./chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 
 export class RingbufChardev extends Chardev {
   readonly filename = "ringbuf";

@@ -37,7 +37,7 @@ import type {
   ChardevBackendOptions,
   ChardevOptions,
   SocketRole,
-} from "./chardev_options.ts";
+} from "../configuration/chardev.ts";
 import { ClientListener } from "./client_listener.ts";
 import { addressOf, describeAddress, describeBound, takeSocket } from "./socket_address.ts";
 import { ByteStream } from "./stream.ts";

@@ -3,7 +3,7 @@ import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
 import { setNonBlocking, status } from "../native/file.ts";
 import { type BoundAddress, boundAddress, type SocketAddress } from "../native/socket.ts";
 import { type ChardevEnvironment, ChardevError } from "./chardev.ts";
-import type { ChardevAddress } from "./chardev_options.ts";
+import type { ChardevAddress } from "../configuration/chardev.ts";
 
 /** `HOST:PORT` or the path. */
 export function describeBound(address: BoundAddress): string {

@@ -9,7 +9,7 @@ import { SystemError } from "../native/errors.ts";
 import { openFile, OpenFlags, read, setNonBlocking, status, write } from "../native/file.ts";
 import { isTerminal, makeTerminalRaw, restoreTerminal } from "../native/terminal.ts";
 import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
-import type { ChardevBackendOptions, ChardevOptions } from "./chardev_options.ts";
+import type { ChardevBackendOptions, ChardevOptions } from "../configuration/chardev.ts";
 import { ByteStream } from "./stream.ts";
 
 type StdioOptions = Extract<ChardevBackendOptions, { kind: "stdio" }>;

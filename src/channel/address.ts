@@ -5,8 +5,8 @@
  *                [,keep-alive=on|off][,keep-alive-idle=N][,keep-alive-interval=N][,keep-alive-count=N]
  *   unix:PATH     fd:NAME-OR-NUMBER     exec:SHELL-COMMAND     file:PATH[,offset=SIZE]
  */
-import type { MigrationAddress } from "../cli/config.ts";
-import { parseBoolean, parseSize } from "../cli/values.ts";
+import type { MigrationAddress } from "../configuration/migration.ts";
+import { parseBoolean, parseSize } from "../configuration/values.ts";
 import type { SocketAddress } from "../native/socket.ts";
 import { ChannelError } from "./channel.ts";
 

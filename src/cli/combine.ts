@@ -1,7 +1,10 @@
 /** Puts together what the subjects of the command line say, and checks what spans several of them. */
-import { OptionError } from "./errors.ts";
+import { OptionError } from "../configuration/errors.ts";
 import type { CommandLine } from "./command_line.ts";
-import type { DeviceConfig, GlobalProperty, ObjectConfig, VirtualMachineConfig } from "./config.ts";
+import type { DeviceConfig } from "../configuration/device_models.ts";
+import type { GlobalProperty } from "../configuration/machine.ts";
+import type { ObjectConfig } from "../configuration/object.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { isCpuClass } from "./options/accelerator.ts";
 import type { MachineParts } from "./options/machine.ts";
 import { isDeviceClass, virtioMmio } from "./options/device.ts";

@@ -3,11 +3,12 @@
  * its subject, followed in the order of the command line, and the subjects' results are put together.
  */
 import { parseConfigFile } from "./config_file.ts";
-import { InformationRequest, OptionError } from "./errors.ts";
+import { InformationRequest } from "./information.ts";
+import { OptionError } from "../configuration/errors.ts";
 import { helpText } from "./help.ts";
 import type { Occurrence, Option, OptionGroup } from "./option.ts";
 import { combine } from "./combine.ts";
-import type { VirtualMachineConfig } from "./config.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { AcceleratorOptions } from "./options/accelerator.ts";
 import { BlockOptions } from "./options/block.ts";
 import { CharacterOptions } from "./options/character.ts";

@@ -7,7 +7,7 @@
  *
  * is `-chardev id=c0,backend=null`.
  */
-import { OptionError } from "./errors.ts";
+import { OptionError } from "../configuration/errors.ts";
 
 /** A group as the option it stands for. */
 export interface ConfigFileOption {

@@ -1,7 +1,7 @@
 /** JSON on the command line, in QMP's dialect. */
 import { JsonStreamParser } from "../json/parser.ts";
 import type { JsonValue } from "../json/value.ts";
-import { OptionError } from "./errors.ts";
+import { OptionError } from "../configuration/errors.ts";
 import { isObject, type TreeObject } from "./syntax.ts";
 
 /** Reads JSON text that must be an object. `where` (`-object {...}: `) stands before errors. */

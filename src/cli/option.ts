@@ -1,7 +1,12 @@
 /** What an option is, and how the arguments of options are read. */
-import { InformationRequest, OptionError } from "./errors.ts";
+import { InformationRequest } from "./information.ts";
+import { OptionError } from "../configuration/errors.ts";
 import { parseJsonObject } from "./json.ts";
-import { describeProperties, type PropertiesOf, type PropertyTable } from "./property.ts";
+import {
+  describeProperties,
+  type PropertiesOf,
+  type PropertyTable,
+} from "../configuration/property.ts";
 import { readProperties } from "./property_reader.ts";
 import { parseKeyValues, parseOptionList, type Tree, type TreeObject } from "./syntax.ts";
 

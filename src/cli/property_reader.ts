@@ -1,14 +1,14 @@
 /** Reads the values of declared properties, with QEMU's words for what is wrong. */
-import { OptionError } from "./errors.ts";
+import { OptionError } from "../configuration/errors.ts";
 import type {
   IntegerType,
   PropertiesOf,
   Property,
   PropertyTable,
   PropertyType,
-} from "./property.ts";
+} from "../configuration/property.ts";
 import { isList, isObject, type Tree, type TreeObject } from "./syntax.ts";
-import { parseBoolean, parseInteger, parseSize } from "./values.ts";
+import { parseBoolean, parseInteger, parseSize } from "../configuration/values.ts";
 
 /** Limits of the integer types. */
 const integerRanges = {

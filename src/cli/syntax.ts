@@ -11,8 +11,8 @@
  * In both, `,,` in a value stands for a comma.
  */
 import type { JsonObject, JsonValue } from "../json/value.ts";
-import { OptionError } from "./errors.ts";
-import { isIdentifier } from "./values.ts";
+import { OptionError } from "../configuration/errors.ts";
+import { isIdentifier } from "../configuration/values.ts";
 
 /** One `key=value`. */
 export interface Pair {

@@ -1,5 +1,5 @@
 /** Chooses what runs the guest: the first of the -accel options that works on this host. */
-import type { AcceleratorConfig, KvmConfig } from "../cli/config.ts";
+import type { AcceleratorConfig, KvmConfig } from "../configuration/machine.ts";
 import { Kvm, KvmUnavailableError } from "../kvm/kvm.ts";
 import { report } from "../process/messages.ts";
 

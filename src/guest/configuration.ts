@@ -1,6 +1,7 @@
 /** What the command line says of the guest, in the form in which the board takes it. */
-import { OptionError } from "../cli/errors.ts";
-import type { CpuConfig, MicrovmConfig, VirtualMachineConfig } from "../cli/config.ts";
+import { OptionError } from "../configuration/errors.ts";
+import type { CpuConfig, MicrovmConfig } from "../configuration/machine.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { rtcStartTime } from "../devices/rtc.ts";
 import type { FirmwareOptions } from "../machine/firmware_items.ts";
 import { cpuidFeature } from "../kvm/cpuid_features.ts";

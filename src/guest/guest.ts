@@ -9,7 +9,9 @@ import { Announcements } from "./announcements.ts";
 import { checkImages } from "../backends/block/check.ts";
 import type { Chardevs } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
-import type { BlockNode, MicrovmConfig, VirtualMachineConfig } from "../cli/config.ts";
+import type { BlockNode } from "../configuration/block.ts";
+import type { MicrovmConfig } from "../configuration/machine.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import {
   checkCpuFlags,
   cpuFlags,

@@ -3,7 +3,7 @@
  * what two of them differ in.
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { parseSize } from "../cli/values.ts";
+import { parseSize } from "../configuration/values.ts";
 import { openFile, OpenFlags, writeAt } from "../native/file.ts";
 import { blockChecksum } from "./checksum.ts";
 import { compare, isSame } from "./compare.ts";

@@ -1,5 +1,5 @@
 /** What devices of -device are called that were given no id, and where they are in the object tree. */
-import type { DeviceConfig } from "../cli/config.ts";
+import type { DeviceConfig } from "../configuration/device_models.ts";
 
 /** `/machine/peripheral/ID`, or the place among the devices without id. */
 export function devicePath(device: DeviceConfig, devices: readonly DeviceConfig[]): string {

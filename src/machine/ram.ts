@@ -3,7 +3,8 @@ import type { Descriptor } from "../native/descriptor.ts";
 import type { KvmVm } from "../kvm/vm.ts";
 import { MemoryFlag } from "../kvm/constants.ts";
 import { GuestMemory, type MemoryRegion } from "../memory/guest_memory.ts";
-import { createMemoryBackend, type MemoryBackendOptions } from "../memory/backend.ts";
+import type { MemoryBackendOptions } from "../configuration/memory_backend.ts";
+import { createMemoryBackend } from "../memory/backend.ts";
 import { createAuxiliaryBlock, PAGE_SIZE, type RamBlock } from "../memory/ram_block.ts";
 import { ramLayout } from "../boot/memory_map.ts";
 

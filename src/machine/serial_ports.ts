@@ -1,5 +1,5 @@
 /** Which port of which virtio-serial device each virtconsole and virtserialport is. */
-import type { DeviceConfig } from "../cli/config.ts";
+import type { DeviceConfig } from "../configuration/device_models.ts";
 
 export type PortConfig = Extract<DeviceConfig, { driver: "virtconsole" | "virtserialport" }>;
 export type SerialConfig = Extract<DeviceConfig, { driver: "virtio-serial-device" }>;

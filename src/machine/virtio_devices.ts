@@ -10,13 +10,9 @@ import type { NetworkBackend } from "../backends/network/backend.ts";
 import { type NetworkEnvironment, openNetworkBackend } from "../backends/network/open.ts";
 import { guardedPort } from "../backends/guarded_port.ts";
 import { BuiltinRng, EgdRng, FileRng, type RngBackend } from "../backends/rng.ts";
-import type {
-  BlockErrorAction,
-  BlockNode,
-  DeviceConfig,
-  DriveConfig,
-  VirtualMachineConfig,
-} from "../cli/config.ts";
+import type { BlockErrorAction, BlockNode, DriveConfig } from "../configuration/block.ts";
+import type { DeviceConfig } from "../configuration/device_models.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import { type BlkProperties, VirtioBlk } from "../devices/virtio/blk.ts";
 import type { VirtioDevice } from "../devices/virtio/device.ts";

@@ -9,50 +9,15 @@ import {
   truncate,
   unlink,
 } from "../native/file.ts";
+import type {
+  CommonBackendOptions,
+  MemoryBackendOptions,
+} from "../configuration/memory_backend.ts";
 import { processId } from "../native/process.ts";
 import { Errno, SystemError } from "../native/errors.ts";
 import { Descriptor } from "../native/descriptor.ts";
 import { Advice, Mapping } from "../native/mapping.ts";
 import { checkAdoptedSize, PAGE_SIZE, RamBlock } from "./ram_block.ts";
-
-/** What every kind of backend may ask for. */
-interface CommonOptions {
-  /** The object's id: the block's name in streams. */
-  readonly id: string;
-  /** Bytes. */
-  readonly size: number;
-  /** Allocate all pages before the guest starts. */
-  readonly prealloc?: boolean;
-  /** Let the host merge equal pages (KSM). */
-  readonly merge?: boolean;
-  /** Include the memory in the host's core dumps. */
-  readonly dump?: boolean;
-}
-
-/** A memory backend. */
-export type MemoryBackendOptions =
-  /** memory-backend-ram: anonymous memory; shared: an unnamed memfd. */
-  | CommonOptions & { readonly kind: "ram"; readonly share: boolean }
-  /** memory-backend-memfd. */
-  | CommonOptions & {
-    readonly kind: "memfd";
-    readonly share: boolean;
-    readonly seal: boolean;
-    /** Huge page size in bytes; 0 means the host's default. Absent: normal pages. */
-    readonly hugePageSize?: number;
-  }
-  /** memory-backend-file: `path` is a file or a directory for an unnamed one. */
-  | CommonOptions & {
-    readonly kind: "file";
-    readonly share: boolean;
-    readonly path: string;
-    /** Start of the memory in the file. */
-    readonly offset: number;
-    readonly readOnly: boolean;
-    readonly discardData: boolean;
-  }
-  /** memory-backend-shm: unlinked POSIX shared memory. */
-  | CommonOptions & { readonly kind: "shm" };
 
 /** The host's default huge page size on x86-64. */
 const DEFAULT_HUGE_PAGE = 2 << 20;
@@ -129,7 +94,7 @@ function create(options: MemoryBackendOptions, adopted: Descriptor | undefined):
   }
 }
 
-function privateBlock(options: CommonOptions): RamBlock {
+function privateBlock(options: CommonBackendOptions): RamBlock {
   const mapping = new Mapping({ kind: "anonymous" }, options.size, `RAM '${options.id}'`);
   return new RamBlock({
     name: options.id,
@@ -140,7 +105,7 @@ function privateBlock(options: CommonOptions): RamBlock {
 }
 
 function descriptorBlock(
-  options: CommonOptions,
+  options: CommonBackendOptions,
   descriptor: Descriptor,
   shared = true,
   pageSize = PAGE_SIZE,
@@ -176,7 +141,7 @@ function createBackendMemfd(options: MemoryBackendOptions & { kind: "memfd" }): 
   return createMemfd("memory-backend-memfd", options.size, { flags, resizable: !options.seal });
 }
 
-function createUnlinkedShm(options: CommonOptions): Descriptor {
+function createUnlinkedShm(options: CommonBackendOptions): Descriptor {
   const path = `/dev/shm/molt-${processId()}-${options.id}`;
   const flags = OpenFlags.readWrite | OpenFlags.create | OpenFlags.exclusive;
   const descriptor = openFile(path, flags);

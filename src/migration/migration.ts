@@ -10,7 +10,7 @@ import {
 } from "../channel/address.ts";
 import type { IncomingChannel, OutgoingChannel } from "../channel/channel.ts";
 import type { ListeningAddress } from "../channel/incoming.ts";
-import type { MigrationAddress } from "../cli/config.ts";
+import type { MigrationAddress } from "../configuration/migration.ts";
 import { inPlaceModes } from "./blockers.ts";
 import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";

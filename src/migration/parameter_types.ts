@@ -2,7 +2,7 @@
  * The types that migration parameters have, each read from JSON (QMP), from a line of text (the human
  * monitor) and from -global. The texts of errors are QEMU's.
  */
-import { parseBoolean, parseInteger, parseSize } from "../cli/values.ts";
+import { parseBoolean, parseInteger, parseSize } from "../configuration/values.ts";
 import { MigrationError } from "./errors.ts";
 
 /** The shape of a type's values in QMP's schema. */

@@ -1,6 +1,6 @@
 /** What monitor commands need of the rest of molt, one small interface per subject. */
 import type { Chardev } from "../backends/chardev.ts";
-import type { ChardevOptions } from "../backends/chardev_options.ts";
+import type { ChardevOptions } from "../configuration/chardev.ts";
 import type { ChardevInfo } from "../backends/chardevs.ts";
 import type { AnnounceChoice, AnnounceParameters } from "../guest/announcements.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";

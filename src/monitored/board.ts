@@ -1,6 +1,6 @@
 /** What monitors show of a built machine: facts of the board and the configuration, as data. */
-import { isDeviceDriver } from "../cli/device_models.ts";
-import type { VirtualMachineConfig } from "../cli/config.ts";
+import { isDeviceDriver } from "../configuration/device_models.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { readRegisters, translate } from "./cpu.ts";
 import { inspectDevices, noDevices } from "./devices.ts";
 import type { Announcements } from "../guest/announcements.ts";

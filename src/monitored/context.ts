@@ -1,7 +1,7 @@
 /** What monitor commands act on: a view of the virtual machine, also before its guest is there. */
 import type { Chardevs } from "../backends/chardevs.ts";
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
-import type { VirtualMachineConfig } from "../cli/config.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import type { Guest } from "../guest/guest.ts";
 import { inspect, type Inspection, inspectNothing } from "./board.ts";
 import type { ShutdownReason } from "../machine/machine.ts";

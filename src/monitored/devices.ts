@@ -1,5 +1,6 @@
 /** What monitors show of disks, network cards and the balloon, and what they ask of them. */
-import type { BlockNode, VirtualMachineConfig } from "../cli/config.ts";
+import type { BlockNode } from "../configuration/block.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import type { Announcements } from "../guest/announcements.ts";
 import type { Card, Disk, VirtioDevices } from "../machine/virtio_devices.ts";
 import { deviceName, devicePath } from "../machine/device_names.ts";

@@ -9,7 +9,7 @@
  * long as nothing that the command line names is relative.
  */
 import { relativePaths } from "../cli/relative_paths.ts";
-import type { VirtualMachineConfig } from "../cli/config.ts";
+import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { renameInWords, withoutOption } from "../cli/words.ts";
 import { showCommandLine, shownCommandLine } from "../native/command_line.ts";
 import type { Descriptor } from "../native/descriptor.ts";

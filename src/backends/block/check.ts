@@ -2,7 +2,8 @@
  * Whether the images that the command line names are there. Those that no device uses are not opened
  * otherwise, and who mistyped a path would not hear of it.
  */
-import type { BlockNode, VirtualMachineConfig } from "../../cli/config.ts";
+import type { BlockNode } from "../../configuration/block.ts";
+import type { VirtualMachineConfig } from "../../configuration/virtual_machine.ts";
 import { openFile, OpenFlags, status } from "../../native/file.ts";
 import { ImageError } from "./errors.ts";
 import { refuseOtherFormats } from "./probe.ts";

@@ -18,7 +18,7 @@ import {
   statusFlags,
 } from "../../native/file.ts";
 import { Mapping } from "../../native/mapping.ts";
-import type { BlockNode } from "../../cli/config.ts";
+import type { BlockNode } from "../../configuration/block.ts";
 import { dropImageLocks, takeImageLocks } from "./locks.ts";
 import { ImageError } from "./errors.ts";
 import { refuseOtherFormats } from "./probe.ts";

@@ -3,7 +3,7 @@ import { openDatagram } from "../../native/datagram.ts";
 import { asFd, Descriptor, type Fd, isOpen } from "../../native/descriptor.ts";
 import { setNonBlocking } from "../../native/file.ts";
 import type { NetworkPort } from "../../native/network.ts";
-import type { NetworkAddress } from "../../cli/config.ts";
+import type { NetworkAddress } from "../../configuration/network.ts";
 import { keptName, type NetworkBackend, noAbilities } from "./backend.ts";
 
 export interface DatagramConfig {

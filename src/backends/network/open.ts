@@ -1,5 +1,5 @@
 /** Opens the host's side that a -netdev describes. */
-import type { NetdevConfig } from "../../cli/config.ts";
+import type { NetdevConfig } from "../../configuration/network.ts";
 import type { NetworkBackend } from "./backend.ts";
 import { DatagramBackend } from "./datagram.ts";
 import { StreamBackend, type StreamEnvironment } from "./stream.ts";

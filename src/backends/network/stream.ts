@@ -13,7 +13,7 @@ import { contain, type EventLoop, monotonicTime, type Timer } from "../../native
 import type { NetworkPort } from "../../native/network.ts";
 import { setNonBlocking } from "../../native/file.ts";
 import { connect, listen, peerAddress, type SocketAddress } from "../../native/socket.ts";
-import type { NetworkAddress } from "../../cli/config.ts";
+import type { NetworkAddress } from "../../configuration/network.ts";
 import { faultText } from "../../process/faults.ts";
 import { ClientListener } from "../client_listener.ts";
 import { keptName, type NetworkBackend, noAbilities } from "./backend.ts";

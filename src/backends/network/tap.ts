@@ -6,7 +6,7 @@ import { SystemError } from "../../native/errors.ts";
 import { awaitChild, spawn } from "../../native/process.ts";
 import { reportFaults } from "../../process/faults.ts";
 import { tapHasHeaders, TapOffload, TapQueue } from "../../native/tap.ts";
-import type { TapConfig } from "../../cli/config.ts";
+import type { TapConfig } from "../../configuration/network.ts";
 import { keptName, type NetworkAbilities, type NetworkBackend, noAbilities } from "./backend.ts";
 
 /** What a tap backend needs from outside. */

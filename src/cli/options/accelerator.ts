@@ -1,5 +1,6 @@
 /** What runs the CPUs: -accel, -cpu. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   choice,
   defaulting,
@@ -9,7 +10,7 @@ import {
   onOffAuto,
   refused,
   text,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties } from "../property_reader.ts";
 import type { TreeObject } from "../syntax.ts";
 import { type Occurrence, type Option, type OptionGroup, readList, without } from "../option.ts";
@@ -19,7 +20,7 @@ import type {
   CpuFeature,
   GlobalProperty,
   KvmConfig,
-} from "../config.ts";
+} from "../../configuration/machine.ts";
 import type { MachineAccelerators } from "./machine.ts";
 
 const noXen = "there is no Xen emulation";

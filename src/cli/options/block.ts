@@ -1,5 +1,6 @@
 /** Disk images: -drive, -blockdev and short forms. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   type Occurrence,
   type Option,
@@ -7,7 +8,7 @@ import {
   readJsonOrTree,
   readList,
 } from "../option.ts";
-import type { BlockNodeConfig, DriveConfig } from "../config.ts";
+import type { BlockNodeConfig, DriveConfig } from "../../configuration/block.ts";
 import { nodeNames, readBlockNode } from "./block_node.ts";
 import { readDrive } from "./drive.ts";
 

@@ -1,5 +1,5 @@
 /** Block nodes as -blockdev and QMP's blockdev-add describe them. */
-import { OptionError } from "../errors.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   boolean,
   choice,
@@ -13,12 +13,12 @@ import {
   required,
   text,
   tree,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties, type Source } from "../property_reader.ts";
 import { isObject, type Tree, type TreeObject } from "../syntax.ts";
 import { discriminator, without } from "../option.ts";
-import { isIdentifier } from "../values.ts";
-import type { BlockNode, BlockNodeOptions } from "../config.ts";
+import { isIdentifier } from "../../configuration/values.ts";
+import type { BlockNode, BlockNodeOptions } from "../../configuration/block.ts";
 
 const cacheProperties = {
   direct: defaulting(boolean("Bypass the host's cache"), false),

@@ -1,18 +1,26 @@
 /** Character devices and what is connected to them: -chardev, -serial, -monitor, -qmp, -mon, -qtest. */
-import { InformationRequest, OptionError } from "../errors.ts";
-import { boolean, choice, defaulting, type PropertiesOf, required, text } from "../property.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
+import {
+  boolean,
+  choice,
+  defaulting,
+  type PropertiesOf,
+  required,
+  text,
+} from "../../configuration/property.ts";
 import { readProperties } from "../property_reader.ts";
 import { identifierHint, parseOptionList } from "../syntax.ts";
 import { type Occurrence, type Option, type OptionGroup, readList } from "../option.ts";
 import {
   chardevFromProperties,
   ChardevOptionError,
-  type ChardevOptions,
   type LegacyChardev,
   parseLegacyChardev,
 } from "../../backends/chardev_options.ts";
-import { parseInteger } from "../values.ts";
-import type { CharacterConnection, MonitorConfig } from "../config.ts";
+import type { ChardevOptions } from "../../configuration/chardev.ts";
+import { parseInteger } from "../../configuration/values.ts";
+import type { CharacterConnection, MonitorConfig } from "../../configuration/character.ts";
 
 const monitorProperties = {
   id: text("Name of the monitor"),

@@ -1,12 +1,13 @@
 /** -device: virtio devices and their ports. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   describeProperties,
   given,
   type PropertiesOf,
   type PropertyTable,
   withDefaults,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties, readProperty, type Source } from "../property_reader.ts";
 import { identifierHint, type Tree, type TreeObject } from "../syntax.ts";
 import {
@@ -19,8 +20,8 @@ import {
   without,
 } from "../option.ts";
 import { parseJsonObject } from "../json.ts";
-import { isIdentifier } from "../values.ts";
-import type { GlobalProperty } from "../config.ts";
+import { isIdentifier } from "../../configuration/values.ts";
+import type { GlobalProperty } from "../../configuration/machine.ts";
 import {
   deviceAdvice,
   deviceCategories,
@@ -29,7 +30,7 @@ import {
   deviceModels,
   isDeviceDriver,
   virtioMmioProperties,
-} from "../device_models.ts";
+} from "../../configuration/device_models.ts";
 import { type DeviceDependencies, DeviceReferences } from "./device_references.ts";
 
 /** A -device before the globals are known. */

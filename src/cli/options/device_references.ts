@@ -1,6 +1,6 @@
 /** Checks what devices name: backends, buses, and values that only make sense together. */
-import { OptionError } from "../errors.ts";
-import type { DeviceConfig } from "../device_models.ts";
+import { OptionError } from "../../configuration/errors.ts";
+import type { DeviceConfig } from "../../configuration/device_models.ts";
 
 /** What a disk may be made from: a drive, one without medium, or a block node. */
 export interface Image {

@@ -1,5 +1,6 @@
 /** One -drive, read: the older way to name an image, with the treatment of its errors. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   boolean,
   given,
@@ -9,9 +10,14 @@ import {
   refused,
   size,
   text,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties } from "../property_reader.ts";
-import type { BlockErrorAction, BlockNode, BlockNodeOptions, DriveConfig } from "../config.ts";
+import type {
+  BlockErrorAction,
+  BlockNode,
+  BlockNodeOptions,
+  DriveConfig,
+} from "../../configuration/block.ts";
 import { checkAio, checkNodeName, driverAdvice } from "./block_node.ts";
 
 const noThrottle = limited(integer("uint64"), [0], "limit I/O with the host's cgroups");

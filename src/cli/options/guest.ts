@@ -1,8 +1,9 @@
 /** The guest's identity, its clock, and what follows from what it does. */
-import { OptionError } from "../errors.ts";
-import { boolean, choice, given, type PropertiesOf, text } from "../property.ts";
+import { OptionError } from "../../configuration/errors.ts";
+import { boolean, choice, given, type PropertiesOf, text } from "../../configuration/property.ts";
 import { type Occurrence, type Option, type OptionGroup, readCheckedList } from "../option.ts";
-import type { ActionConfig, ClockConfig, FirmwareItemConfig, GlobalProperty } from "../config.ts";
+import type { ActionConfig, ClockConfig, FirmwareItemConfig } from "../../configuration/guest.ts";
+import type { GlobalProperty } from "../../configuration/machine.ts";
 
 const nameProperties = {
   guest: text("Name of the guest"),

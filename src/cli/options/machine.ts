@@ -1,5 +1,6 @@
 /** The board: -machine, and the options that are short for its properties. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   describeProperties,
   given,
@@ -8,7 +9,7 @@ import {
   type PropertyTable,
   size,
   text,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties, readSize } from "../property_reader.ts";
 import { mergeTrees, parseKeyValues, type TreeObject } from "../syntax.ts";
 import {
@@ -19,7 +20,8 @@ import {
   readTree,
   without,
 } from "../option.ts";
-import type { BootConfig, MemoryConfig, MicrovmConfig } from "../config.ts";
+import type { BootConfig } from "../../configuration/guest.ts";
+import type { MemoryConfig, MicrovmConfig } from "../../configuration/machine.ts";
 import {
   acceleratorProperties,
   bootProperties,
@@ -28,7 +30,7 @@ import {
   microvmProperties,
 } from "./machine_properties.ts";
 import { completeTopology, topologyProperties } from "./topology.ts";
-import type { CpuTopology } from "../config.ts";
+import type { CpuTopology } from "../../configuration/machine.ts";
 
 /** The guest's RAM if nothing says otherwise. */
 const defaultMemorySize = 128 * 1024 ** 2;

@@ -9,7 +9,7 @@ import {
   refused,
   size,
   text,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { topologyProperties } from "./topology.ts";
 
 /** What `-machine help` lists. */

@@ -1,6 +1,6 @@
 /** Where the guest's state comes from: -incoming, -only-migratable. */
-import { OptionError } from "../errors.ts";
-import { boolean, integer, list, required, text, tree } from "../property.ts";
+import { OptionError } from "../../configuration/errors.ts";
+import { boolean, integer, list, required, text, tree } from "../../configuration/property.ts";
 import { readProperties, type Source } from "../property_reader.ts";
 import { isObject, type TreeObject } from "../syntax.ts";
 import {
@@ -11,7 +11,11 @@ import {
   readJsonOrTree,
   without,
 } from "../option.ts";
-import type { IncomingConfig, MigrationAddress, MigrationSocketAddress } from "../config.ts";
+import type {
+  IncomingConfig,
+  MigrationAddress,
+  MigrationSocketAddress,
+} from "../../configuration/migration.ts";
 
 const channelProperties = {
   "channel-type": required(text("main or cpr")),

@@ -1,5 +1,5 @@
 /** Network backends, as -netdev and QMP's netdev_add describe them. */
-import { OptionError } from "../errors.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   boolean,
   defaulting,
@@ -13,11 +13,11 @@ import {
   size,
   text,
   tree,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties, type Source } from "../property_reader.ts";
 import { isObject, type Tree, type TreeObject } from "../syntax.ts";
 import { discriminator, without } from "../option.ts";
-import type { NetworkAddress, NetworkBackend } from "../config.ts";
+import type { NetworkAddress, NetworkBackend } from "../../configuration/network.ts";
 
 const noVhost = "frames are moved by this process; leave it off";
 const noHelper = "create the tap interface beforehand and give it by ifname= or fd=";

@@ -1,6 +1,7 @@
 /** Networking: -netdev, and the older -nic and -net with `none`. */
-import { InformationRequest, OptionError } from "../errors.ts";
-import { describeProperties, given, required, text } from "../property.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
+import { describeProperties, given, required, text } from "../../configuration/property.ts";
 import { readProperties } from "../property_reader.ts";
 import { parseKeyValues, type TreeObject } from "../syntax.ts";
 import {
@@ -12,7 +13,7 @@ import {
   without,
 } from "../option.ts";
 import { parseJsonObject } from "../json.ts";
-import type { NetdevConfig } from "../config.ts";
+import type { NetdevConfig } from "../../configuration/network.ts";
 import { isTreeType, netdevTable, netdevTypes, readNetdev } from "./netdev.ts";
 
 const idProperties = { id: required(text("Name of the backend")) };

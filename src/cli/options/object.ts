@@ -1,5 +1,6 @@
 /** -object: memory backends, I/O threads, random numbers, monitors. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   boolean,
   choice,
@@ -15,7 +16,7 @@ import {
   required,
   size,
   text,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import { readProperties, type Source } from "../property_reader.ts";
 import { identifierHint, type TreeObject } from "../syntax.ts";
 import {
@@ -28,8 +29,8 @@ import {
   without,
 } from "../option.ts";
 import { parseJsonObject } from "../json.ts";
-import { isIdentifier } from "../values.ts";
-import type { MemoryBackendConfig, ObjectConfig } from "../config.ts";
+import { isIdentifier } from "../../configuration/values.ts";
+import type { MemoryBackendConfig, ObjectConfig } from "../../configuration/object.ts";
 
 const noNuma = "start molt under numactl(8) to place its memory";
 

@@ -1,5 +1,6 @@
 /** How the process runs, what it prints, and what people on a terminal see of it. */
-import { InformationRequest, OptionError } from "../errors.ts";
+import { InformationRequest } from "../information.ts";
+import { OptionError } from "../../configuration/errors.ts";
 import {
   boolean,
   choice,
@@ -9,7 +10,7 @@ import {
   type PropertiesOf,
   refused,
   text,
-} from "../property.ts";
+} from "../../configuration/property.ts";
 import {
   isJson,
   type Occurrence,
@@ -20,7 +21,7 @@ import {
   readList,
 } from "../option.ts";
 import { traceWarnings } from "../trace.ts";
-import type { InheritedDescriptor, LogConfig, ProcessConfig } from "../config.ts";
+import type { InheritedDescriptor, LogConfig, ProcessConfig } from "../../configuration/process.ts";
 
 const runWithProperties = {
   "exit-with-parent": boolean("Exit when the parent process exits"),

@@ -1,7 +1,7 @@
 /** -smp: how many CPUs there are and how they are arranged. */
-import { OptionError } from "../errors.ts";
-import { integer, type PropertiesOf } from "../property.ts";
-import type { CpuTopology } from "../config.ts";
+import { OptionError } from "../../configuration/errors.ts";
+import { integer, type PropertiesOf } from "../../configuration/property.ts";
+import type { CpuTopology } from "../../configuration/machine.ts";
 
 /** The most CPUs each machine has. */
 const maximumCpus = { microvm: 8, none: 1 } as const;

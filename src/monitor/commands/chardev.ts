@@ -1,13 +1,12 @@
 /** Character devices: list, add, exchange and remove them. */
 import { z } from "zod";
 import type { Chardev } from "../../backends/chardev.ts";
-import {
-  type ChardevAddress,
-  type ChardevBackendOptions,
-  type ChardevOptions,
-  checkRingbufSize,
-  DEFAULT_RINGBUF_SIZE,
-} from "../../backends/chardev_options.ts";
+import { checkRingbufSize, DEFAULT_RINGBUF_SIZE } from "../../backends/chardev_options.ts";
+import type {
+  ChardevAddress,
+  ChardevBackendOptions,
+  ChardevOptions,
+} from "../../configuration/chardev.ts";
 import { PtyChardev } from "../../backends/pty.ts";
 import { RingbufChardev } from "../../backends/ringbuf.ts";
 import { encodeText } from "../../backends/text.ts";

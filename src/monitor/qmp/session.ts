@@ -29,7 +29,12 @@ import {
   type SavedSession,
 } from "../saved_session.ts";
 import { qemuVersion } from "../version.ts";
-import { isJsonObject, type JsonObject, JsonSyntaxError, type JsonValue } from "../../json/value.ts";
+import {
+  isJsonObject,
+  type JsonObject,
+  JsonSyntaxError,
+  type JsonValue,
+} from "../../json/value.ts";
 import { type JsonResult, JsonStreamParser } from "../../json/parser.ts";
 import { writeJson } from "../../json/writer.ts";
 import { checkRequest, type QmpRequest } from "./request.ts";

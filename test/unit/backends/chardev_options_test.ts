@@ -2,9 +2,9 @@ import { assertEquals, assertThrows } from "@std/assert";
 import {
   chardevFromProperties,
   ChardevOptionError,
-  type ChardevOptions,
   parseLegacyChardev,
 } from "../../../src/backends/chardev_options.ts";
+import type { ChardevOptions } from "../../../src/configuration/chardev.ts";
 
 const common = { logappend: false, mux: false, cpr: false } as const;
 

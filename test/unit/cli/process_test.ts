@@ -1,6 +1,6 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../../src/cli/command_line.ts";
-import { InformationRequest } from "../../../src/cli/errors.ts";
+import { InformationRequest } from "../../../src/cli/information.ts";
 import { traceFileWarnings } from "../../../src/cli/trace.ts";
 
 function parse(...argv: string[]) {

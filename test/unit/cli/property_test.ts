@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { OptionError } from "../../../src/cli/errors.ts";
+import { OptionError } from "../../../src/configuration/errors.ts";
 import {
   boolean,
   choice,
@@ -14,7 +14,7 @@ import {
   required,
   size,
   text,
-} from "../../../src/cli/property.ts";
+} from "../../../src/configuration/property.ts";
 import { readProperties } from "../../../src/cli/property_reader.ts";
 
 const table = {

@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { parseCommandLine } from "../../../src/cli/command_line.ts";
-import { OptionError } from "../../../src/cli/errors.ts";
+import { OptionError } from "../../../src/configuration/errors.ts";
 
 interface Complaint {
   readonly argv: readonly string[];

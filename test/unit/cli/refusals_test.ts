@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { isSubcommand, parseCommandLine } from "../../../src/cli/command_line.ts";
-import { InformationRequest, OptionError } from "../../../src/cli/errors.ts";
+import { InformationRequest } from "../../../src/cli/information.ts";
+import { OptionError } from "../../../src/configuration/errors.ts";
 
 /** What QEMU does and molt does not: the words of the command line, and what must be in the complaint. */
 const refusals: readonly (readonly [argv: string, ...parts: string[]])[] = [

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { OptionError } from "../../../src/cli/errors.ts";
+import { OptionError } from "../../../src/configuration/errors.ts";
 import { mergeTrees, parseKeyValues, parseOptionList } from "../../../src/cli/syntax.ts";
 
 function pairs(text: string, impliedKey?: string): string[] {

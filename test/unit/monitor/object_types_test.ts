@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { deviceModels } from "../../../src/cli/device_models.ts";
+import { deviceModels } from "../../../src/configuration/device_models.ts";
 import { listTypes } from "../../../src/monitor/object_types.ts";
 
 const names = (...query: Parameters<typeof listTypes>) =>

@@ -1,9 +1,6 @@
 /** Character devices and descriptors. */
-import {
-  chardevFromProperties,
-  type ChardevOptions,
-  parseProperties,
-} from "../../../backends/chardev_options.ts";
+import { chardevFromProperties, parseProperties } from "../../../backends/chardev_options.ts";
+import type { ChardevOptions } from "../../../configuration/chardev.ts";
 import { CommandError } from "../../errors.ts";
 import { defineHumanCommand, type HumanCommand } from "../command.ts";
 import { text } from "../parameters.ts";

@@ -5,7 +5,7 @@ import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import type { VirtioBlkState } from "../../../../src/devices/virtio/blk_state.ts";
 import type { DiskError } from "../../../../src/native/disk.ts";
 import { openFile, OpenFlags } from "../../../../src/native/file.ts";
-import type { BlockNode } from "../../../../src/cli/config.ts";
+import type { BlockNode } from "../../../../src/configuration/block.ts";
 import { patience } from "../../../support/patience.ts";
 import { TemporaryDirectory } from "../../../support/temporary_directory.ts";
 import {

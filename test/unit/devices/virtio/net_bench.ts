@@ -4,7 +4,7 @@ import {
   type NetworkEnvironment,
   openNetworkBackend,
 } from "../../../../src/backends/network/open.ts";
-import type { NetdevConfig } from "../../../../src/cli/config.ts";
+import type { NetdevConfig } from "../../../../src/configuration/network.ts";
 import { VirtioNet } from "../../../../src/devices/virtio/net.ts";
 import type { NetProperties } from "../../../../src/devices/virtio/net_properties.ts";
 import type { VirtioNetState } from "../../../../src/devices/virtio/net_state.ts";

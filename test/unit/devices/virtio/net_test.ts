@@ -1,6 +1,6 @@
 /** virtio-net over stream and datagram sockets: frames, filters, control queue, moves. */
 import { assert, assertEquals, assertLess, assertRejects, assertThrows } from "@std/assert";
-import type { NetdevConfig } from "../../../../src/cli/config.ts";
+import type { NetdevConfig } from "../../../../src/configuration/network.ts";
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import { Descriptor } from "../../../../src/native/descriptor.ts";
 import { awaitChild, kill, spawn } from "../../../../src/native/process.ts";

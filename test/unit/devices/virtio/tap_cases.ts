@@ -4,7 +4,7 @@
  */
 import { createSocket, type Socket } from "node:dgram";
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import type { NetdevConfig, TapConfig } from "../../../../src/cli/config.ts";
+import type { NetdevConfig, TapConfig } from "../../../../src/configuration/network.ts";
 import { duplicate } from "../../../../src/native/descriptor.ts";
 import { TapQueue } from "../../../../src/native/tap.ts";
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";

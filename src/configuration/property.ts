@@ -4,9 +4,9 @@
  *
  *     const properties = { size: required(size("Bytes")), share: defaulting(boolean("..."), false) };
  *
- * {@linkcode readProperties} of property_reader.ts gives `{ size: number, share: boolean }` for it.
+ * {@linkcode readProperties} of cli/property_reader.ts gives `{ size: number, share: boolean }` for it.
  */
-import type { Tree } from "./syntax.ts";
+import type { JsonValue } from "../json/value.ts";
 
 /** Integer types; 64-bit values are held to what a number holds exactly. */
 export type IntegerType = "uint8" | "uint16" | "uint32" | "uint64" | "int32" | "int64";
@@ -97,7 +97,7 @@ export function record<Table extends PropertyTable>(
 }
 
 /** Whatever is given, for a reader of its own. */
-export function tree(help = ""): Property<Tree, false> {
+export function tree(help = ""): Property<JsonValue, false> {
   return { type: { kind: "tree" }, help, always: false };
 }
 

@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { isIdentifier, parseBoolean, parseInteger, parseSize } from "../../../src/cli/values.ts";
+import {
+  isIdentifier,
+  parseBoolean,
+  parseInteger,
+  parseSize,
+} from "../../../src/configuration/values.ts";
 
 Deno.test("switches are written on, yes, true or y, and their opposites", () => {
   assertEquals(["on", "yes", "true", "y"].map(parseBoolean), [true, true, true, true]);
