@@ -1,6 +1,7 @@
 /** Finds, loads and checks the C library. The only file that calls `Deno.dlopen`. */
 import { symbols } from "./symbols.ts";
 import { expectedAbi } from "./abi.ts";
+import { checked } from "./checked.ts";
 
 type Library = Deno.DynamicLibrary<typeof symbols>;
 
@@ -81,8 +82,8 @@ function checkAbi(library: Library): void {
 function load(): Library["symbols"] {
   const library = open();
   checkAbi(library);
-  return library.symbols;
+  return checked(library.symbols, symbols);
 }
 
-/** The loaded and checked entry points. */
+/** The entry points of the library that was loaded, whose arguments are checked (checked.ts). */
 export const native: Library["symbols"] = load();

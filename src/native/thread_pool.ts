@@ -3,6 +3,7 @@
  * none waits for another, whatever peers do. Results arrive through the event loop.
  */
 import { reportFault } from "../process/faults.ts";
+import { holds, refuseArguments, type Signature } from "./checked.ts";
 import { cString, native } from "./library.ts";
 import { asFd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
@@ -83,7 +84,7 @@ class ThreadPool {
   }
 }
 
-/** A value as the 64 bits that the pool hands on: an address where it is a buffer. */
+/** A value that its parameter holds, as the 64 bits that the pool hands on: an address where it is a buffer. */
 function toWord(value: unknown): bigint {
   if (!(value instanceof Uint8Array)) return BigInt.asIntN(64, BigInt(value as number | bigint));
   // The buffer's address, not the view's: the engine may move the bytes of a small view without one.
@@ -93,13 +94,16 @@ function toWord(value: unknown): bigint {
 
 let pool: ThreadPool | undefined;
 
-function callOf(name: string, resultKind: "i32" | "i64") {
+function callOf(name: string, signature: Signature) {
   let index: number | undefined;
   return async (...values: unknown[]) => {
+    if (!signature.parameters.every((kind, i) => holds(kind, values[i]))) {
+      return refuseArguments(name, signature, values);
+    }
     index ??= unwrap(native.molt_pool_find(cString(name)), `The C library has no ${name}`);
     pool ??= new ThreadPool();
     const result = await pool.call(name, index, values);
-    return resultKind === "i64" ? result : Number(result);
+    return signature.result === "i64" ? result : Number(result);
   };
 }
 
@@ -108,5 +112,5 @@ function callOf(name: string, resultKind: "i32" | "i64") {
  * promise; it is rejected only if no thread can be started.
  */
 export const threads = Object.fromEntries(
-  Object.entries(threadFunctions).map(([name, { result }]) => [name, callOf(name, result)]),
+  Object.entries(threadFunctions).map(([name, signature]) => [name, callOf(name, signature)]),
 ) as unknown as ThreadCalls;
