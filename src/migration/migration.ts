@@ -1,6 +1,6 @@
 /**
  * The machine's migrations: parameters, capabilities, and one attempt at a time to move the machine
- * away (outgoing.ts) or to load it (incoming.ts). What monitors ask for is checked here.
+ * away (outgoing/attempt.ts) or to load it (incoming.ts). What monitors ask for is checked here.
  */
 import {
   type ChannelAddress,
@@ -12,13 +12,14 @@ import type { IncomingChannel, OutgoingChannel } from "../channel/channel.ts";
 import type { ListeningAddress } from "../channel/incoming.ts";
 import type { MigrationAddress } from "../configuration/migration.ts";
 import { inPlaceModes } from "./blockers.ts";
-import { type CapabilityName, CapabilityStore } from "./capabilities.ts";
+import { type CapabilityName, type CapabilitySet, CapabilityStore } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { MigrationError } from "./errors.ts";
 import { IncomingMigration, type IncomingPlan } from "./incoming.ts";
 import type { MigrationInformation } from "./information.ts";
-import { OutgoingMigration } from "./outgoing.ts";
-import { type MigrationParameters, ParameterStore } from "./parameters.ts";
+import { OutgoingMigration } from "./outgoing/attempt.ts";
+import type { OutgoingPlan, Route } from "./outgoing/plan.ts";
+import { type MigrationMode, type MigrationParameters, ParameterStore } from "./parameters.ts";
 import type { MigrationProperties, StreamProperties } from "./properties.ts";
 import type { MigratableMachine } from "./source.ts";
 import { isUnderWay, type MigrationStatusName } from "./status.ts";
@@ -177,16 +178,10 @@ export class Migration {
     if (mode === "cpr-exec" && this.parameters["cpr-exec-command"].length === 0) {
       throw new MigrationError("cpr-exec mode requires setting cpr-exec-command");
     }
-    if (mode === "cpr-transfer") checkHandover(main, cpr);
-    const outgoing = new OutgoingMigration(this.#dependencies, source, {
-      mode,
-      main,
-      cpr,
-      // Between a monitor and its interim monitor there is nothing to agree on.
-      capabilities: main === undefined ? new Set() : capabilities,
-      stream: this.#stream,
-      parameters: () => this.parameters,
-    });
+    const route = routeOf(mode, main, cpr);
+    // Between a monitor and its interim monitor there is nothing to agree on.
+    const plan = this.#plan(route, route.kind === "exec" ? new Set() : capabilities);
+    const outgoing = new OutgoingMigration(this.#dependencies, source, plan);
     this.#outgoing = outgoing;
     this.#failedUpdate = undefined;
     outgoing.begin();
@@ -294,16 +289,8 @@ export class Migration {
   async leave(channel: OutgoingChannel, ownership: Ownership): Promise<boolean> {
     const { source } = this.#dependencies;
     if (source === undefined) throw new MigrationError("there is no machine to be moved");
-    const outgoing = new OutgoingMigration(this.#dependencies, source, {
-      mode: "cpr-transfer",
-      main: undefined,
-      channel,
-      ownership,
-      cpr: undefined,
-      capabilities: new Set(),
-      stream: this.#stream,
-      parameters: () => this.parameters,
-    });
+    const plan = this.#plan({ kind: "return", channel, ownership }, new Set());
+    const outgoing = new OutgoingMigration(this.#dependencies, source, plan);
     this.#outgoing = outgoing;
     outgoing.begin();
     await outgoing.run();
@@ -338,6 +325,10 @@ export class Migration {
       ...(failure === undefined ? {} : { "error-desc": failure }),
       "x-waiting-for": "the CPR state of a source",
     };
+  }
+
+  #plan(route: Route, capabilities: CapabilitySet): OutgoingPlan {
+    return { route, capabilities, stream: this.#stream, parameters: () => this.parameters };
   }
 
   #newIncoming(): IncomingMigration {
@@ -389,14 +380,32 @@ export class Migration {
   }
 }
 
-/** Throws if cpr-transfer cannot use these channels. */
-function checkHandover(main: ChannelAddress | undefined, cpr: ChannelAddress | undefined): void {
+/** The way to these channels. Throws if the mode cannot use them. */
+function routeOf(
+  mode: MigrationMode,
+  main: ChannelAddress | undefined,
+  cpr: ChannelAddress | undefined,
+): Route {
+  if (main === undefined) return { kind: "exec" };
+  switch (mode) {
+    case "normal":
+    case "cpr-reboot":
+      return { kind: "stream", mode, main };
+    case "cpr-exec":
+      return { kind: "exec-with-uri", main };
+    case "cpr-transfer":
+      return transferRoute(main, cpr);
+  }
+}
+
+function transferRoute(main: ChannelAddress, cpr: ChannelAddress | undefined): Route {
   if (cpr === undefined) throw new MigrationError("missing 'cpr' migration channel");
   if (cpr.kind !== "unix") throw new MigrationError("bad cpr channel address; must be unix");
   // The destination listens after the source was given the address.
-  if (main?.kind === "inet" && Number(main.port) === 0) {
+  if (main.kind === "inet" && Number(main.port) === 0) {
     throw new MigrationError("cpr-transfer needs a main channel whose port is known: not port 0");
   }
+  return { kind: "transfer", main, cpr };
 }
 
 function incomingAddress({ uri, channels }: ChannelsRequest): ChannelAddress {

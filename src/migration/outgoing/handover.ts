@@ -12,14 +12,14 @@
  * Unknown is an OwnerUnknownError: the guest stays stopped here until an operator decides. All waits end
  * after the parameter x-handover-timeout, and soon after somebody cancels.
  */
-import type { OutgoingChannel } from "../channel/channel.ts";
-import { isBrokenChannel } from "../native/channel.ts";
-import { isUnixSocket, send } from "../native/socket.ts";
-import type { Ownership } from "./cpr/ownership.ts";
-import { OwnerUnknownError } from "./errors.ts";
-import { unlessAborted, within } from "./limits.ts";
-import { ReturnPathError, type ReturnPathReader } from "./return_path.ts";
-import type { StreamWriter } from "./stream/stream_writer.ts";
+import type { OutgoingChannel } from "../../channel/channel.ts";
+import { isBrokenChannel } from "../../native/channel.ts";
+import { isUnixSocket, send } from "../../native/socket.ts";
+import type { Ownership } from "../cpr/ownership.ts";
+import { OwnerUnknownError } from "../errors.ts";
+import { unlessAborted, within } from "../limits.ts";
+import { ReturnPathError, type ReturnPathReader } from "../return_path.ts";
+import type { StreamWriter } from "../stream/stream_writer.ts";
 
 /** How long an answer that decides is waited for after somebody cancelled. */
 const GRACE_MS = 1000;

@@ -1,5 +1,5 @@
 /**
- * The source of a migration, one phase after the other:
+ * One attempt to move the machine away, one phase after the other:
  *
  *   setup        the channel opens; cpr-transfer: the destination takes over the descriptors before
  *   begin        header, configuration, commands, block list
@@ -7,38 +7,43 @@
  *   switchover   the guest stops; pre-switchover waits here
  *   device       the remaining pages, every device's state, the description
  *   handover     with a return path, the destination says that it has the guest
- *   completed    cpr-exec: the successor is executed, an interim monitor having the guest (cpr/interim_monitor.ts)
+ *   completed    cpr-exec: the successor is executed (exec.ts)
  *
  * Whatever fails, and whenever somebody cancels, there is one exit: the guest goes on here as it was. If
  * the destination may have it and cannot be asked any more, the guest stays stopped, in `postmigrate`, and
  * an operator decides.
  */
-import { openOutgoing } from "../channel/outgoing.ts";
-import type { ChannelAddress } from "../channel/address.ts";
-import type { OutgoingChannel } from "../channel/channel.ts";
-import { isRunState, type RunState } from "../machine/run_state.ts";
-import { InterimMonitor } from "./cpr/interim_monitor.ts";
-import type { KeptDescriptor } from "./cpr/descriptors.ts";
-import { checkStart, tryStart } from "../process/start_check.ts";
-import { executeSuccessor } from "./cpr/exec.ts";
-import { Ownership, OWNERSHIP_NAME } from "./cpr/ownership.ts";
-import { handOverDescriptors } from "./cpr/transfer.ts";
-import { report } from "../process/messages.ts";
-import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "./errors.ts";
-import { within } from "./limits.ts";
-import { type MigrationInformation, ramInformation } from "./information.ts";
-import type { OutgoingPlan } from "./outgoing_plan.ts";
-import { OutgoingSession, type SessionOwner } from "./outgoing_session.ts";
-import type { MigrationMode } from "./parameters.ts";
-import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "./status.ts";
-import type { MigratableMachine } from "./source.ts";
-import type { MigrationDependencies } from "./dependencies.ts";
-import { limitSilence } from "./tcp_limits.ts";
+import type { ChannelAddress } from "../../channel/address.ts";
+import type { OutgoingChannel } from "../../channel/channel.ts";
+import { openOutgoing } from "../../channel/outgoing.ts";
+import type { RunState } from "../../machine/run_state.ts";
+import { report } from "../../process/messages.ts";
+import type { Ownership } from "../cpr/ownership.ts";
+import type { MigrationDependencies } from "../dependencies.ts";
+import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "../errors.ts";
+import { type MigrationInformation, ramInformation } from "../information.ts";
+import type { MigrationMode } from "../parameters.ts";
+import type { MigratableMachine } from "../source.ts";
+import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "../status.ts";
+import { limitSilence } from "../tcp_limits.ts";
+import { modeOf, type OutgoingPlan } from "./plan.ts";
+import { OutgoingSession, type SessionOwner } from "./session.ts";
+import { createStrategy } from "./strategies.ts";
+import type { Strategy, StrategyContext } from "./strategy.ts";
 
 /** Milliseconds on a clock that does not jump. */
 function now(): number {
   return Math.round(performance.now());
 }
+
+/** Where the guest is, and what it is to do if it goes on here. */
+type GuestPlace =
+  /** Here, and this attempt has not stopped it. */
+  | { readonly kind: "running" }
+  /** Here, stopped by this attempt; `resumeState` is what it did, or what a user has asked for since. */
+  | { readonly kind: "stopped"; readonly resumeState: RunState }
+  /** Another process may run it: this one must not, whatever fails. */
+  | { readonly kind: "elsewhere"; readonly resumeState: RunState };
 
 /** One attempt to move the machine. */
 export class OutgoingMigration {
@@ -49,14 +54,11 @@ export class OutgoingMigration {
   readonly #interrupt = new AbortController();
   readonly #continued = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
-  #opening: Promise<OutgoingChannel> | undefined;
+  readonly #strategy: Strategy;
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
   #session: OutgoingSession | undefined;
-  /** What the machine would be doing now if there were no migration; set while that stops it. */
-  #resumeState: RunState | undefined;
-  /** Another process may run the guest: this one must not, whatever goes wrong. */
-  #elsewhere = false;
+  #guest: GuestPlace = { kind: "running" };
   #startTime = 0;
   #activeTime: number | undefined;
   #stopTime: number | undefined;
@@ -70,6 +72,7 @@ export class OutgoingMigration {
     this.#dependencies = dependencies;
     this.#source = source;
     this.#plan = plan;
+    this.#strategy = createStrategy(this.#context(), plan.route);
   }
 
   get status(): MigrationStatus {
@@ -77,7 +80,7 @@ export class OutgoingMigration {
   }
 
   get mode(): MigrationMode {
-    return this.#plan.mode;
+    return modeOf(this.#plan.route);
   }
 
   /** Resolves when the attempt has ended, in whatever way. */
@@ -90,17 +93,7 @@ export class OutgoingMigration {
     this.#startTime = now();
     this.#setStatus("setup");
     try {
-      if (this.#plan.mode === "cpr-exec" && this.#plan.channel === undefined) checkStart();
-    } catch (error) {
-      this.#giveUp(error);
-      throw error;
-    }
-    // The destination of a cpr-transfer listens when it has the descriptors.
-    if (this.#plan.mode === "cpr-transfer" || this.#withInterimMonitor) return;
-    try {
-      this.#opening = Promise.resolve(this.#open());
-      // Its error is met in run().
-      this.#opening.catch(() => {});
+      this.#strategy.begin();
     } catch (error) {
       this.#giveUp(error);
       throw error;
@@ -109,12 +102,8 @@ export class OutgoingMigration {
 
   /** Moves the machine. The outcome is reported by {@linkcode status}. */
   async run(): Promise<void> {
-    const { mode, main, cpr, channel: given } = this.#plan;
     try {
-      if (given !== undefined) await this.#send(given, this.#plan.ownership);
-      else if (cpr !== undefined) await this.#transfer(cpr);
-      else if (mode === "cpr-exec" && main === undefined) await this.#updateWithInterimMonitor();
-      else await this.#move();
+      await this.#strategy.run();
     } catch (error) {
       this.#giveUp(error);
     }
@@ -144,7 +133,10 @@ export class OutgoingMigration {
 
   /** The user wants the guest stopped: wherever it goes on, it does not run. */
   userStopped(): void {
-    if (this.#resumeState === "running") this.#resumeState = "paused";
+    const guest = this.#guest;
+    if (guest.kind !== "running" && guest.resumeState === "running") {
+      this.#guest = { ...guest, resumeState: "paused" };
+    }
   }
 
   /** Its part of query-migrate. */
@@ -184,64 +176,27 @@ export class OutgoingMigration {
     }
   }
 
-  /** The guest runs elsewhere while this process executes its successor. */
-  get #withInterimMonitor(): boolean {
-    return this.#plan.mode === "cpr-exec" && this.#plan.main === undefined;
+  /** What the strategy asks of this. */
+  #context(): StrategyContext {
+    return {
+      dependencies: this.#dependencies,
+      source: this.#source,
+      parameters: this.#plan.parameters,
+      signal: this.#interrupt.signal,
+      open: (address) => this.#open(address),
+      send: (channel, ownership, handingOver) => this.#send(channel, ownership, handingOver),
+      limited: (part, complaint) => this.#limited(part, complaint),
+      returned: (runState) => {
+        const before = this.#resumeState ?? "paused";
+        const resumeState = runState === undefined || runState === "running" ? before : runState;
+        this.#guest = { kind: "stopped", resumeState };
+      },
+    };
   }
 
-  async #move(): Promise<void> {
-    using channel = await (this.#opening ?? this.#open());
-    // Once the guest is stopped for it, a successor that does not start costs the guest.
-    if (this.#plan.mode === "cpr-exec") await tryStart(this.#interrupt.signal);
-    await this.#send(channel, undefined);
-    if (this.#plan.mode === "cpr-exec") await this.#executeSuccessor([], []);
-  }
-
-  async #transfer(cpr: ChannelAddress): Promise<void> {
-    const { update } = this.#dependencies;
-    using ownership = Ownership.create();
-    const kept = [...update.announce(), ownership.kept(OWNERSHIP_NAME)];
-    await this.#limited(
-      handOverDescriptors(cpr, kept, this.#interrupt.signal),
-      "the destination has not taken the CPR state",
-    );
-    using channel = await this.#open();
-    await this.#send(channel, ownership, () => update.suspend(false));
-    // QEMU, which does not use the ownership flag, has no use for what survives here.
-    if (ownership.keep()) update.rollback();
-    else update.commit();
-  }
-
-  async #updateWithInterimMonitor(): Promise<void> {
-    const { update, timeline } = this.#dependencies;
-    const kept = [...update.forInterimMonitor(), timeline.kept];
-    using interimMonitor = await this.#startInterimMonitor(kept);
-    {
-      using channel = interimMonitor.takeChannel();
-      await this.#send(channel, interimMonitor.ownership);
-    }
-    try {
-      await this.#executeSuccessor(interimMonitor.kept, [interimMonitor.variable]);
-    } catch (error) {
-      const runState = await this.#takeBack(interimMonitor, error);
-      this.#elsewhere = false;
-      if (runState !== "running" && isRunState(runState)) this.#resumeState = runState;
-      throw error;
-    }
-  }
-
-  async #startInterimMonitor(kept: readonly KeptDescriptor[]): Promise<InterimMonitor> {
-    try {
-      const limit = this.#plan.parameters()["x-successor-timeout"];
-      return await this.#limited(
-        InterimMonitor.start(kept, this.#interrupt.signal, limit),
-        "the interim monitor is not ready",
-      );
-    } catch (error) {
-      // If no program can be started, that is the reason.
-      if (!this.#interrupt.signal.aborted) await tryStart(this.#interrupt.signal);
-      throw error;
-    }
+  /** What the guest does when it goes on; absent while this attempt has not stopped it. */
+  get #resumeState(): RunState | undefined {
+    return this.#guest.kind === "running" ? undefined : this.#guest.resumeState;
   }
 
   /** Sends the machine, which is the destination's then. `handingOver` is for what goes with it. */
@@ -258,7 +213,8 @@ export class OutgoingMigration {
       // not know the flag may have it all the same.
       if (ownership === undefined || ownership.keep()) throw error;
     }
-    this.#elsewhere = this.#plan.mode !== "cpr-exec" || this.#withInterimMonitor;
+    const resumeState = this.#resumeState ?? this.#source.machine.runState;
+    if (this.#strategy.leavesProcess) this.#guest = { kind: "elsewhere", resumeState };
     this.#complete();
   }
 
@@ -271,7 +227,7 @@ export class OutgoingMigration {
       interrupt: (reason) => this.#interrupt.abort(reason),
       ownership,
       handingOver,
-      connect: () => this.#open(),
+      connect: () => this.#strategy.connect(),
       advance: (status) => {
         this.#interrupt.signal.throwIfAborted();
         if (status === "active") this.#activeTime = now();
@@ -286,13 +242,12 @@ export class OutgoingMigration {
     };
   }
 
-  #open(): OutgoingChannel | Promise<OutgoingChannel> {
-    const { main } = this.#plan;
-    if (main === undefined) throw new MigrationError("the migration has no main channel");
-    const opened = openOutgoing(main, this.#dependencies.given, this.#interrupt.signal);
-    if (!(opened instanceof Promise)) return limitSilence(opened, main, this.#plan.parameters());
-    return this.#limited(opened, "the destination does not accept a connection")
-      .then((channel) => limitSilence(channel, main, this.#plan.parameters()));
+  #open(address: ChannelAddress): OutgoingChannel | Promise<OutgoingChannel> {
+    const limit = (channel: OutgoingChannel) =>
+      limitSilence(channel, address, this.#plan.parameters());
+    const opened = openOutgoing(address, this.#dependencies.given, this.#interrupt.signal);
+    if (!(opened instanceof Promise)) return limit(opened);
+    return this.#limited(opened, "the destination does not accept a connection").then(limit);
   }
 
   /** Waits for a part of the attempt that can be interrupted, which happens if it takes too long. */
@@ -308,31 +263,15 @@ export class OutgoingMigration {
     }
   }
 
-  /** The guest comes back from its interim monitor: the successor could not be executed because of `cause`. */
-  async #takeBack(interimMonitor: InterimMonitor, cause: unknown): Promise<string> {
-    const milliseconds = this.#plan.parameters()["x-handover-timeout"];
-    return await within(
-      milliseconds,
-      interimMonitor.giveBack(this.#source),
-      () =>
-        new MigrationError(
-          `${
-            messageOf(cause)
-          }; the guest is with process ${interimMonitor.pid}, which has not given it ` +
-            `back for ${milliseconds} ms`,
-        ),
-    );
-  }
-
   /** Stops the guest for good, unless this has stopped it before. */
   #stop(): void {
-    if (this.#resumeState !== undefined) return;
+    if (this.#guest.kind !== "running") return;
     const { machine } = this.#source;
     const { timeline } = this.#dependencies;
     this.#interrupt.signal.throwIfAborted();
     timeline.mark("stop begins");
     this.#stopTime = now();
-    this.#resumeState = machine.stop("finish-migrate");
+    this.#guest = { kind: "stopped", resumeState: machine.stop("finish-migrate") };
     timeline.mark("stopped");
     if (machine.hasEnded) throw new MigrationError("The guest has shut down");
   }
@@ -341,21 +280,7 @@ export class OutgoingMigration {
     this.#source.machine.setRunState("postmigrate");
     this.#endTime = now();
     this.#setStatus("completed");
-    if (this.#plan.mode !== "cpr-exec") this.#ended.resolve();
-  }
-
-  async #executeSuccessor(
-    more: readonly KeptDescriptor[],
-    variables: readonly string[],
-  ): Promise<void> {
-    const { update, timeline } = this.#dependencies;
-    await update.suspend(true);
-    timeline.mark("executing");
-    executeSuccessor(
-      this.#plan.parameters()["cpr-exec-command"],
-      [...update.collect(), timeline.kept, ...more],
-      variables,
-    );
+    if (!this.#strategy.executes) this.#ended.resolve();
   }
 
   /** The one exit of an attempt that did not succeed: the guest goes on as it was. */
@@ -371,10 +296,10 @@ export class OutgoingMigration {
       if (this.#status !== "completed") this.#setStatus("failing");
     }
     const stoppedHere = machine.runState === "finish-migrate" || machine.runState === "postmigrate";
-    const before = this.#resumeState;
-    if (before !== undefined && stoppedHere && !this.#elsewhere) {
+    const guest = this.#guest;
+    if (guest.kind === "stopped" && stoppedHere) {
       this.#rollBack(() =>
-        unknown ? machine.setRunState("postmigrate") : machine.rollBackRunState(before)
+        unknown ? machine.setRunState("postmigrate") : machine.rollBackRunState(guest.resumeState)
       );
     }
     this.#rollBack(() => this.#dependencies.update.rollback());

@@ -1,5 +1,5 @@
 /**
- * The writing of one stream, phase by phase (outgoing.ts says which statuses they are). The phases only
+ * The writing of one stream, phase by phase (attempt.ts says which statuses they are). The phases only
  * send: whatever fails, OutgoingMigration has the one exit that lets the guest go on.
  *
  *   begin            header, configuration, return path, block list
@@ -7,33 +7,33 @@
  *   introduction     with a return path: the destination has answered, the guest still runs
  *   switchover       the guest stops; the remaining pages, every device's state
  *   end              the end of the stream: from here on a destination may have the guest
- *   handover         with a return path: the destination says that it has it (outgoing_handover.ts)
+ *   handover         with a return path: the destination says that it has it (handover.ts)
  *
  * Where memory stays in place everything but the devices' state is written before the guest stops, and
  * what is reported to people is reported after: it is paused for as long as saving and loading that state take.
  * A molt loads one device while the next one is saved, if nothing happens here but saving: whatever wakes
  * another thread or process takes a processor from one of the two.
  */
-import type { OutgoingChannel } from "../channel/channel.ts";
-import type { RunState } from "../machine/run_state.ts";
-import { isBrokenChannel } from "../native/channel.ts";
-import { hasInput } from "../native/wait.ts";
-import { inPlaceModes } from "./blockers.ts";
-import { requireIntact } from "./ram/intact.ts";
-import type { Ownership } from "./cpr/ownership.ts";
-import { saveDevices, savingDevices } from "./device_state.ts";
-import { messageOf, MigrationError, OwnerUnknownError } from "./errors.ts";
-import { loadWarmUp } from "./late_modules.ts";
-import { ProgressLimit, unlessAborted, within } from "./limits.ts";
-import { handOver } from "./outgoing_handover.ts";
-import type { OutgoingPlan } from "./outgoing_plan.ts";
-import { createRamSender } from "./ram_sender.ts";
-import type { RamSender, RamStatistics } from "./ram/sender.ts";
-import { MOLT_PING, ReturnPathReader } from "./return_path.ts";
-import { type MigratableMachine, streamConfiguration } from "./source.ts";
-import type { MigrationStatus } from "./status.ts";
-import { StreamSender } from "./stream_sender.ts";
-import { StreamWriter } from "./stream/stream_writer.ts";
+import type { OutgoingChannel } from "../../channel/channel.ts";
+import type { RunState } from "../../machine/run_state.ts";
+import { isBrokenChannel } from "../../native/channel.ts";
+import { hasInput } from "../../native/wait.ts";
+import { inPlaceModes } from "../blockers.ts";
+import { requireIntact } from "../ram/intact.ts";
+import type { Ownership } from "../cpr/ownership.ts";
+import { saveDevices, savingDevices } from "../device_state.ts";
+import { messageOf, MigrationError, OwnerUnknownError } from "../errors.ts";
+import { loadWarmUp } from "../late_modules.ts";
+import { ProgressLimit, unlessAborted, within } from "../limits.ts";
+import { handOver } from "./handover.ts";
+import { modeOf, type OutgoingPlan } from "./plan.ts";
+import { createRamSender } from "../ram_sender.ts";
+import type { RamSender, RamStatistics } from "../ram/sender.ts";
+import { MOLT_PING, ReturnPathReader } from "../return_path.ts";
+import { type MigratableMachine, streamConfiguration } from "../source.ts";
+import type { MigrationStatus } from "../status.ts";
+import { StreamSender } from "../stream_sender.ts";
+import { StreamWriter } from "../stream/stream_writer.ts";
 
 /** Devices' state is sent in parts of so many bytes or more, to a destination that loads them as they come. */
 const PART = 512;
@@ -102,7 +102,7 @@ export class OutgoingSession {
 
     using throttle = plan.capabilities.has("auto-converge") ? source.createThrottle() : undefined;
     await using ram = createRamSender({
-      mode: plan.mode,
+      mode: modeOf(plan.route),
       capabilities: plan.capabilities,
       parameters: plan.parameters,
       source,
@@ -118,7 +118,7 @@ export class OutgoingSession {
     this.#ram = ram;
     await this.#begin(ram);
     try {
-      if (inPlaceModes.includes(plan.mode)) await this.#switchOverInPlace(ram);
+      if (inPlaceModes.includes(modeOf(plan.route))) await this.#switchOverInPlace(ram);
       else await this.#switchOver(ram);
     } catch (error) {
       throw this.#mayHaveArrived(error) ? new OwnerUnknownError(HAS_EVERYTHING, error) : error;
@@ -227,7 +227,7 @@ export class OutgoingSession {
   async #switchOver(ram: RamSender): Promise<void> {
     const owner = this.#owner;
     const { source, plan } = owner;
-    if (plan.mode !== "normal") owner.stop();
+    if (modeOf(plan.route) !== "normal") owner.stop();
     owner.advance("active");
     while (!await ram.pass()) {
       await this.#sender.flush();

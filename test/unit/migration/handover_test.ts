@@ -6,7 +6,7 @@ import {
   MigrationError,
   OwnerUnknownError,
 } from "../../../src/migration/errors.ts";
-import { handOver } from "../../../src/migration/outgoing_handover.ts";
+import { handOver } from "../../../src/migration/outgoing/handover.ts";
 import {
   MOLT_PING,
   ReturnPathReader,
