@@ -39,6 +39,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   setUpMessages({
     timestamp: log.timestamp,
     guestName: log.guestName ? config.name : undefined,
+    quiet: config.qtest !== undefined,
   });
   if (process.exitWithParent && first) exitWithParent();
   if (process.name !== undefined) setProcessName(process.name);

@@ -41,9 +41,12 @@ export function announceParameters(
   };
 }
 
+/** The longest time that the runtime's timers take, in ms: more than three weeks. */
+const LONGEST_DELAY = 2 ** 31 - 1;
+
 /** Milliseconds from the round before which `left` remain to the next. */
 export function roundDelay({ initial, max, rounds, step }: AnnounceParameters, left: number) {
-  return Math.min(max, Math.max(0, initial + (rounds - left - 1) * step));
+  return Math.min(max, LONGEST_DELAY, Math.max(0, initial + (rounds - left - 1) * step));
 }
 
 /** The announcements of one guest: one of each name at a time. */

@@ -13,7 +13,7 @@ import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
 import { writeSegment } from "../boot/pvh.ts";
 import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
 import { readFile } from "../native/file.ts";
-import { report } from "../process/messages.ts";
+import { notice } from "../process/messages.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import type { BootFiles } from "./boot_files.ts";
 import type { FirmwareKernel } from "./firmware_items.ts";
@@ -93,7 +93,7 @@ function startDisk({ path, files }: StartUpSource & { kind: "disk" }, ram: Machi
     return loadBootSector(ram.memory, { name: path, bytes });
   } catch (error) {
     if (!(error instanceof BootError)) throw error;
-    report(`warning: ${error.message}; the guest has nothing to start from`);
+    notice(`warning: ${error.message}; the guest has nothing to start from`);
     return haltAtOnce(firmware);
   }
 }

@@ -16,7 +16,9 @@ const table = {
   "xbzrle": {
     documentation: "Pages that changed little are sent as differences.",
     property: "x-xbzrle",
-    refused: "only destinations understand it; use multifd-compression",
+    refused:
+      "differences are never sent (use multifd-compression). A destination loads them as they " +
+      "come, with the capability off",
   },
   "rdma-pin-all": {
     documentation: "All memory is pinned before a migration by RDMA.",

@@ -57,6 +57,17 @@ export function duplicate(fd: Fd): Descriptor {
   );
 }
 
+/**
+ * Throws a SystemError unless `count` more descriptors can be opened: before calls of the runtime that have
+ * no error of their own for that. `attempt` says what they are for.
+ */
+export function requireDescriptors(count: number, attempt: string): void {
+  using opened = new DisposableStack();
+  for (let i = 0; i < count; i++) {
+    opened.use(new Descriptor(unwrap(native.molt_eventfd(), attempt)));
+  }
+}
+
 /** Whether `fd` survives an execve. */
 export function setCloseOnExec(fd: Fd, on: boolean): void {
   unwrap(

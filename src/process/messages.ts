@@ -9,9 +9,11 @@ export interface MessageOptions {
   readonly timestamp: boolean;
   /** Start with the guest's name. */
   readonly guestName: string | undefined;
+  /** -qtest: no notices. QEMU's test library takes a line that it does not expect for a failure. */
+  readonly quiet: boolean;
 }
 
-let options: MessageOptions = { timestamp: false, guestName: undefined };
+let options: MessageOptions = { timestamp: false, guestName: undefined, quiet: false };
 
 /** Sets how messages look from now on. */
 export function setUpMessages(changed: MessageOptions): void {
@@ -47,6 +49,11 @@ export function report(text: string): void {
   const STDERR: Fd = asFd(2);
   const lines = text.split("\n").map((line) => `${time}${name}molt: ${line}\n`).join("");
   writeText(STDERR, lines);
+}
+
+/** Reports what is no failure, and what QEMU does not report to its test library. */
+export function notice(text: string): void {
+  if (!options.quiet) report(text);
 }
 
 function writeText(fd: Fd, text: string): void {

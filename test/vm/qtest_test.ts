@@ -38,6 +38,16 @@ Deno.test("a program asks what there is of a machine without a board", async () 
   await machine.quit();
 });
 
+Deno.test("nothing is printed where QEMU prints nothing to its test library", async () => {
+  await using machine = await TestedMachine.start([
+    ...["-machine", "none", "-netdev", "socket,id=net0,listen=127.0.0.1:0"],
+    ...["-object", "memory-backend-ram,id=unused,size=1M"],
+  ]);
+  // It ends by SIGTERM, which is reported to anybody else.
+  await machine.quit();
+  assertEquals(machine.errorText, "");
+});
+
 Deno.test("memory is read and written beside the running guest", async () => {
   const FIRST_PAGE = 0x100000;
   await using machine = await TestedMachine.start(dirtier());

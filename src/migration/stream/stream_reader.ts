@@ -80,6 +80,16 @@ export interface LoadedPages {
   readonly block: string | undefined;
 }
 
+/** What to do about a section that the machine has no device for; QEMU's text where there is nothing better. */
+function adviceOnUnknown(idstr: string): string {
+  if (idstr === "slirp") {
+    return "The source has a user network (-netdev user, which QEMU adds by itself without -nodefaults): " +
+      "start it with '-nodefaults' or '-nic none', or with another network such as '-netdev tap' or " +
+      "'-netdev stream'";
+  }
+  return "Make sure that your current VM setup matches your saved VM setup, including any hotplugged devices";
+}
+
 type State =
   | { readonly at: "header" }
   | { readonly at: "configuration" }
@@ -330,7 +340,7 @@ export class StreamReader {
     const newest = descriptions?.[0];
     if (descriptions === undefined || newest === undefined) {
       throw new StreamError(
-        `Unknown section or instance '${idstr}' ${instanceId}. Make sure that your current VM setup matches your saved VM setup, including any hotplugged devices`,
+        `Unknown section or instance '${idstr}' ${instanceId}. ${adviceOnUnknown(idstr)}`,
         offset,
       );
     }

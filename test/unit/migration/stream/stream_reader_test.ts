@@ -160,6 +160,15 @@ for (const [what, bytes, errno, reason] of refusals) {
   });
 }
 
+Deno.test("a source with a user network is refused with what to do about it", () => {
+  const slirp = new TextEncoder().encode("slirp");
+  const { reason } = assertThrows(() => read(altered(device + 6, ...slirp)), StreamError);
+  assertEquals(reason.startsWith("Unknown section or instance 'slirp' 0. "), true, reason);
+  for (const advice of ["-netdev user", "-nodefaults", "-nic none", "-netdev tap"]) {
+    assertEquals(reason.includes(advice), true, reason);
+  }
+});
+
 Deno.test("a footer's error says what was wrong with it, and whose it is", () => {
   const missing = assertThrows(() => read(altered(device + 21, 0)), StreamError);
   assertEquals(
