@@ -39,13 +39,13 @@ export class EmptyMachine implements Disposable {
 
   /** Starts what the configuration says. */
   static async create(config: VirtualMachineConfig, loop: EventLoop): Promise<EmptyMachine> {
-    const accelerator = checkAccelerator(config);
     using undo = new DisposableStack();
     const events = undo.use(new EventHub(loop));
     const descriptors = undo.use(new DescriptorStore());
     for (const { fd, set, opaque } of config.inheritedDescriptors) {
       descriptors.addInherited(fd, set, opaque);
     }
+    const accelerator = checkAccelerator(config, descriptors);
     const policy = {
       noReboot: config.actions.reboot === "shutdown",
       noShutdown: config.actions.shutdown === "pause",
@@ -58,6 +58,7 @@ export class EmptyMachine implements Disposable {
       takesOver: () => false,
       adopt: () => undefined,
       takeNamedDescriptor: (name: string) => descriptors.takeNamed(name),
+      openPath: descriptors.openPath,
       report,
       announce,
       quit: () => machine.requestShutdown("host-ui"),
@@ -126,9 +127,12 @@ export class EmptyMachine implements Disposable {
 }
 
 /** Which accelerator it would be. No guest runs, so only the ones that were named have to work. */
-function checkAccelerator({ accelerators }: VirtualMachineConfig): "kvm" | "qtest" {
+function checkAccelerator(
+  { accelerators }: VirtualMachineConfig,
+  { openPath }: DescriptorStore,
+): "kvm" | "qtest" {
   if (accelerators.some(({ kind }) => kind === "qtest")) return "qtest";
-  const { kvm } = openAccelerator(accelerators);
+  const { kvm } = openAccelerator(accelerators, openPath);
   kvm[Symbol.dispose]();
   return "kvm";
 }

@@ -17,6 +17,9 @@ import { launch } from "./process/launch.ts";
 import type { Timeline } from "./migration/cpr/timeline.ts";
 import type { Monitors } from "./monitor/monitors.ts";
 
+/** The registry's entry of descriptors that the process was given. */
+const DESCRIPTORS = "descriptors";
+
 /** What belongs to the guest beside the machine. */
 export interface GuestDependencies {
   readonly chardevs: Chardevs;
@@ -69,11 +72,12 @@ export class LiveUpdate implements UpdateHandover, Disposable {
         monitors.begin();
       },
     });
-    // Clients that have to connect again expect nothing of what they gave: it is closed, as in QEMU.
+    // The command line may name sets. Clients that have to connect again expect nothing of the rest that they
+    // gave: it is closed, as in QEMU.
     registry.add({
-      name: "descriptors",
-      descriptors: () => monitors.survive ? descriptors.descriptors() : [],
-      save: () => monitors.survive ? descriptors.save() : undefined,
+      name: DESCRIPTORS,
+      descriptors: () => descriptors.descriptors({ named: monitors.survive }),
+      save: () => descriptors.save({ named: monitors.survive }),
     });
   }
 
@@ -93,7 +97,7 @@ export class LiveUpdate implements UpdateHandover, Disposable {
     registry.receive(inherited);
     // Images may be named by what a set holds.
     this.#dependencies.descriptors.restore(
-      registry.saved("descriptors"),
+      registry.saved(DESCRIPTORS),
       (name, id) => registry.adopt(name, id),
     );
   }
@@ -114,8 +118,13 @@ export class LiveUpdate implements UpdateHandover, Disposable {
   }
 
   forInterimMonitor(): KeptDescriptor[] {
-    const { chardevs, guestDescriptors } = this.#dependencies;
-    return [...guestDescriptors(), ...chardevs.interimDescriptors()];
+    const { chardevs, descriptors, guestDescriptors } = this.#dependencies;
+    return [
+      ...guestDescriptors(),
+      ...chardevs.interimDescriptors(),
+      ...descriptors.descriptors({ named: false }),
+      this.#registry.excerpt({ [DESCRIPTORS]: descriptors.save({ named: false }) }),
+    ];
   }
 
   announce(): KeptDescriptor[] {

@@ -76,6 +76,7 @@ export class VirtualMachine implements Disposable {
       takesOver: () => this.#update.takesOver,
       adopt: (name, id) => this.#update.adopt(name, id),
       takeNamedDescriptor: (name) => this.descriptors.takeNamed(name),
+      openPath: this.descriptors.openPath,
       report,
       announce,
       quit: () => this.end("host-ui"),
@@ -192,11 +193,10 @@ export class VirtualMachine implements Disposable {
 
   async #start(inherited: InheritedDescriptors | undefined): Promise<void> {
     const { config, monitors } = this;
+    // A successor has its predecessor's sets where whoever starts it gives it none.
+    const succeeds = inherited !== undefined || config.incoming?.cpr !== undefined;
     for (const { fd, set, opaque } of config.inheritedDescriptors) {
-      // A predecessor's set does not outlive an execve.
-      if (inherited === undefined || isInherited(fd)) {
-        this.descriptors.addInherited(fd, set, opaque);
-      }
+      if (!succeeds || isInherited(fd)) this.descriptors.addInherited(fd, set, opaque);
     }
     if (inherited !== undefined) {
       this.#receive(inherited);

@@ -3,7 +3,8 @@
  * output, and who waits to write more.
  */
 import { Descriptor, type Fd } from "../native/descriptor.ts";
-import { openFile, OpenFlags, write } from "../native/file.ts";
+import { OpenFlags, type OpenPath, setNonBlocking, status, write } from "../native/file.ts";
+import { takesOutput } from "../native/wait.ts";
 import { errnoMessage, SystemError } from "../native/errors.ts";
 import { contain, type EventLoop } from "../native/event_loop.ts";
 import { faultText } from "../process/faults.ts";
@@ -37,6 +38,8 @@ export interface ChardevEnvironment {
   adopt(name: string, id: number): Descriptor | undefined;
   /** A descriptor that a monitor's getfd named, now the caller's. */
   takeNamedDescriptor(name: string): Descriptor | undefined;
+  /** Opens a path that the user gave. */
+  readonly openPath: OpenPath;
   /** A line for the user, on stderr. */
   report(line: string): void;
   /** A line that programs look for, on standard output. */
@@ -60,10 +63,10 @@ export async function naming<Made>(
   }
 }
 
-/** Opens `path` for writing. Whether it is opened or created, the user said `open` it. */
-export function openOutput(path: string, flags: number, mode = 0o666): Descriptor {
+/** Opens `path` by `open`. Whether it is opened or created, the user said `open` it. */
+export function openAs(open: OpenPath, path: string, flags: number, mode = 0o666): Descriptor {
   try {
-    return openFile(path, flags, mode);
+    return open(path, flags, mode);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new SystemError(`Could not open '${path}'`, error.errno);
@@ -76,7 +79,19 @@ export function outputFlags(append: boolean): number {
   return writeOnly | create | (append ? atEnd : truncate);
 }
 
-/** A file that takes output. What cannot be written, on a full disk say, is lost and reported once. */
+/** How long output to a pipe waits for its reader before it is given up, in ms. */
+const READER_TIME = 1000;
+
+/** Whether what is written waits for somebody who reads it. */
+export function hasReader(fd: Fd): boolean {
+  const { kind } = status(fd);
+  return kind === "pipe" || kind === "socket";
+}
+
+/**
+ * A file that takes output. What cannot be written, on a full disk or to a pipe that nobody reads, is lost
+ * and reported once.
+ */
 export class OutputFile implements Disposable {
   readonly #path: string;
   readonly #environment: Pick<ChardevEnvironment, "report">;
@@ -92,6 +107,7 @@ export class OutputFile implements Disposable {
     this.#path = path;
     this.#environment = environment;
     this.#descriptor = descriptor;
+    if (hasReader(this.fd)) setNonBlocking(this.fd, true);
   }
 
   get fd(): Fd {
@@ -101,15 +117,27 @@ export class OutputFile implements Disposable {
   /** Writes all of `bytes`. */
   write(bytes: Uint8Array<ArrayBuffer>): void {
     try {
-      for (let done = 0; done < bytes.length;) done += write(this.fd, bytes.subarray(done)) ?? 0;
+      for (let done = 0; done < bytes.length;) {
+        const count = write(this.fd, bytes.subarray(done));
+        if (count !== undefined) done += count;
+        else if (!this.#awaitReader()) return this.#lose("nobody reads it");
+      }
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      if (!this.#failed) {
-        const reason = errnoMessage(error.errno);
-        this.#environment.report(`output to '${this.#path}' is lost: ${reason}`);
-      }
-      this.#failed = true;
+      this.#lose(errnoMessage(error.errno));
     }
+  }
+
+  /** The guest and its monitors wait as well: once is enough. */
+  #awaitReader(): boolean {
+    return !this.#failed && takesOutput(this.fd, READER_TIME);
+  }
+
+  #lose(reason: string): void {
+    if (!this.#failed) {
+      this.#environment.report(`output to '${this.#path}' is lost: ${reason}`);
+    }
+    this.#failed = true;
   }
 
   [Symbol.dispose](): void {

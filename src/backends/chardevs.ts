@@ -1,7 +1,6 @@
 /** All character devices of the machine, by id. */
 import type { CharacterFrontend, CharacterPort } from "./character.ts";
 import type { Descriptor } from "../native/descriptor.ts";
-import { openFile } from "../native/file.ts";
 import {
   type Chardev,
   type ChardevEnvironment,
@@ -357,7 +356,7 @@ export class Chardevs implements Disposable {
     try {
       const { id, logfile, logappend } = options;
       const log = environment.adopt(`chardev/${id}/log`, 0) ??
-        openFile(logfile, outputFlags(logappend), 0o666);
+        environment.openPath(logfile, outputFlags(logappend), 0o666);
       chardev.logTo(new OutputFile(environment, logfile, log));
     } catch (error) {
       chardev[Symbol.dispose]();

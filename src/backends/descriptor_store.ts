@@ -1,9 +1,19 @@
 /**
- * Descriptors that monitors received for others to use: by name (getfd), and in sets (add-fd), whose
- * members /dev/fdset/N stands for where a path is expected.
+ * Descriptors that monitors, or whoever started the process, gave for others to use: by name (getfd), and in
+ * sets (add-fd, -add-fd), whose members /dev/fdset/N stands for where a path is expected.
  */
 import { asFd, Descriptor, type Fd, isInherited, setCloseOnExec } from "../native/descriptor.ts";
-import { OpenFlags, statusFlags } from "../native/file.ts";
+import { Errno, SystemError } from "../native/errors.ts";
+import {
+  openFile,
+  OpenFlags,
+  type OpenPath,
+  seek,
+  setStatusFlags,
+  statusFlags,
+  truncate,
+} from "../native/file.ts";
+import { descriptorSet, DescriptorSetError } from "./descriptor_path.ts";
 
 /** A descriptor that is not there, or a name that cannot be. */
 export class DescriptorStoreError extends Error {
@@ -48,6 +58,16 @@ function isSavedSet(value: unknown): boolean {
 interface OwnedMember {
   readonly descriptor: Descriptor;
   readonly opaque: string | undefined;
+  /** A predecessor had it. */
+  readonly restored: boolean;
+}
+
+/** A set. It is there for as long as it has members, or one of the duplicates of those it had is open. */
+interface OwnedSet {
+  members: OwnedMember[];
+  duplicates: Descriptor[];
+  /** Whoever started this process gave members of it. */
+  inherited: boolean;
 }
 
 /** O_ACCMODE, the flags that say whether a descriptor reads, writes or both, and O_DIRECT. */
@@ -56,7 +76,7 @@ const ACCESS_MODE = 3 | OpenFlags.direct;
 /** Keeps the descriptors until somebody takes, closes or removes them. */
 export class DescriptorStore implements Disposable {
   readonly #named = new Map<string, Descriptor>();
-  readonly #sets = new Map<number, OwnedMember[]>();
+  readonly #sets = new Map<number, OwnedSet>();
 
   /** Gives `descriptor` a name. What had the name before is closed. */
   setNamed(name: string, descriptor: Descriptor): void {
@@ -89,11 +109,13 @@ export class DescriptorStore implements Disposable {
     id: number | undefined,
     descriptor: Descriptor,
     opaque: string | undefined,
+    restored = false,
   ): { id: number; fd: Fd } {
+    this.#dropUnused();
     const chosen = id ?? this.#freeSet();
-    const members = this.#sets.get(chosen) ?? [];
-    members.push({ descriptor, opaque });
-    this.#sets.set(chosen, members);
+    const set = this.#sets.get(chosen) ?? { members: [], duplicates: [], inherited: false };
+    set.members.push({ descriptor, opaque, restored });
+    this.#sets.set(chosen, set);
     return { id: chosen, fd: descriptor.fd };
   }
 
@@ -106,72 +128,90 @@ export class DescriptorStore implements Disposable {
     }
     setCloseOnExec(asFd(fd), true);
     this.addToSet(id, new Descriptor(fd), opaque);
+    const set = this.#sets.get(id);
+    if (set !== undefined) set.inherited = true;
   }
 
-  /** Closes the member `fd` of set `id`, or all of the set. */
+  /** Closes the member `fd` of set `id`, or all of the set. Duplicates stay open. */
   removeFromSet(id: number, fd?: number): void {
-    const members = this.#sets.get(id) ?? [];
-    const going = members.filter(({ descriptor }) => fd === undefined || descriptor.fd === fd);
-    if (going.length === 0) {
+    this.#dropUnused();
+    const set = this.#sets.get(id);
+    const isMeant = ({ descriptor }: OwnedMember) => fd === undefined || descriptor.fd === fd;
+    const closing = set?.members.filter(isMeant) ?? [];
+    if (set === undefined || fd !== undefined && closing.length === 0) {
       const place = fd === undefined ? `fdset-id:${id}` : `fdset-id:${id}, fd:${fd}`;
       throw new DescriptorStoreError(`File descriptor named '${place}' not found`);
     }
-    for (const { descriptor } of going) descriptor[Symbol.dispose]();
-    const staying = members.filter((member) => !going.includes(member));
-    if (staying.length > 0) this.#sets.set(id, staying);
-    else this.#sets.delete(id);
+    for (const { descriptor } of closing) descriptor[Symbol.dispose]();
+    set.members = set.members.filter((member) => !closing.includes(member));
+    this.#dropUnused();
   }
 
-  /** All sets, in the order of their numbers. */
+  /** All sets in QEMU's order: the highest number first. */
   listSets(): DescriptorSet[] {
-    return [...this.#sets].sort(([a], [b]) => a - b).map(([id, members]) => ({
+    this.#dropUnused();
+    return [...this.#sets].sort(([a], [b]) => b - a).map(([id, { members }]) => ({
       id,
       members: members.map(({ descriptor, opaque }) => ({ fd: descriptor.fd, opaque })),
     }));
   }
 
   /**
-   * A duplicate of the member of set `id` that was opened for the access that `flags` (O_*) ask for,
-   * with O_DIRECT or without.
+   * Opens `path` with O_* `flags`. Of a set it is a duplicate of the first member that was opened for the
+   * access that `flags` ask for, with O_DIRECT or without; as in QEMU that member is emptied if they ask
+   * for it, and writes at its end or not. Throws a SystemError.
    */
-  openFromSet(id: number, flags: number): Descriptor {
-    const members = this.#sets.get(id);
-    if (members === undefined) {
-      throw new DescriptorStoreError(`File descriptor set ${id} not found`);
+  readonly openPath: OpenPath = (path, flags, mode) => {
+    const id = descriptorSet(path);
+    if (id === undefined) return openFile(path, flags, mode);
+    this.#dropUnused();
+    const set = this.#sets.get(id);
+    if (set === undefined) {
+      throw new DescriptorSetError(`Failed to find fdset ${path}`, Errno.ENOENT);
     }
-    const fitting = members.find(({ descriptor }) =>
+    const member = set.members.find(({ descriptor }) =>
       (statusFlags(descriptor.fd) & ACCESS_MODE) === (flags & ACCESS_MODE)
     );
-    if (fitting === undefined) {
-      const wanted = flags & (ACCESS_MODE | OpenFlags.create);
-      throw new DescriptorStoreError(
-        `Failed to find file descriptor with matching flags=0x${wanted.toString(16)}`,
+    if (member === undefined) {
+      throw new DescriptorSetError(
+        `Failed to find file descriptor with matching flags=0x${flags.toString(16)}`,
+        Errno.EACCES,
       );
     }
-    return fitting.descriptor.duplicate();
-  }
+    const duplicate = duplicateAs(member.descriptor, flags);
+    set.duplicates.push(duplicate);
+    return duplicate;
+  };
 
-  /** What a successor needs beside {@linkcode descriptors}. */
-  save(): SavedDescriptors {
+  /**
+   * What a successor needs beside {@linkcode descriptors}: sets, and with `named` what monitors' clients gave
+   * by name, too.
+   */
+  save({ named }: { readonly named: boolean }): SavedDescriptors {
     return {
-      named: [...this.#named.keys()],
-      sets: Array.from(this.#sets, ([id, members]) => ({
+      named: named ? [...this.#named.keys()] : [],
+      sets: Array.from(this.#sets, ([id, { members }]) => ({
         id,
         members: members.map(({ opaque }) => opaque ?? null),
       })),
     };
   }
 
-  /** All descriptors under the names that find them again in a successor. */
-  descriptors(): { name: string; id: number; fd: Fd }[] {
-    const members = [...this.#sets.values()].flat();
+  /** The descriptors of {@linkcode save} under the names that find them again in a successor. */
+  descriptors({ named }: { readonly named: boolean }): { name: string; id: number; fd: Fd }[] {
+    const members = [...this.#sets.values()].flatMap((set) => set.members);
+    const names = named ? [...this.#named.values()] : [];
     return [
-      ...Array.from(this.#named.values(), ({ fd }, id) => ({ name: "getfd", id, fd })),
+      ...names.map(({ fd }, id) => ({ name: "getfd", id, fd })),
       ...members.map(({ descriptor: { fd } }, id) => ({ name: "fdset", id, fd })),
     ];
   }
 
-  /** Takes over what a predecessor has saved. What it has not handed over is left out. */
+  /**
+   * Takes over what a predecessor has saved, in place of what an earlier one has, which kept its guest. What
+   * it has not handed over is left out, and so are sets of which this process was given members when it was
+   * started.
+   */
   restore(
     saved: unknown,
     adopt: (name: string, id: number) => Descriptor | undefined,
@@ -181,27 +221,68 @@ export class DescriptorStore implements Disposable {
       const descriptor = adopt("getfd", id);
       if (descriptor !== undefined) this.setNamed(name, descriptor);
     });
+    for (const set of this.#sets.values()) {
+      const before = set.members.filter(({ restored }) => restored);
+      set.members = set.members.filter(({ restored }) => !restored);
+      for (const { descriptor } of before) descriptor[Symbol.dispose]();
+    }
+    this.#dropUnused();
     let next = 0;
     for (const { id, members } of saved.sets) {
+      const own = this.#sets.get(id)?.inherited === true;
       for (const opaque of members) {
         const descriptor = adopt("fdset", next++);
-        if (descriptor !== undefined) this.addToSet(id, descriptor, opaque ?? undefined);
+        if (descriptor === undefined) continue;
+        if (own) descriptor[Symbol.dispose]();
+        else this.addToSet(id, descriptor, opaque ?? undefined, true);
       }
     }
   }
 
   [Symbol.dispose](): void {
     for (const descriptor of this.#named.values()) descriptor[Symbol.dispose]();
-    for (const members of this.#sets.values()) {
+    for (const { members } of this.#sets.values()) {
       for (const { descriptor } of members) descriptor[Symbol.dispose]();
     }
     this.#named.clear();
     this.#sets.clear();
   }
 
+  /** Forgets duplicates that were closed, and sets of which nothing is left. */
+  #dropUnused(): void {
+    for (const [id, set] of this.#sets) {
+      set.duplicates = set.duplicates.filter(({ closed }) => !closed);
+      if (set.members.length === 0 && set.duplicates.length === 0) this.#sets.delete(id);
+    }
+  }
+
   #freeSet(): number {
     let id = 0;
     while (this.#sets.has(id)) id++;
     return id;
+  }
+}
+
+/** A duplicate of a set's member that is as `flags` would have it opened. */
+function duplicateAs(member: Descriptor, flags: number): Descriptor {
+  const duplicate = member.duplicate();
+  try {
+    const { append, nonBlocking } = OpenFlags;
+    const now = statusFlags(member.fd);
+    // Others may rely on its not waiting: that stays.
+    const wanted = (now & ~append) | (flags & (append | nonBlocking));
+    if (wanted !== now) setStatusFlags(member.fd, wanted);
+    if (flags & OpenFlags.truncate) {
+      truncate(member.fd, 0);
+      seek(member.fd, 0);
+    }
+    return duplicate;
+  } catch (error) {
+    duplicate[Symbol.dispose]();
+    if (!(error instanceof SystemError)) throw error;
+    throw new DescriptorSetError(
+      `Failed to dup() given file descriptor fd=${member.fd}`,
+      error.errno,
+    );
   }
 }

@@ -1,8 +1,14 @@
 /** Chardevs that are nothing but descriptors to read from and write to: `fd` and `pipe`. */
 import { asFd, Descriptor, isOpen } from "../native/descriptor.ts";
-import { openFile, OpenFlags, read, setNonBlocking, write } from "../native/file.ts";
+import { OpenFlags, type OpenPath, read, setNonBlocking, write } from "../native/file.ts";
 import { SystemError } from "../native/errors.ts";
-import { Chardev, type ChardevEnvironment, ChardevError, type NamedDescriptor } from "./chardev.ts";
+import {
+  Chardev,
+  type ChardevEnvironment,
+  ChardevError,
+  type NamedDescriptor,
+  openAs,
+} from "./chardev.ts";
 import type { ChardevOptions } from "../configuration/chardev.ts";
 import { ByteStream } from "./stream.ts";
 
@@ -116,20 +122,20 @@ export function createPipeChardev(
   options: ChardevOptions,
   path: string,
 ): Chardev {
-  const ends = adoptEnds(environment, options.id) ?? openPipes(path);
+  const ends = adoptEnds(environment, options.id) ?? openPipes(environment.openPath, path);
   return new DuplexChardev(environment, options, "pipe", ends);
 }
 
-function openPipes(path: string): Ends {
+function openPipes(open: OpenPath, path: string): Ends {
   const flags = OpenFlags.readWrite | OpenFlags.nonBlocking;
   let input: Descriptor | undefined;
   try {
-    input = openFile(`${path}.in`, flags);
-    return { input, output: openFile(`${path}.out`, flags) };
+    input = open(`${path}.in`, flags);
+    return { input, output: open(`${path}.out`, flags) };
   } catch (error) {
     input?.[Symbol.dispose]();
     if (!(error instanceof SystemError)) throw error;
-    const both = openFile(path, flags);
+    const both = openAs(open, path, flags);
     return { input: both, output: both };
   }
 }

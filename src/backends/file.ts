@@ -1,11 +1,12 @@
 /** The `file` chardev: output to a file, input from another one if there is any. */
 import type { Descriptor } from "../native/descriptor.ts";
-import { openFile, OpenFlags, read } from "../native/file.ts";
+import { OpenFlags, read, write } from "../native/file.ts";
 import {
   Chardev,
   type ChardevEnvironment,
+  hasReader,
   type NamedDescriptor,
-  openOutput,
+  openAs,
   OutputFile,
   outputFlags,
 } from "./chardev.ts";
@@ -14,12 +15,14 @@ import { ByteStream } from "./stream.ts";
 
 type FileOptions = Extract<ChardevBackendOptions, { kind: "file" }>;
 
-/** Output is in the file when {@linkcode write} returns. */
+/** Output is in the file when {@linkcode write} returns; a pipe takes what its reader has left room for. */
 export class FileChardev extends Chardev {
   readonly filename = "file";
   readonly #output: OutputFile;
   readonly #input: Descriptor | undefined;
   readonly #stream: ByteStream | undefined;
+  /** The output is a pipe. */
+  readonly #readByOthers: boolean;
 
   constructor(environment: ChardevEnvironment, options: ChardevOptions, file: FileOptions) {
     super(environment, options, options.cpr && environment.takesOver());
@@ -27,34 +30,36 @@ export class FileChardev extends Chardev {
     const input = file.inputPath === undefined
       ? undefined
       : environment.adopt(`chardev/${this.id}/input`, 0) ??
-        openFile(file.inputPath, readOnly | nonBlocking);
+        openAs(environment.openPath, file.inputPath, readOnly | nonBlocking);
     try {
       const output = environment.adopt(`chardev/${this.id}/file`, 0) ??
-        openOutput(file.path, outputFlags(file.append));
+        openAs(environment.openPath, file.path, outputFlags(file.append));
       this.#output = new OutputFile(environment, file.path, output);
     } catch (error) {
       input?.[Symbol.dispose]();
       throw error;
     }
-    if (input !== undefined) {
-      this.#input = input;
+    this.#input = input;
+    const { fd: output } = this.#output;
+    this.#readByOthers = hasReader(output);
+    if (input !== undefined || this.#readByOthers) {
       this.#stream = new ByteStream(environment.loop, {
-        input: input.fd,
-        output: undefined,
-        read: (buffer) => read(input.fd, buffer),
-        write: (bytes) => bytes.length,
+        input: input?.fd,
+        output: this.#readByOthers ? output : undefined,
+        read: (buffer) => input === undefined ? 0 : read(input.fd, buffer),
+        write: (bytes) => write(output, bytes),
       }, {
         capacity: () => this.capacity,
         received: (bytes) => this.deliver(bytes),
         ended: () => {},
-        writable: () => {},
+        writable: () => this.writableAgain(),
         failed: (fault) => this.fail(fault),
       });
     }
     this.setOpen(true);
   }
 
-  /** There is no more input; output goes on. */
+  /** There is no more input; output to a file goes on. */
   protected override end(): void {
     this.#stream?.[Symbol.dispose]();
   }
@@ -70,8 +75,13 @@ export class FileChardev extends Chardev {
   }
 
   protected override output(bytes: Uint8Array<ArrayBuffer>): number {
+    if (this.#readByOthers && this.#stream !== undefined) return this.#stream.write(bytes);
     this.#output.write(bytes);
     return bytes.length;
+  }
+
+  protected override outputWanted(): void {
+    this.#stream?.awaitWritable();
   }
 
   protected override streams(suspended: boolean): void {

@@ -2,7 +2,7 @@
 import { type EventLoop, Events, type Watch } from "../native/event_loop.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import { SystemError } from "../native/errors.ts";
-import { openFile, OpenFlags, read } from "../native/file.ts";
+import { OpenFlags, type OpenPath, read } from "../native/file.ts";
 import { faultText } from "../process/faults.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
 
@@ -24,6 +24,13 @@ export class BuiltinRng implements RngBackend {
   [Symbol.dispose](): void {}
 }
 
+interface FileRngDependencies {
+  readonly loop: EventLoop;
+  /** Takes messages for the user. */
+  readonly report: (message: string) => void;
+  readonly openPath: OpenPath;
+}
+
 /** rng-random: a device or pipe such as /dev/random, which may have nothing at the moment. */
 export class FileRng implements RngBackend {
   readonly #descriptor: Descriptor;
@@ -34,11 +41,11 @@ export class FileRng implements RngBackend {
   #ready: (() => void) | undefined;
   #ended = false;
 
-  constructor(path: string, loop: EventLoop, report: (message: string) => void) {
+  constructor(path: string, { loop, report, openPath }: FileRngDependencies) {
     this.#loop = loop;
     this.#path = path;
     this.#report = report;
-    this.#descriptor = openFile(path, OpenFlags.readOnly | OpenFlags.nonBlocking);
+    this.#descriptor = openPath(path, OpenFlags.readOnly | OpenFlags.nonBlocking);
   }
 
   read(count: number, ready: () => void): Uint8Array<ArrayBuffer> | undefined {

@@ -5,32 +5,37 @@
 import { ChannelCancelled, ChannelDescriptor } from "../native/channel.ts";
 import type { Descriptor, Fd } from "../native/descriptor.ts";
 import { Errno, SystemError } from "../native/errors.ts";
-import { dataSync, openFile, OpenFlags, seek, Whence, writeAt } from "../native/file.ts";
+import {
+  dataSync,
+  openFile,
+  OpenFlags,
+  type OpenPath,
+  seek,
+  Whence,
+  writeAt,
+} from "../native/file.ts";
 import { ChannelError, type IncomingChannel, type OutgoingChannel } from "./channel.ts";
 import { asNewFile, emptyFrom, type NewFile, openNewFile } from "./new_file.ts";
-import { descriptorSet, type GivenDescriptors, openPath } from "./path.ts";
+import { namesSet } from "../backends/descriptor_path.ts";
 
 /** What opening the same file again takes. */
 interface Origin {
   /** For messages. */
   readonly name: string;
-  /** The set it came from; a file that was opened by path is opened again by its descriptor. */
-  readonly set?: { readonly path: string; readonly given: GivenDescriptors };
+  /** Opens another member of the set it came from. A file with a path is opened again by its descriptor. */
+  readonly openMember?: (flags: number) => Descriptor;
 }
 
-/** Descriptors for the members of a set, when `path` stands for one. */
-function originOf(path: string, given: GivenDescriptors | undefined): Origin {
-  if (descriptorSet(path) === undefined) return { name: path };
-  if (given === undefined) throw new ChannelError(`Failed to find fdset ${path}`);
-  return { name: path, set: { path, given } };
+function originOf(path: string, open: OpenPath): Origin {
+  return { name: path, ...(namesSet(path) ? { openMember: (flags) => open(path, flags) } : {}) };
 }
 
 const anonymous: Origin = { name: "memory" };
 
 /** The same file once more, without the page cache. */
-function reopenDirect(fd: Fd, access: number, { name, set }: Origin): Descriptor {
+function reopenDirect(fd: Fd, access: number, { name, openMember }: Origin): Descriptor {
   const flags = access | OpenFlags.direct;
-  if (set !== undefined) return openPath(set.path, flags, set.given);
+  if (openMember !== undefined) return openMember(flags);
   try {
     return openFile(`/proc/self/fd/${fd}`, flags);
   } catch (error) {
@@ -43,7 +48,7 @@ function reopenDirect(fd: Fd, access: number, { name, set }: Origin): Descriptor
 }
 
 function tryReopenDirect(fd: Fd, access: number, origin: Origin): Descriptor | undefined {
-  if (origin.set !== undefined) return undefined;
+  if (origin.openMember !== undefined) return undefined;
   try {
     return openFile(`/proc/self/fd/${fd}`, access | OpenFlags.direct);
   } catch {
@@ -88,13 +93,14 @@ export class OutgoingFile implements OutgoingChannel {
    * Creates `path`, readable by its owner only; the name appears when the channel is finished. A file
    * that exists is emptied from `offset` on and overwritten (see new_file.ts).
    */
-  static create(path: string, offset = 0, given?: GivenDescriptors): OutgoingFile {
-    const origin = originOf(path, given);
-    const file = origin.set === undefined ? openNewFile(path, offset) : asNewFile(
-      openPath(path, OpenFlags.writeOnly | OpenFlags.create, origin.set.given),
-    );
+  static create(path: string, offset = 0, open: OpenPath = openFile): OutgoingFile {
+    const origin = originOf(path, open);
+    const { openMember } = origin;
+    const file = openMember === undefined
+      ? openNewFile(path, offset)
+      : asNewFile(openMember(OpenFlags.writeOnly | OpenFlags.create));
     try {
-      if (origin.set !== undefined) emptyFrom(file.descriptor, offset);
+      if (openMember !== undefined) emptyFrom(file.descriptor, offset);
       // The channel has a descriptor of its own: threads may still use it when the file is closed.
       return new OutgoingFile(file.descriptor.duplicate(), offset, origin, file);
     } catch (error) {
@@ -210,12 +216,12 @@ export class IncomingFile implements IncomingChannel {
     this.#origin = origin;
   }
 
-  static open(path: string, offset = 0, given?: GivenDescriptors): IncomingFile {
-    const origin = originOf(path, given);
-    const descriptor = origin.set === undefined
+  static open(path: string, offset = 0, open: OpenPath = openFile): IncomingFile {
+    const origin = originOf(path, open);
+    const descriptor = origin.openMember === undefined
       // Non-blocking: opening a FIFO that nobody writes to would wait for ever.
       ? openFile(path, OpenFlags.readOnly | OpenFlags.nonBlocking)
-      : openPath(path, OpenFlags.readOnly, origin.set.given);
+      : origin.openMember(OpenFlags.readOnly);
     return new IncomingFile(descriptor, offset, origin);
   }
 

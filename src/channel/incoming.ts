@@ -65,7 +65,7 @@ export async function listenForMigration(
 ): Promise<MigrationListener> {
   switch (address.kind) {
     case "file":
-      return new ReadyChannel(IncomingFile.open(address.path, address.offset, given));
+      return new ReadyChannel(IncomingFile.open(address.path, address.offset, given.openPath));
     case "exec":
       return new ReadyChannel(IncomingCommand.start(address.command));
     case "descriptor": {

@@ -22,7 +22,7 @@ export function openOutgoing(
 ): OutgoingChannel | Promise<OutgoingChannel> {
   switch (address.kind) {
     case "file":
-      return OutgoingFile.create(address.path, address.offset, given);
+      return OutgoingFile.create(address.path, address.offset, given.openPath);
     case "exec":
       return OutgoingCommand.start(address.command);
     case "descriptor": {

@@ -1,6 +1,7 @@
 /** Chooses what runs the guest: the first of the -accel options that works on this host. */
 import type { AcceleratorConfig, KvmConfig } from "../configuration/machine.ts";
 import { Kvm, KvmUnavailableError } from "../kvm/kvm.ts";
+import type { OpenPath } from "../native/file.ts";
 import { report } from "../process/messages.ts";
 
 /** The accelerator in use. */
@@ -17,13 +18,16 @@ export interface Accelerator {
  * Opens the first KVM of `configs` that works. Those that molt does not have are passed over; so is
  * qtest, unless nothing else is there. Throws a {@linkcode KvmUnavailableError} with every reason.
  */
-export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelerator {
+export function openAccelerator(
+  configs: readonly AcceleratorConfig[],
+  openPath: OpenPath,
+): Accelerator {
   const reasons: string[] = [];
   for (const config of configs) {
     if (config.kind === "unavailable") reasons.push(`invalid accelerator ${config.name}`);
     if (config.kind !== "kvm") continue;
     try {
-      const kvm = openKvm(config);
+      const kvm = openKvm(config, openPath);
       reportFallback(reasons, "KVM");
       return { kind: "kvm", kvm, dirtyRingSize: config.dirtyRingSize };
     } catch (error) {
@@ -32,7 +36,7 @@ export function openAccelerator(configs: readonly AcceleratorConfig[]): Accelera
     }
   }
   if (configs.some(({ kind }) => kind === "qtest")) {
-    const kvm = openKvm(undefined);
+    const kvm = openKvm(undefined, openPath);
     reportFallback(reasons, "QTest");
     return { kind: "qtest", kvm, dirtyRingSize: 0 };
   }
@@ -48,14 +52,14 @@ function reportFallback(reasons: readonly string[], name: string): void {
   report(`falling back to ${name}`);
 }
 
-function openKvm(config: KvmConfig | undefined): Kvm {
+function openKvm(config: KvmConfig | undefined, openPath: OpenPath): Kvm {
   if (config?.kernelIrqchip === "split") {
     throw new KvmUnavailableError(
       "-accel kvm,kernel-irqchip=split: not available: " +
         "the interrupt controllers are the kernel's; use kernel-irqchip=on",
     );
   }
-  const kvm = new Kvm(config?.device);
+  const kvm = new Kvm(config?.device, openPath);
   try {
     kvm.requireCapabilities();
     return kvm;

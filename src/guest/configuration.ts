@@ -7,7 +7,8 @@ import type { FirmwareOptions } from "../machine/firmware_items.ts";
 import { cpuidFeature } from "../kvm/cpuid_features.ts";
 import { missingFeatures } from "../kvm/cpuid.ts";
 import type { Kvm } from "../kvm/kvm.ts";
-import { openFile, OpenFlags, readFile } from "../native/file.ts";
+import type { OpenPath } from "../native/file.ts";
+import { openToRead, readPath } from "../backends/descriptor_path.ts";
 
 /** The 16 bytes of a UUID in its text form. */
 export function uuidBytes(uuid: string): Uint8Array<ArrayBuffer> {
@@ -25,15 +26,20 @@ export function rtcStart({ clock: { base } }: VirtualMachineConfig): number {
 }
 
 /** -bios: the file itself, or the one of that name in a directory of -L. */
-export function findFirmware(name: string, directories: readonly string[]): string {
+export function findFirmware(
+  name: string,
+  directories: readonly string[],
+  openPath: OpenPath,
+): string {
   const places = [name, ...directories.map((directory) => `${directory}/${name}`)];
-  return places.find(fileExists) ?? name;
+  return places.find((path) => canBeRead(path, openPath)) ?? name;
 }
 
 /** What firmware is given: -boot, -nographic, -fw_cfg. Files are read now. */
 export function firmwareOptions(
   { boot, firmwareItems }: VirtualMachineConfig,
   machine: MicrovmConfig,
+  openPath: OpenPath,
 ): FirmwareOptions {
   return {
     noGraphic: !machine.graphics,
@@ -43,22 +49,22 @@ export function firmwareOptions(
       name,
       bytes: content.kind === "string"
         ? new TextEncoder().encode(content.text)
-        : firmwareFile(name, content.path),
+        : firmwareFile(name, content.path, openPath),
     })),
   };
 }
 
-function firmwareFile(name: string, path: string): Uint8Array {
+function firmwareFile(name: string, path: string, openPath: OpenPath): Uint8Array {
   try {
-    return readFile(path);
+    return readPath(openPath, path);
   } catch (cause) {
     throw new OptionError(`-fw_cfg ${name},file=${path}: can't load ${path}`, undefined, { cause });
   }
 }
 
-function fileExists(path: string): boolean {
+function canBeRead(path: string, openPath: OpenPath): boolean {
   try {
-    using _ = openFile(path, OpenFlags.readOnly);
+    using _ = openToRead(openPath, path);
     return true;
   } catch {
     return false;

@@ -25,16 +25,17 @@ import type { DeviceEvent } from "../machine/device_events.ts";
 import type { MachineEvent } from "../machine/machine.ts";
 import { BootFiles } from "../machine/boot_files.ts";
 import { Microvm } from "../machine/microvm.ts";
-import { MachineRam } from "../machine/ram.ts";
+import { MachineRam, type RamOptions } from "../machine/ram.ts";
 import { readFirmware, type StartUpSource } from "../machine/start_up.ts";
 import { VirtioDevices } from "../machine/virtio_devices.ts";
 import type { RamBlock } from "../memory/ram_block.ts";
 import { Blockers, blockPrivateRam } from "../migration/blockers.ts";
 import { watchLostMemory } from "../native/memory_guard.ts";
-import type { InheritedDescriptors, KeptDescriptor } from "../migration/cpr/descriptors.ts";
+import type { KeptDescriptor } from "../migration/cpr/descriptors.ts";
 import type { MigratableMachine } from "../migration/source.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import type { EventLoop } from "../native/event_loop.ts";
+import type { OpenPath } from "../native/file.ts";
 import { report } from "../process/messages.ts";
 
 /** What a guest is built with. */
@@ -73,15 +74,16 @@ export class Guest implements Disposable {
     if (config.machine.type !== "microvm") {
       throw new Error(`-machine ${config.machine.type}: unsupported machine type`);
     }
-    const { loop, chardevs, adopt, incoming, emit } = environment;
+    const { loop, chardevs, descriptors, adopt, incoming, emit } = environment;
+    const { openPath } = descriptors;
     using undo = new DisposableStack();
-    this.accelerator = openAccelerator(config.accelerators);
+    this.accelerator = openAccelerator(config.accelerators, openPath);
     const kvm = undo.use(this.accelerator.kvm);
     const flags = cpuFlags(config.cpu);
     checkCpuFlags(kvm, flags, report);
-    const files = undo.use(new BootFiles());
-    const startUp = startUpSource(config, files);
-    this.#ram = undo.use(createRam(config, config.machine, startUp, adopt));
+    const files = undo.use(new BootFiles(openPath));
+    const startUp = startUpSource(config, files, openPath);
+    this.#ram = undo.use(createRam(config, config.machine, startUp, { adopt, openPath }));
     this.#virtio = undo.use(virtio);
     this.announcements = undo.use(new Announcements(() => announcedCards(config, virtio)));
     const emitted: GuestEnvironment["emit"] = (event) => {
@@ -103,7 +105,7 @@ export class Guest implements Disposable {
           rtcStart: rtcStart(config),
           rtcClock: config.clock.clock,
           ...(uuid === undefined ? {} : { uuid }),
-          firmware: firmwareOptions(config, config.machine),
+          firmware: firmwareOptions(config, config.machine, openPath),
           source: startUp,
           testDriven: this.accelerator.kind === "qtest",
           dirtyRingSize: this.accelerator.dirtyRingSize,
@@ -147,7 +149,7 @@ export class Guest implements Disposable {
   ): Promise<Guest> {
     const { descriptors, incoming } = environment;
     // A guest that comes from elsewhere brings its images with it.
-    if (!incoming) checkImages(config);
+    if (!incoming) checkImages(config, descriptors.openPath);
     using undo = new DisposableStack();
     const virtio = undo.use(
       await VirtioDevices.open(config, {
@@ -155,7 +157,7 @@ export class Guest implements Disposable {
         report,
         warn: report,
         takeNamedDescriptor: (name) => descriptors.takeNamed(name),
-        openFromSet: (set, flags) => descriptors.openFromSet(set, flags),
+        openPath: descriptors.openPath,
       }),
     );
     const guest = new Guest(config, environment, virtio);
@@ -222,7 +224,7 @@ function createRam(
   config: VirtualMachineConfig,
   machine: MicrovmConfig,
   source: StartUpSource,
-  adopt: (name: string) => ReturnType<InheritedDescriptors["take"]>,
+  { adopt, openPath }: Pick<RamOptions, "adopt" | "openPath">,
 ): MachineRam {
   const backend = config.objects.find((object) =>
     object.type === "memory-backend" && object.id === machine.memoryBackend
@@ -234,12 +236,14 @@ function createRam(
     ...(source.kind === "firmware" ? { firmware: source.image.bytes } : {}),
     shareAuxiliary: machine.auxRamShare,
     adopt,
+    openPath,
   });
 }
 
 function startUpSource(
   { boot, drives, dataDirectories }: VirtualMachineConfig,
   files: BootFiles,
+  openPath: OpenPath,
 ): StartUpSource {
   for (const path of [boot.kernel, boot.initrd]) {
     if (path !== undefined) files.prepare(path);
@@ -250,7 +254,7 @@ function startUpSource(
     commandLine: boot.append ?? "",
   };
   if (boot.firmware !== undefined) {
-    const image = readFirmware(findFirmware(boot.firmware, dataDirectories));
+    const image = readFirmware(findFirmware(boot.firmware, dataDirectories, openPath), openPath);
     return { files, kind: "firmware", image, ...(kernel === undefined ? {} : { kernel }) };
   }
   if (kernel !== undefined) return { files, kind: "kernel", ...kernel };

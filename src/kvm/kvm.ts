@@ -11,6 +11,7 @@ export class KvmUnavailableError extends Error {
 }
 
 const API_VERSION = 12;
+const KVM_PATH = "/dev/kvm";
 
 /** One entry of a CPUID table (struct kvm_cpuid_entry2). */
 export interface CpuidEntry {
@@ -45,12 +46,13 @@ export class Kvm implements Disposable {
   /** Bytes of a vCPU's kvm_run mapping. */
   readonly runSize: number;
 
-  constructor(path = "/dev/kvm") {
+  constructor(path = KVM_PATH, open = openFile) {
     try {
-      this.#device = openFile(path, OpenFlags.readWrite);
+      this.#device = open(path, OpenFlags.readWrite);
     } catch (cause) {
       throw new KvmUnavailableError(
-        `Could not access KVM kernel module: ${(cause as Error).message}${remedy(cause)}`,
+        `Could not access KVM kernel module: ${(cause as Error).message}` +
+          (path === KVM_PATH ? remedy(cause) : ""),
         { cause },
       );
     }

@@ -2,12 +2,18 @@
  * The files that a guest starts from. They stay open: a guest that resets itself starts again from what
  * it started from, also when its kernel has been removed or replaced since.
  */
+import { openToRead } from "../backends/descriptor_path.ts";
 import type { Descriptor, Fd } from "../native/descriptor.ts";
-import { openFile, OpenFlags, readAt, readOpenFile } from "../native/file.ts";
+import { type OpenPath, readAt, readOpenFile } from "../native/file.ts";
 
 /** Files by path, opened when they are first needed. */
 export class BootFiles implements Disposable {
   readonly #open = new Map<string, Descriptor>();
+  readonly #openPath: OpenPath;
+
+  constructor(openPath: OpenPath) {
+    this.#openPath = openPath;
+  }
 
   /** Opens a file that will be needed at a reset. One that is not there is an error only then. */
   prepare(path: string): void {
@@ -30,7 +36,7 @@ export class BootFiles implements Disposable {
   }
 
   #fd(path: string): Fd {
-    const descriptor = this.#open.get(path) ?? openFile(path, OpenFlags.readOnly);
+    const descriptor = this.#open.get(path) ?? openToRead(this.#openPath, path);
     this.#open.set(path, descriptor);
     return descriptor.fd;
   }

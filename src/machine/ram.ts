@@ -7,6 +7,7 @@ import type { MemoryBackendOptions } from "../configuration/memory_backend.ts";
 import { createMemoryBackend } from "../memory/backend.ts";
 import { createAuxiliaryBlock, PAGE_SIZE, type RamBlock } from "../memory/ram_block.ts";
 import { ramLayout } from "../boot/memory_map.ts";
+import type { OpenPath } from "../native/file.ts";
 
 /** The name QEMU gives the RAM that no -object names. */
 export const DEFAULT_RAM_NAME = "microvm.ram";
@@ -38,6 +39,7 @@ export interface RamOptions {
   readonly shareAuxiliary: boolean;
   /** Descriptors that a process before this one handed over, by block name. */
   readonly adopt: (name: string) => Descriptor | undefined;
+  readonly openPath: OpenPath;
 }
 
 /** The board's memory. */
@@ -67,7 +69,7 @@ export class MachineRam implements Disposable {
       }));
     const backend = options.backend ??
       { kind: "ram", id: DEFAULT_RAM_NAME, size: options.size, share: false };
-    this.main = undo.use(createMemoryBackend(backend, options.adopt(backend.id)));
+    this.main = undo.use(createMemoryBackend(backend, options.adopt(backend.id), options.openPath));
     const firmwareSize = options.firmware?.length ??
       (options.acpi ? FIRMWARE_SIZE.acpi : FIRMWARE_SIZE.plain);
     this.firmware = auxiliary("pc.bios", firmwareSize, firmwareSize);

@@ -12,7 +12,8 @@ import { isRam, lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
 import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
 import { writeSegment } from "../boot/pvh.ts";
 import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
-import { readFile } from "../native/file.ts";
+import { readPath } from "../backends/descriptor_path.ts";
+import type { OpenPath } from "../native/file.ts";
 import { notice } from "../process/messages.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import type { BootFiles } from "./boot_files.ts";
@@ -55,8 +56,8 @@ export interface StartUpMachine {
 }
 
 /** Reads a firmware image of -bios. */
-export function readFirmware(path: string): BootFile {
-  const image = { name: path, bytes: readFile(path) };
+export function readFirmware(path: string, openPath: OpenPath): BootFile {
+  const image = { name: path, bytes: readPath(openPath, path) };
   layOutFirmware(image);
   return image;
 }

@@ -272,11 +272,11 @@ export class VirtioDevices implements Disposable {
   }
 
   #rngBackend(id: string | undefined, { faulted }: VirtioBoard): RngBackend {
-    const { loop, chardevs, report } = this.#environment;
+    const { loop, chardevs, report, openPath } = this.#environment;
     const object = this.#config.objects.find((candidate) => candidate.id === id);
     switch (object?.type) {
       case "rng-random":
-        return this.#resources.use(new FileRng(object.filename, loop, report));
+        return this.#resources.use(new FileRng(object.filename, { loop, report, openPath }));
       case "rng-egd":
         return this.#resources.use(
           new EgdRng(

@@ -4,6 +4,7 @@ import {
   MemfdFlags,
   openFile,
   OpenFlags,
+  type OpenPath,
   pathKind,
   status,
   truncate,
@@ -29,12 +30,13 @@ const DEFAULT_HUGE_PAGE = 2 << 20;
 export function createMemoryBackend(
   options: MemoryBackendOptions,
   adopted: Descriptor | undefined,
+  openPath: OpenPath = openFile,
 ): RamBlock {
   using undo = new DisposableStack();
   if (options.kind === "file" && adopted === undefined && pathKind(options.path) === undefined) {
     undo.defer(() => removeFile(options.path));
   }
-  const block = create(options, adopted);
+  const block = create(options, adopted, openPath);
   try {
     if (options.merge) block.mapping.advise(Advice.mergeable);
     if (options.dump === false) block.mapping.advise(Advice.dontDump);
@@ -72,7 +74,11 @@ function preallocate({ mapping }: RamBlock, options: MemoryBackendOptions): void
   }
 }
 
-function create(options: MemoryBackendOptions, adopted: Descriptor | undefined): RamBlock {
+function create(
+  options: MemoryBackendOptions,
+  adopted: Descriptor | undefined,
+  openPath: OpenPath,
+): RamBlock {
   switch (options.kind) {
     case "ram":
       if (!options.share) return privateBlock(options);
@@ -90,7 +96,7 @@ function create(options: MemoryBackendOptions, adopted: Descriptor | undefined):
     case "shm":
       return descriptorBlock(options, adopted ?? createUnlinkedShm(options));
     case "file":
-      return fileBlock(options, adopted);
+      return fileBlock(options, adopted, openPath);
   }
 }
 
@@ -162,10 +168,11 @@ function createUnlinkedShm(options: CommonBackendOptions): Descriptor {
 function fileBlock(
   options: MemoryBackendOptions & { kind: "file" },
   adopted: Descriptor | undefined,
+  openPath: OpenPath,
 ): RamBlock {
   const { path, size, offset } = options;
   const { descriptor, created } = adopted === undefined
-    ? openBackingFile(options)
+    ? openBackingFile(options, openPath)
     : { descriptor: adopted, created: false };
   try {
     const mapping = new Mapping(
@@ -190,10 +197,12 @@ function fileBlock(
 /** Opens or creates the file, and makes a new or empty one as long as the backend. */
 function openBackingFile(
   options: MemoryBackendOptions & { kind: "file" },
+  openPath: OpenPath,
 ): { readonly descriptor: Descriptor; readonly created: boolean } {
   const { path, size, offset } = options;
   const access = options.readOnly ? OpenFlags.readOnly : OpenFlags.readWrite;
   const descriptor = openBackingStore(
+    openPath,
     path,
     isDirectory(path)
       ? OpenFlags.readWrite | OpenFlags.temporary
@@ -229,9 +238,9 @@ function enlarge({ fd }: Descriptor, path: string, size: number): void {
   }
 }
 
-function openBackingStore(path: string, flags: number): Descriptor {
+function openBackingStore(openPath: OpenPath, path: string, flags: number): Descriptor {
   try {
-    return openFile(path, flags, 0o644);
+    return openPath(path, flags, 0o644);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new SystemError(`can't open backing store ${path} for guest RAM`, error.errno);

@@ -1,6 +1,6 @@
 /** Copies guest memory to a file, as memsave and pmemsave do. */
-import { openOutput } from "../backends/chardev.ts";
-import { OpenFlags, write } from "../native/file.ts";
+import { openAs } from "../backends/chardev.ts";
+import { OpenFlags, type OpenPath, write } from "../native/file.ts";
 import { hex } from "./human_readable.ts";
 import type { MemoryControl } from "./context.ts";
 
@@ -19,8 +19,9 @@ export function savePhysicalMemory(
   address: number,
   length: number,
   path: string,
+  openPath: OpenPath,
 ): void {
-  save(length, path, (done, rest) => {
+  save(length, path, openPath, (done, rest) => {
     const size = Math.min(CHUNK, rest);
     const bytes = memory.readPhysical(address + done, size);
     if (bytes !== undefined) return bytes;
@@ -35,8 +36,9 @@ export function saveVirtualMemory(
   address: bigint,
   length: number,
   path: string,
+  openPath: OpenPath,
 ): void {
-  save(length, path, (done, rest) => {
+  save(length, path, openPath, (done, rest) => {
     const here = BigInt.asUintN(64, address + BigInt(done));
     const size = Math.min(PAGE - Number(here % BigInt(PAGE)), rest);
     const physical = memory.translate(cpu, here);
@@ -49,10 +51,11 @@ export function saveVirtualMemory(
 function save(
   length: number,
   path: string,
+  openPath: OpenPath,
   read: (done: number, rest: number) => Uint8Array,
 ): void {
   const { writeOnly, create, truncate } = OpenFlags;
-  using file = openOutput(path, writeOnly | create | truncate, MODE);
+  using file = openAs(openPath, path, writeOnly | create | truncate, MODE);
   for (let done = 0; done < length;) {
     const bytes = read(done, length - done);
     const size = bytes.length;

@@ -20,6 +20,12 @@ export const OpenFlags = {
   temporary: 0o20200000,
 } as const;
 
+/**
+ * Opens what a path stands for with O_* `flags`, as {@linkcode openFile} does; `mode` is for a file that is
+ * created. A path that a user gave may stand for a descriptor of the process (backends/descriptor_path.ts).
+ */
+export type OpenPath = (path: string, flags: number, mode?: number) => Descriptor;
+
 /** Opens `path`. Fails as QEMU words it: `Could not open '/x': No such file or directory`. */
 export function openFile(path: string, flags: number, mode = 0o600): Descriptor {
   const verb = flags & OpenFlags.create ? "create" : "open";
@@ -285,11 +291,15 @@ export function statusFlags(fd: Fd): number {
   return unwrap(native.molt_get_flags(fd), () => `Could not inspect descriptor ${fd}`);
 }
 
+/** Sets those O_* status flags of an open file that can be changed (F_SETFL of fcntl(2)). */
+export function setStatusFlags(fd: Fd, flags: number): void {
+  unwrap(native.molt_set_flags(fd, flags), () => `Could not change descriptor ${fd}`);
+}
+
 /** Makes reads and writes return at once, or wait. */
 export function setNonBlocking(fd: Fd, on: boolean): void {
   const flags = statusFlags(fd);
-  const changed = on ? flags | OpenFlags.nonBlocking : flags & ~OpenFlags.nonBlocking;
-  unwrap(native.molt_set_flags(fd, changed), () => `Could not change descriptor ${fd}`);
+  setStatusFlags(fd, on ? flags | OpenFlags.nonBlocking : flags & ~OpenFlags.nonBlocking);
 }
 
 /** Waits off the isolate until the file's data is on stable storage. `name` is for the message. */

@@ -4,10 +4,16 @@ import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
 
 const POLLIN = 1;
+const POLLOUT = 4;
 
 /** True if `fd` has something to read or has ended, at once or within `milliseconds`. */
 export function hasInput(fd: Fd, milliseconds: number): boolean {
   return unwrap(native.molt_poll(fd, POLLIN, milliseconds), "Could not wait for input") > 0;
+}
+
+/** True if `fd` takes output or has failed, at once or within `milliseconds`. */
+export function takesOutput(fd: Fd, milliseconds: number): boolean {
+  return unwrap(native.molt_poll(fd, POLLOUT, milliseconds), "Could not wait for a reader") > 0;
 }
 
 /** As {@linkcode hasInput}, without sleeping: a sleeper is late, and whoever wakes it has the work. */

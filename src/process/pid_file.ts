@@ -2,6 +2,7 @@
  * -pidfile: the process's id in a locked file, removed at the end. A file that nobody has locked is taken
  * over if it is empty or holds one number; anything else at its path is left as it was.
  */
+import { namesSet } from "../backends/descriptor_path.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import { processId } from "../native/process.ts";
 import {
@@ -68,6 +69,11 @@ function checkContent({ fd }: Descriptor, path: string): void {
 }
 
 function createFile(path: string): Descriptor {
+  if (namesSet(path)) {
+    throw failure(
+      new Error(`'${path}' is a file without a name, which nobody finds: give a path`),
+    );
+  }
   try {
     return openFile(path, OpenFlags.readWrite | OpenFlags.create | OpenFlags.nonBlocking, 0o600);
   } catch (error) {

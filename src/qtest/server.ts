@@ -3,7 +3,6 @@ import type { CharacterPort } from "../backends/character.ts";
 import { OutputFile, outputFlags } from "../backends/chardev.ts";
 import type { ChardevEnvironment } from "../backends/chardev.ts";
 import { asFd, duplicate } from "../native/descriptor.ts";
-import { openFile } from "../native/file.ts";
 import { QtestLog } from "./log.ts";
 import { QtestSession } from "./session.ts";
 import type { QtestTarget } from "./target.ts";
@@ -13,7 +12,7 @@ import type { QtestTarget } from "./target.ts";
  * error if it is absent, as in QEMU.
  */
 export function serveQtest(
-  environment: Pick<ChardevEnvironment, "report">,
+  environment: Pick<ChardevEnvironment, "report" | "openPath">,
   port: CharacterPort,
   log: string | undefined,
   target: QtestTarget,
@@ -25,11 +24,11 @@ export function serveQtest(
 }
 
 function openLog(
-  environment: Pick<ChardevEnvironment, "report">,
+  environment: Pick<ChardevEnvironment, "report" | "openPath">,
   path: string | undefined,
 ): OutputFile {
   if (path !== undefined) {
-    return new OutputFile(environment, path, openFile(path, outputFlags(false), 0o666));
+    return new OutputFile(environment, path, environment.openPath(path, outputFlags(false), 0o666));
   }
   const STDERR = asFd(2);
   return new OutputFile(environment, "standard error", duplicate(STDERR));

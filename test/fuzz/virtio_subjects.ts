@@ -11,6 +11,7 @@ import { VirtioRng } from "../../src/devices/virtio/rng.ts";
 import { VirtioSerial } from "../../src/devices/virtio/serial.ts";
 import type { EventLoop } from "../../src/native/event_loop.ts";
 import { receive, send, socketPair } from "../../src/native/socket.ts";
+import { openFile } from "../../src/native/file.ts";
 import { frameTo, NetDriver } from "../support/net_driver.ts";
 import type { Random } from "../support/random.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
@@ -99,9 +100,7 @@ const createDisk: Create = (options) => {
     () => undefined,
     {
       adopt: () => undefined,
-      openFromSet: () => {
-        throw new Error("there are no sets");
-      },
+      openPath: openFile,
       warn: () => {},
     },
   );

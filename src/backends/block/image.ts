@@ -11,8 +11,8 @@ import type { DiskImage } from "../../native/disk.ts";
 import { Errno, SystemError } from "../../native/errors.ts";
 import {
   type FileStatus,
-  openFile,
   OpenFlags,
+  type OpenPath,
   readAt,
   status,
   statusFlags,
@@ -35,8 +35,8 @@ const BLKGETSIZE64 = 0x80081272n;
 export interface ImageEnvironment {
   /** A descriptor that the process before this one handed over. */
   readonly adopt: (name: string) => Descriptor | undefined;
-  /** A descriptor for `/dev/fdset/SET`, fitting the O_* flags. */
-  readonly openFromSet: (set: number, flags: number) => Descriptor;
+  /** Opens the path that a node names. */
+  readonly openPath: OpenPath;
   /** Takes messages for the user. */
   readonly warn: (message: string) => void;
 }
@@ -98,7 +98,9 @@ export class BlockImage implements Disposable {
     }
     using undo = new DisposableStack();
     const adopted = environment.adopt(this.keptName);
-    const opened = open(bottom.filename, flat, bottom, adopted, environment);
+    const opened = adopted === undefined
+      ? openImage(bottom, flat.readOnly, environment.openPath)
+      : takeImage(adopted, flat.readOnly);
     this.#descriptor = undo.use(opened.descriptor);
     this.readOnly = opened.readOnly;
     // A process before this one has shown the guest a raw disk: it stays one.
@@ -232,23 +234,25 @@ function partSize({ offset, size }: FlatNode, whole: number, path: string): numb
   return Math.ceil((size ?? whole - offset) / SECTOR) * SECTOR;
 }
 
-function open(
-  path: string,
-  { readOnly }: FlatNode,
-  { direct, autoReadOnly }: { direct: boolean; autoReadOnly: boolean },
-  adopted: Descriptor | undefined,
-  environment: ImageEnvironment,
-): { descriptor: Descriptor; readOnly: boolean } {
-  if (adopted) {
-    const ACCESS_MODE = 3;
-    const writable = (statusFlags(adopted.fd) & ACCESS_MODE) !== OpenFlags.readOnly;
-    return { descriptor: adopted, readOnly: readOnly || !writable };
-  }
-  const attempt = (mode: number) => {
-    const flags = mode | (direct ? OpenFlags.direct : 0);
-    const set = /^\/dev\/fdset\/([0-9]+)$/.exec(path);
-    return set ? environment.openFromSet(Number(set[1]), flags) : openFile(path, flags);
-  };
+/** An image's descriptor, and whether the disk cannot be written. */
+interface OpenImage {
+  readonly descriptor: Descriptor;
+  readonly readOnly: boolean;
+}
+
+function takeImage(adopted: Descriptor, readOnly: boolean): OpenImage {
+  const ACCESS_MODE = 3;
+  const writable = (statusFlags(adopted.fd) & ACCESS_MODE) !== OpenFlags.readOnly;
+  return { descriptor: adopted, readOnly: readOnly || !writable };
+}
+
+/** Opens the file at the bottom of a disk's nodes, of which one may be read-only. */
+export function openImage(
+  { filename, direct, autoReadOnly }: Exclude<BlockNode, { driver: "raw" | "null-co" }>,
+  readOnly: boolean,
+  open: OpenPath,
+): OpenImage {
+  const attempt = (mode: number) => open(filename, mode | (direct ? OpenFlags.direct : 0));
   if (readOnly) return { descriptor: attempt(OpenFlags.readOnly), readOnly };
   try {
     return { descriptor: attempt(OpenFlags.readWrite), readOnly };

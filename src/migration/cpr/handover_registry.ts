@@ -53,6 +53,8 @@ export class HandoverRegistry implements Disposable {
   /** The predecessor's data, and that for the successor. */
   #received: Descriptor | undefined;
   #data: Descriptor | undefined;
+  /** For an interim monitor. */
+  #excerpt: Descriptor | undefined;
   #takesOver = false;
   #announced: ReadonlySet<string> = new Set();
 
@@ -110,6 +112,16 @@ export class HandoverRegistry implements Disposable {
     return this.#list(true);
   }
 
+  /** Data of some entries, for an interim monitor, which gets nothing else. Replaces an earlier one. */
+  excerpt(survivors: Readonly<Record<string, unknown>>): KeptDescriptor {
+    this.#excerpt?.[Symbol.dispose]();
+    this.#excerpt = createGrowingMemfd(DATA_NAME);
+    const { fd } = this.#excerpt;
+    const text = JSON.stringify({ version: DATA_VERSION, complete: false, survivors });
+    writeAt(fd, new Uint8Array(new TextEncoder().encode(text)), 0);
+    return { name: DATA_NAME, id: 0, fd };
+  }
+
   /** All that is to be handed over ahead. The guest and its dependencies go on meanwhile. */
   announce(): KeptDescriptor[] {
     const kept = this.#list(false);
@@ -134,6 +146,8 @@ export class HandoverRegistry implements Disposable {
   rollback(): void {
     this.#data?.[Symbol.dispose]();
     this.#data = undefined;
+    this.#excerpt?.[Symbol.dispose]();
+    this.#excerpt = undefined;
     this.#announced = new Set();
   }
 

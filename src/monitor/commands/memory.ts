@@ -48,11 +48,11 @@ export const memoryCommands = [
       "filename": z.string(),
       "cpu-index": integer().optional(),
     }),
-    run: ({ cpus, memory }, { val, size, filename, "cpu-index": cpu = 0 }) => {
+    run: ({ cpus, memory, descriptors }, { val, size, filename, "cpu-index": cpu = 0 }) => {
       if (!cpus.list().some(({ index }) => index === cpu)) {
         throw new CommandError("Parameter 'cpu-index' expects a CPU number");
       }
-      saveVirtualMemory(memory, cpu, BigInt(val), size, filename);
+      saveVirtualMemory(memory, cpu, BigInt(val), size, filename, descriptors.openPath);
     },
   }),
   defineCommand({
@@ -62,6 +62,7 @@ export const memoryCommands = [
       size: integer("uint64"),
       filename: z.string(),
     }),
-    run: ({ memory }, { val, size, filename }) => savePhysicalMemory(memory, val, size, filename),
+    run: ({ memory, descriptors }, { val, size, filename }) =>
+      savePhysicalMemory(memory, val, size, filename, descriptors.openPath),
   }),
 ];

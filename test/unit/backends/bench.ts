@@ -1,4 +1,5 @@
 /** What chardev tests share: a running loop, a registry, and frontends that record. */
+import { DescriptorStore } from "../../../src/backends/descriptor_store.ts";
 import { Chardevs } from "../../../src/backends/chardevs.ts";
 import { chardevFromProperties } from "../../../src/backends/chardev_options.ts";
 import type {
@@ -64,6 +65,8 @@ export class Bench implements AsyncDisposable {
   /** What a predecessor left, by name and id: `chardev/a/pty 0`. */
   readonly left = new Map<string, Descriptor>();
   readonly named = new Map<string, Descriptor>();
+  /** Sets that /dev/fdset/N stands for. */
+  readonly descriptors = new DescriptorStore();
   readonly adopt = (name: string, id: number) => take(this.left, `${name} ${id}`);
   readonly chardevs: Chardevs;
 
@@ -77,6 +80,7 @@ export class Bench implements AsyncDisposable {
       takesOver: () => takesOver,
       adopt: this.adopt,
       takeNamedDescriptor: (name) => take(this.named, name),
+      openPath: this.descriptors.openPath,
       report: (line) => this.reported.push(line),
       announce: (line: string) => this.reported.push(line),
       quit: () => this.quits.push("quit"),
@@ -98,6 +102,7 @@ export class Bench implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.chardevs[Symbol.dispose]();
+    this.descriptors[Symbol.dispose]();
     this.loop.stop();
     await this.#running;
     this.loop[Symbol.dispose]();

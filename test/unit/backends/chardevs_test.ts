@@ -1,4 +1,10 @@
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { ChardevError } from "../../../src/backends/chardev.ts";
 import { PtyChardev } from "../../../src/backends/pty.ts";
 import { RingbufChardev } from "../../../src/backends/ringbuf.ts";
@@ -53,6 +59,83 @@ Deno.test("file input comes from input-path, no faster than the frontend takes i
   recorder.capacity = Infinity;
   chardev.acceptInput();
   await until(() => recorder.text === "0123456789");
+});
+
+Deno.test("/dev/fdset/N stands for a descriptor in every path of a character device", async () => {
+  await using bench = new Bench();
+  const { descriptors } = bench;
+  const give = (path: string, flags: number) =>
+    descriptors.addToSet(1, openFile(path, flags | OpenFlags.create), undefined);
+  Deno.writeTextFileSync(bench.path("in"), "input");
+  give(bench.path("in"), OpenFlags.readOnly);
+  give(bench.path("out"), OpenFlags.writeOnly);
+  const file = await bench.create({
+    id: "file",
+    backend: "file",
+    path: "/dev/fdset/1",
+    "input-path": "/dev/fdset/1",
+  });
+  const recorder = record(file);
+  file.write(bytesOf("output"));
+  assertEquals(Deno.readTextFileSync(bench.path("out")), "output");
+  await until(() => recorder.text === "input");
+  descriptors.removeFromSet(1);
+
+  give(bench.path("log"), OpenFlags.writeOnly);
+  const logged = await bench.create({ id: "logged", backend: "null", logfile: "/dev/fdset/1" });
+  logged.write(bytesOf("logged"));
+  assertEquals(Deno.readTextFileSync(bench.path("log")), "logged");
+
+  give(bench.path("pipe"), OpenFlags.readWrite);
+  await bench.create({ id: "pipe", backend: "pipe", path: "/dev/fdset/1" });
+  const refusal = async (properties: Record<string, string>) =>
+    (await assertRejects(() => bench.create({ id: "x", ...properties }), Error)).message;
+  assertEquals(
+    await refusal({ backend: "file", path: "/dev/fdset/9" }),
+    "Could not open '/dev/fdset/9': No such file or directory",
+  );
+  assertEquals(
+    await refusal({ backend: "file", path: "/dev/null", "input-path": "/dev/fdset/1" }),
+    "Could not open '/dev/fdset/1': Permission denied",
+  );
+  assertEquals(
+    await refusal({ backend: "pipe", path: "/dev/fdset/x" }),
+    "Could not open '/dev/fdset/x': Invalid argument",
+  );
+  assertEquals(
+    await refusal({ backend: "null", logfile: "/dev/fdset/9" }),
+    "Failed to find fdset /dev/fdset/9",
+  );
+});
+
+Deno.test("output to a pipe waits for its reader, who may be slow, and so does a log for a while", async () => {
+  await using bench = new Bench();
+  const [reader, writer] = createPipe(OpenFlags.nonBlocking);
+  using _ = reader;
+  bench.descriptors.addToSet(1, writer, undefined);
+  const file = await bench.create({
+    id: "file",
+    backend: "file",
+    path: "/dev/fdset/1",
+    append: "on",
+  });
+  const bytes = new Uint8Array(1 << 20);
+  let writable = 0;
+  const taken = file.write(bytes, () => writable++);
+  assert(taken > 0 && taken < bytes.length, `${taken} bytes`);
+  const buffer = new Uint8Array(1 << 20);
+  for (let read_ = 0; read_ < taken;) read_ += read(reader.fd, buffer) ?? 0;
+  await until(() => writable === 1);
+
+  const log = await bench.create({
+    id: "log",
+    backend: "null",
+    logfile: "/dev/fdset/1",
+    logappend: "on",
+  });
+  assertEquals(log.write(bytes), bytes.length);
+  assertEquals(log.write(bytes), bytes.length);
+  assertEquals(bench.reported, ["output to '/dev/fdset/1' is lost: nobody reads it"]);
 });
 
 Deno.test("files that cannot be opened are named, and nothing stays open", async () => {

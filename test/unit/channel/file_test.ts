@@ -109,7 +109,7 @@ Deno.test("a set's members are chosen by access mode and O_DIRECT; one that is m
   using given = new DescriptorStore();
   given.addToSet(7, openFile(path, OpenFlags.writeOnly | OpenFlags.create), undefined);
   {
-    using file = OutgoingFile.create("/dev/fdset/7", 0, given);
+    using file = OutgoingFile.create("/dev/fdset/7", 0, given.openPath);
     await file.write(bytes("through a set"));
     const refusal = assertThrows(() => file.openDirect(), Error);
     assertEquals(
@@ -122,7 +122,7 @@ Deno.test("a set's members are chosen by access mode and O_DIRECT; one that is m
     await file.finish();
   }
   assertEquals(Deno.readTextFileSync(path), "through a set");
-  const refusal = assertThrows(() => IncomingFile.open("/dev/fdset/7", 0, given), Error);
+  const refusal = assertThrows(() => IncomingFile.open("/dev/fdset/7", 0, given.openPath), Error);
   assertEquals(refusal.message, "Failed to find file descriptor with matching flags=0x0");
 });
 

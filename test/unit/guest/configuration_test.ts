@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../../src/cli/command_line.ts";
 import { OptionError } from "../../../src/configuration/errors.ts";
+import { openFile } from "../../../src/native/file.ts";
 import {
   cpuFlags,
   findFirmware,
@@ -67,7 +68,7 @@ Deno.test("firmware's options and -fw_cfg's files", async () => {
     const options = (...argv: string[]) => {
       const config = parseCommandLine(argv);
       if (config.machine.type !== "microvm") throw new Error("another machine");
-      return firmwareOptions(config, config.machine);
+      return firmwareOptions(config, config.machine, openFile);
     };
     const given = options(
       ...["-nographic", "-boot", "menu=on,reboot-timeout=500"],
@@ -88,8 +89,11 @@ Deno.test("firmware's options and -fw_cfg's files", async () => {
       OptionError,
       "-fw_cfg opt/a,file=/nonexistent: can't load /nonexistent",
     );
-    assertEquals(findFirmware("content", ["/nonexistent", directory]), `${directory}/content`);
-    assertEquals(findFirmware("missing", [directory]), "missing");
+    assertEquals(
+      findFirmware("content", ["/nonexistent", directory], openFile),
+      `${directory}/content`,
+    );
+    assertEquals(findFirmware("missing", [directory], openFile), "missing");
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -1,6 +1,5 @@
 /** What monitor tests share: monitors over real sockets, on a machine that is nothing but data. */
 import { ParameterStore } from "../../../src/migration/parameters.ts";
-import { DescriptorStore } from "../../../src/backends/descriptor_store.ts";
 import type { CpuRegisters, MonitorContext } from "../../../src/monitor/context.ts";
 import { EventHub } from "../../../src/monitor/events.ts";
 import { type MonitorOptions, Monitors } from "../../../src/monitor/monitors.ts";
@@ -107,7 +106,6 @@ export class Client implements Disposable {
 /** Monitors over sockets. */
 export class MonitorBench extends Bench {
   readonly events = new EventHub(this.loop);
-  readonly descriptors = new DescriptorStore();
   readonly calls: string[] = [];
   readonly context: MonitorContext = this.#makeContext();
   readonly monitors = new Monitors(this.context, this.events);
@@ -138,7 +136,6 @@ export class MonitorBench extends Bench {
   override async [Symbol.asyncDispose](): Promise<void> {
     this.monitors[Symbol.dispose]();
     this.events[Symbol.dispose]();
-    this.descriptors[Symbol.dispose]();
     await super[Symbol.asyncDispose]();
   }
 

@@ -82,13 +82,26 @@ export const memoryCommands: readonly HumanCommand[] = [
     help: "save to disk virtual memory dump starting at 'addr' of size 'size'",
     parameters: { addr: integer, size: integer, file: filename },
     run: ({ context, state }, { addr, size, file }) =>
-      saveVirtualMemory(context.memory, state.cpu, addr, Number(size), file),
+      saveVirtualMemory(
+        context.memory,
+        state.cpu,
+        addr,
+        Number(size),
+        file,
+        context.descriptors.openPath,
+      ),
   }),
   defineHumanCommand({
     names: "pmemsave",
     help: "save to disk physical memory dump starting at 'addr' of size 'size'",
     parameters: { addr: integer, size: integer, file: filename },
     run: ({ context }, { addr, size, file }) =>
-      savePhysicalMemory(context.memory, Number(addr), Number(size), file),
+      savePhysicalMemory(
+        context.memory,
+        Number(addr),
+        Number(size),
+        file,
+        context.descriptors.openPath,
+      ),
   }),
 ];

@@ -45,9 +45,7 @@ function fileNode(filename: string, options: Partial<BlockNode> = {}): BlockNode
 
 const noEnvironment = {
   adopt: () => undefined,
-  openFromSet: () => {
-    throw new Error("there are no sets");
-  },
+  openPath: openFile,
   warn: () => {},
 };
 

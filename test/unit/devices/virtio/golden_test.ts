@@ -10,6 +10,7 @@ import type { NetProperties } from "../../../../src/devices/virtio/net_propertie
 import { VirtioRng } from "../../../../src/devices/virtio/rng.ts";
 import { VirtioSerial } from "../../../../src/devices/virtio/serial.ts";
 import { StateWriter } from "../../../../src/vmstate/vmstate.ts";
+import { openFile } from "../../../../src/native/file.ts";
 import { fixture } from "../../../golden/fixtures.ts";
 import { itemsOf, readerOf } from "../../../golden/rewrite.ts";
 import { ManualClock } from "../dependencies.ts";
@@ -45,7 +46,7 @@ function disk(properties: Partial<BlkProperties> = {}): Create {
           forceShare: false,
         },
         () => undefined,
-        { adopt: () => undefined, openFromSet: () => unreachable(), warn: unreachable },
+        { adopt: () => undefined, openPath: openFile, warn: unreachable },
       ),
       { ...blkDefaults, ...properties },
       memory.devices,
