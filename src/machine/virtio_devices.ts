@@ -5,6 +5,7 @@
  *   configuration -> VirtioDevices: images, sources of randomness -> create: device models
  */
 import type { Chardevs } from "../backends/chardevs.ts";
+import { ImageError } from "../backends/block/errors.ts";
 import { BlockImage, type ImageEnvironment } from "../backends/block/image.ts";
 import type { NetworkBackend } from "../backends/network/backend.ts";
 import { type NetworkEnvironment, openNetworkBackend } from "../backends/network/open.ts";
@@ -168,6 +169,15 @@ export class VirtioDevices implements Disposable {
     this.#resources[Symbol.dispose]();
   }
 
+  #openImage(name: string, node: BlockNode): BlockImage {
+    try {
+      return new BlockImage(name, node, (other) => this.#findNode(other), this.#environment);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new ImageError(`-device virtio-blk-device,drive=${name}: ${reason}`, { cause: error });
+    }
+  }
+
   #createDisk(config: ConfigOf<"virtio-blk-device">, board: VirtioBoard): VirtioBlk {
     const name = config.properties.drive ?? "";
     const drive = this.#config.drives.find(({ id }) => id === name);
@@ -175,9 +185,7 @@ export class VirtioDevices implements Disposable {
     if (node === undefined) {
       throw new Error(`-device virtio-blk-device: there is no drive '${name}'`);
     }
-    const image = this.#resources.use(
-      new BlockImage(name, node, (nodeName) => this.#findNode(nodeName), this.#environment),
-    );
+    const image = this.#resources.use(this.#openImage(name, node));
     image.shareWrite = config.properties["share-rw"];
     this.#images.push(image);
     const device: VirtioBlk = new VirtioBlk(

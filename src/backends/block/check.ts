@@ -6,7 +6,8 @@ import type { BlockNode } from "../../configuration/block.ts";
 import type { VirtualMachineConfig } from "../../configuration/virtual_machine.ts";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { OpenFlags, type OpenPath, status } from "../../native/file.ts";
-import { namesSet } from "../descriptor_path.ts";
+import { DescriptorSetError, namesSet, openToRead } from "../descriptor_path.ts";
+import { Errno } from "../../native/errors.ts";
 import { ImageError } from "./errors.ts";
 import { openImage } from "./image.ts";
 import { refuseOtherFormats } from "./probe.ts";
@@ -59,12 +60,17 @@ function check(node: BlockNode, context: CheckContext): void {
   );
 }
 
-/** A file in any way that lets it be looked at; of a set what a disk would get. */
+/** A file in any way that lets it be looked at; of a set what a disk would get, or else what can be read. */
 function openAny(
   node: Exclude<BlockNode, { driver: "raw" | "null-co" }>,
   { openPath, readOnly }: CheckContext,
 ): Descriptor {
   const { filename: path } = node;
   if (!namesSet(path)) return openPath(path, OpenFlags.readOnly | OpenFlags.nonBlocking);
-  return openImage(node, readOnly || node.readOnly, openPath).descriptor;
+  try {
+    return openImage(node, readOnly || node.readOnly, openPath).descriptor;
+  } catch (error) {
+    if (!(error instanceof DescriptorSetError) || error.errno !== Errno.EACCES) throw error;
+    return openToRead(openPath, path);
+  }
 }
