@@ -6,11 +6,8 @@ import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
 import type { VirtualMachineConfig } from "./src/configuration/virtual_machine.ts";
 import { traceFileWarnings } from "./src/cli/trace.ts";
-import {
-  reapInterimMonitor,
-  takeInterimMonitorSockets,
-} from "./src/migration/cpr/interim_monitor.ts";
-import { type InheritedDescriptors, readExecState } from "./src/migration/cpr/descriptors.ts";
+import { reapInterimMonitor } from "./src/migration/cpr/interim_monitor.ts";
+import { type Role, takeRole } from "./src/migration/cpr/role.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { type EventLoop, processLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, letEngineThreadsWait, setProcessName } from "./src/native/process.ts";
@@ -26,15 +23,15 @@ import { VirtualMachine } from "./src/virtual_machine.ts";
 /** Runs a virtual machine until it ends. Returns the exit status. */
 async function runMachine(argv: readonly string[]): Promise<number> {
   using resources = new DisposableStack();
-  const inherited = readExecState();
+  const role = takeRole();
+  const inherited = role.kind === "successor" ? role.inherited : undefined;
   const timeline = resources.use(new Timeline(inherited, "monitor"));
   timeline.mark("program loaded");
   const config = parseCommandLine(argv, { readText: readOptionFile });
   const { process, log } = config;
   launch.follow(config);
   const readiness = takeReadiness();
-  const interimMonitor = takeInterimMonitorSockets();
-  const first = inherited === undefined && interimMonitor === undefined;
+  const first = role.kind === "first";
   if (process.daemonize && first && readiness === undefined) return startDaemon();
   setUpMessages({
     timestamp: log.timestamp,
@@ -51,24 +48,26 @@ async function runMachine(argv: readonly string[]): Promise<number> {
 
   const { pidFile } = process;
   const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
-  if (interimMonitor === undefined) writePidFile();
+  if (role.kind !== "interim") writePidFile();
   // From here on there may be a guest: what fails ends no more than it must.
   resources.use(outliveFaults());
   const loop = processLoop();
   const served = loop.run();
   letEngineThreadsWait();
-  using vm = interimMonitor === undefined
-    ? await createMachine(config, loop, inherited, timeline)
-    : await runInterimMonitor(config, loop, interimMonitor);
+  using vm = role.kind === "interim"
+    ? await runInterimMonitor(config, loop, role.sockets)
+    : await createMachine(config, loop, role, timeline);
   if (vm !== undefined) {
     // An interim monitor that stays has a guest, which is worth more than a file.
-    if (interimMonitor !== undefined) reportFaults(writePidFile);
+    if (role.kind === "interim") reportFaults(writePidFile);
     resources.use(onEndSignals(() => vm.end("host-signal")));
     inherited?.[Symbol.dispose]();
     const left = process.daemonize ? vm.opened.then(() => launch.leaveFolder()) : undefined;
     if (!vm.awaitsGuest) await left;
     if (readiness !== undefined) finishDaemon(readiness);
-    void reapInterimMonitor();
+    if (role.kind === "successor" && role.interimMonitor !== undefined) {
+      void reapInterimMonitor(role.interimMonitor);
+    }
     await vm.ended;
     await vm.monitors.drained();
   }
@@ -80,11 +79,11 @@ async function runMachine(argv: readonly string[]): Promise<number> {
 async function createMachine(
   config: VirtualMachineConfig,
   loop: EventLoop,
-  inherited: InheritedDescriptors | undefined,
+  role: Exclude<Role, { kind: "interim" }>,
   timeline: Timeline,
 ) {
   if (config.machine.type !== "none") {
-    return await VirtualMachine.create(config, loop, inherited, timeline);
+    return await VirtualMachine.create(config, loop, role, timeline);
   }
   const { EmptyMachine } = await import("./src/empty_machine.ts");
   return await EmptyMachine.create(config, loop);

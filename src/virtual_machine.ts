@@ -18,6 +18,7 @@ import type { IncomingConfig, MigrationAddress } from "./configuration/migration
 import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import { announceParameters } from "./guest/announcements.ts";
 import { Guest } from "./guest/guest.ts";
+import { HandoverDestination, type MachineParts } from "./handover_destination.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
 import type { Microvm } from "./machine/microvm.ts";
 import { LiveUpdate } from "./live_update.ts";
@@ -25,7 +26,8 @@ import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import { Timeline } from "./migration/cpr/timeline.ts";
 import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/interim_monitor.ts";
-import { type Handover, HandoverListener } from "./migration/cpr/transfer.ts";
+import type { Role } from "./migration/cpr/role.ts";
+import type { Handover } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
 import { loadWarmUp } from "./migration/late_modules.ts";
 import { Migration } from "./migration/migration.ts";
@@ -33,7 +35,6 @@ import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import { monitorContext, updateInformation } from "./monitored/context.ts";
-import { ChannelCancelled } from "./native/channel.ts";
 import { isInherited } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
@@ -57,13 +58,12 @@ export class VirtualMachine implements Disposable {
   readonly #opened = Promise.withResolvers<void>();
   readonly #resources = new DisposableStack();
   readonly #update: LiveUpdate;
-  /** Which of two processes has the guest that one hands over. */
-  #ownership: Ownership | undefined;
-  #standsIn = false;
-  /** The guest is with an interim monitor. */
-  #waiting: WaitingGuest | undefined;
-  #guest: Guest | undefined;
-  #qtest: Disposable | undefined;
+  /** An interim monitor serves nobody: its guest's clients are the successor's. */
+  #role: "monitor" | "interim" = "monitor";
+  /** The guest that another process hands over, until it runs here. */
+  #arrival: Arrival | undefined;
+  /** The guest that is built here; absent while nobody has handed over what it is built from. */
+  #built: BuiltGuest | undefined;
 
   private constructor(config: VirtualMachineConfig, loop: EventLoop, timeline: Timeline) {
     this.config = config;
@@ -91,7 +91,7 @@ export class VirtualMachine implements Disposable {
         monitors: this.monitors,
         descriptors: this.descriptors,
         timeline,
-        guestDescriptors: () => this.#guest?.descriptors() ?? [],
+        guestDescriptors: () => this.guest?.descriptors() ?? [],
       }),
     );
     // Nobody may be waiting for the end yet.
@@ -102,12 +102,12 @@ export class VirtualMachine implements Disposable {
   static async create(
     config: VirtualMachineConfig,
     loop: EventLoop,
-    inherited: InheritedDescriptors | undefined,
+    role: Exclude<Role, { kind: "interim" }>,
     timeline: Timeline,
   ): Promise<VirtualMachine> {
     using undo = new DisposableStack();
     const vm = undo.use(new VirtualMachine(config, loop, timeline));
-    await vm.#start(inherited);
+    await vm.#start(role.kind === "successor" ? role.inherited : undefined);
     undo.move();
     return vm;
   }
@@ -125,11 +125,10 @@ export class VirtualMachine implements Disposable {
     const vm = undo.use(new VirtualMachine(config, loop, new Timeline(descriptors, "interim")));
     const has = (name: string) => descriptors.has(name);
     const chardevs = config.chardevs.map((options) => interimChardev(options, has));
-    vm.#standsIn = true;
+    vm.#role = "interim";
     vm.#receive(descriptors);
     await vm.#createChardevs(chardevs);
-    const guest = await vm.#buildGuest(true);
-    await vm.#warmUpArrival(guest);
+    await vm.#warmUpArrival(await vm.#buildGuest(true));
     // Whoever stays with the guest loads nothing then: the files may be the new program's.
     await vm.#loadTheRest();
     vm.#opened.resolve();
@@ -139,7 +138,7 @@ export class VirtualMachine implements Disposable {
 
   /** An interim monitor whose guest nobody took goes on as its monitor: the stand-ins become real. */
   async keepGuest(): Promise<void> {
-    this.#standsIn = false;
+    this.#role = "monitor";
     this.timeline.becomeMonitor();
     const shared = new Set<string>();
     for (const options of this.config.chardevs) {
@@ -157,18 +156,18 @@ export class VirtualMachine implements Disposable {
 
   /** The guest; absent while the machine waits for what it is to be built from. */
   get guest(): Guest | undefined {
-    return this.#guest;
+    return this.#built?.guest;
   }
 
   /** The guest's board. Throws while there is no guest. */
   get board(): Microvm {
-    if (this.#guest === undefined) throw new Error("The guest has not arrived yet");
-    return this.#guest.board;
+    if (this.#built === undefined) throw new Error("The guest has not arrived yet");
+    return this.#built.guest.board;
   }
 
   /** It is built when a source hands over what it is built from. */
   get awaitsGuest(): boolean {
-    return this.#guest === undefined;
+    return this.#built === undefined;
   }
 
   /** Resolves when everything that the configuration names has been opened. */
@@ -183,8 +182,8 @@ export class VirtualMachine implements Disposable {
 
   /** Ends the machine, after what is under way. */
   end(reason: ShutdownReason): void {
-    if (this.#guest !== undefined) {
-      this.#guest.board.machine.requestShutdown(reason);
+    if (this.#built !== undefined) {
+      this.board.machine.requestShutdown(reason);
       return;
     }
     this.events.emit({ name: "SHUTDOWN", data: { guest: false, reason } });
@@ -200,16 +199,16 @@ export class VirtualMachine implements Disposable {
     }
     if (inherited !== undefined) {
       this.#receive(inherited);
-      this.#waiting = this.#takeWaitingGuest();
+      this.#expectWaitingGuest();
     }
     if (config.incoming?.cpr !== undefined && inherited === undefined) {
-      await this.#startWithoutGuest(config.incoming.cpr);
+      await this.#awaitHandover(config.incoming.cpr);
       return;
     }
     await this.#createChardevs(config.chardevs);
     const guest = await this.#buildGuest(config.incoming !== undefined || inherited !== undefined);
     this.#addMonitors(config.monitors);
-    this.#serveQtest(guest);
+    this.#serveQtest();
     this.chardevs.start();
     // An execve has left nobody else who uses what survives.
     if (config.incoming?.main.kind === "defer") this.#update.arrive();
@@ -233,10 +232,23 @@ export class VirtualMachine implements Disposable {
 
   /** Takes over what another process hands over. */
   #receive(descriptors: InheritedDescriptors): void {
-    this.#ownership?.[Symbol.dispose]();
-    const ownership = descriptors.take(OWNERSHIP_NAME);
-    this.#ownership = ownership && Ownership.adopt(ownership);
+    this.#arrival?.[Symbol.dispose]();
+    const flag = descriptors.take(OWNERSHIP_NAME);
+    this.#arrival = new Arrival(flag && Ownership.adopt(flag));
     this.#update.receive(descriptors);
+  }
+
+  /**
+   * Finds the guest that waits with an interim monitor, if there is one. Nothing was created yet: a successor
+   * that comes too late must not put itself in the place of the sockets that are the guest's again.
+   */
+  #expectWaitingGuest(): void {
+    const waiting = takeWaitingGuest((name) => this.#update.adopt(name));
+    if (waiting === undefined) return;
+    this.#arrival?.expect(waiting);
+    if (this.#arrival?.ownership?.decision === "kept") {
+      throw new Error("too late for the guest: it has stayed with the process that it waited in");
+    }
   }
 
   async #createChardevs(options: readonly ChardevOptions[]): Promise<void> {
@@ -258,55 +270,43 @@ export class VirtualMachine implements Disposable {
       incoming,
       emit: (event) => this.events.emit(event),
     });
-    this.#guest = guest;
+    this.#built = new BuiltGuest(guest);
     void guest.board.machine.ended.then((reason) => this.#ended.resolve(reason));
     return guest;
   }
 
   /** Serves -qtest, if it was given, for as long as there is this guest. */
-  #serveQtest({ board, accelerator }: Guest): void {
-    this.#qtest?.[Symbol.dispose]();
-    this.#qtest = undefined;
-    if (this.config.qtest === undefined) return;
+  #serveQtest(): void {
+    const built = this.#built;
+    if (built === undefined || this.config.qtest === undefined) return;
     const { chardev, log } = this.config.qtest;
-    const target = boardTarget(board, accelerator);
+    const target = boardTarget(built.guest.board, built.guest.accelerator);
     const port = this.chardevs.port(chardev);
-    this.#qtest = serveQtest(this.#chardevEnvironment, port, log, target);
+    built.addClient(serveQtest(this.#chardevEnvironment, port, log, target));
   }
 
   async #startGuest(guest: Guest): Promise<void> {
     const { machine } = guest.board;
     const { incoming, startPaused } = this.config;
-    const waiting = this.#waiting;
+    const waiting = this.#arrival?.waiting;
     if (waiting) {
-      using guestElsewhere = waiting;
       await this.#warmUpArrival(guest);
       // Whatever takes this thread's time is done while the guest runs there.
       await this.#loadTheRest();
-      await guestElsewhere.call();
-      await this.migration.receive(guestElsewhere.channel);
-      this.#waiting = undefined;
+      await waiting.call();
+      await this.migration.receive(waiting.channel);
       // Clients have been notified.
       if (waiting.has("SHUTDOWN") && this.config.actions.shutdown === "poweroff") {
         this.#ended.resolve("guest-shutdown");
       }
+      this.#arrival?.[Symbol.dispose]();
+      this.#arrival = undefined;
     } else if (incoming === undefined) {
       machine.resetDevices();
       if (!startPaused) machine.start();
     } else if (incoming.main.kind !== "defer") {
       await this.#listen(incoming.main);
     }
-  }
-
-  /**
-   * The guest that waits with an interim monitor, if there is one. Nothing was created yet: a successor that
-   * comes too late must not put itself in the place of the sockets that are the guest's again.
-   */
-  #takeWaitingGuest(): WaitingGuest | undefined {
-    const waiting = takeWaitingGuest((name) => this.#update.adopt(name));
-    if (waiting === undefined || this.#ownership?.decision !== "kept") return waiting;
-    waiting[Symbol.dispose]();
-    throw new Error("too late for the guest: it has stayed with the process that it waited in");
   }
 
   /** Waits for the guest where the option says, which stands before what goes wrong. */
@@ -320,72 +320,35 @@ export class VirtualMachine implements Disposable {
   }
 
   /** Has monitors answer while the machine waits for a source that hands over its descriptors. */
-  async #startWithoutGuest(cpr: MigrationAddress): Promise<void> {
-    const { chardevs, monitors } = this.config;
-    const early = earlyChardevs(this.config);
-    await this.#createChardevs(chardevs.filter(({ id }) => early.has(id)));
-    const listener = this.#resources.use(
-      await HandoverListener.listen(channelAddress(cpr), this.descriptors),
+  async #awaitHandover(cpr: MigrationAddress): Promise<void> {
+    const main = this.config.incoming?.main;
+    const destination = this.#resources.use(
+      await HandoverDestination.listen(
+        {
+          migration: this.migration,
+          descriptors: this.descriptors,
+          createChardevs: (chardevs) => this.#createChardevs(chardevs),
+          addMonitors: (monitors) => this.#addMonitors(monitors),
+          create: async ({ chardevs, monitors }, descriptors) => {
+            this.#receive(descriptors);
+            await this.#createChardevs(chardevs);
+            await this.#warmUpArrival(await this.#buildGuest(true));
+            this.#addMonitors(monitors);
+            this.#serveQtest();
+          },
+          discard: (parts) => this.#discardGuest(parts),
+        },
+        this.config,
+        cpr,
+        main === undefined || main.kind === "defer" ? undefined : mainAddress(main),
+      ),
     );
-    this.migration.awaitHandover(listener.addresses);
-    this.#addMonitors(monitors.filter(({ chardev }) => early.has(chardev)));
     this.chardevs.start();
     this.#loadInBackground();
-    const late = {
-      chardevs: chardevs.filter(({ id }) => !early.has(id)),
-      monitors: monitors.filter(({ chardev }) => !early.has(chardev)),
-    };
-    this.#receiveHandovers(listener, late).catch((error) => this.#ended.reject(error));
-  }
-
-  /** Builds the guest for each source that hands over, until one's guest has arrived. */
-  async #receiveHandovers(listener: HandoverListener, late: LateParts): Promise<void> {
-    let failure: string | undefined;
-    for (;;) {
-      this.migration.awaitHandover(listener.addresses, failure);
-      try {
-        using handover = await listener.accept(() =>
-          this.migration.parameters["x-handover-timeout"]
-        );
-        if (await this.#takeOver(handover, listener, late)) break;
-        failure = undefined;
-      } catch (error) {
-        if (error instanceof ChannelCancelled) return;
-        failure = messageOf(error);
-      }
-    }
-    listener[Symbol.dispose]();
-  }
-
-  /** Builds the guest and waits for its state; false if the source gives up before. */
-  async #takeOver(
-    handover: Handover,
-    listener: HandoverListener,
-    late: LateParts,
-  ): Promise<boolean> {
-    const main = this.config.incoming?.main;
-    using undo = new DisposableStack();
-    undo.defer(() => this.#discardGuest(late));
-    this.#receive(handover.descriptors);
-    await this.#createChardevs(late.chardevs);
-    await this.#warmUpArrival(await this.#buildGuest(true));
-    this.#addMonitors(late.monitors);
-    if (this.#guest !== undefined) this.#serveQtest(this.#guest);
-    if (main !== undefined && main.kind !== "defer") {
-      await this.migration.listen(mainAddress(main), false);
-    }
-    const gone = handover.sourceGone().then(() => undefined, () => undefined);
-    const incoming = await Promise.race([this.migration.listening(), gone]);
-    handover.taken();
-    if (incoming === undefined) return false;
-    // A source that tries again connects here first.
-    listener.pending().then(() => incoming.abandon("the source tries again"), () => {});
-    const died = "the source's process has ended before it sent the guest's state";
-    handover.process?.readable().then(() => incoming.abandon(died), () => {});
-    if (!await incoming.finished) return false;
-    undo.move();
-    this.#opened.resolve();
-    return true;
+    destination.run().then(
+      (arrived) => arrived && this.#opened.resolve(),
+      (error) => this.#ended.reject(error),
+    );
   }
 
   /** A guest comes soon by live update, and its time is short. */
@@ -395,11 +358,9 @@ export class VirtualMachine implements Disposable {
     await warmUpArrival(guest.source, discarded);
   }
 
-  #discardGuest({ chardevs, monitors }: LateParts): void {
-    this.#qtest?.[Symbol.dispose]();
-    this.#qtest = undefined;
-    this.#guest?.[Symbol.dispose]();
-    this.#guest = undefined;
+  #discardGuest({ chardevs, monitors }: MachineParts): void {
+    this.#built?.[Symbol.dispose]();
+    this.#built = undefined;
     for (const { chardev } of monitors) this.monitors.remove(chardev);
     for (const { id } of chardevs.toReversed()) this.chardevs.discard(id);
     this.#update.discard();
@@ -414,14 +375,14 @@ export class VirtualMachine implements Disposable {
     return new Migration(
       {
         get source() {
-          return vm.#guest?.source;
+          return vm.guest?.source;
         },
         get blockers() {
-          return vm.#guest?.blockers;
+          return vm.guest?.blockers;
         },
         get handedOver() {
           const names = vm.#update.adopted;
-          return names && { names, ownership: vm.#ownership };
+          return names && { names, ownership: vm.#arrival?.ownership };
         },
         timeline: this.timeline,
         given: this.descriptors,
@@ -445,32 +406,30 @@ export class VirtualMachine implements Disposable {
 
   /** The guest came from elsewhere, and does here what it did there. */
   #guestArrived(): void {
-    this.#ownership?.[Symbol.dispose]();
-    this.#ownership = undefined;
+    this.#arrival?.settle();
     using undo = new DisposableStack();
     undo.defer(() => this.events.release());
     undo.defer(() => this.monitors.serve());
     this.#update.arrive();
-    this.events.replay(this.#waiting?.events() ?? []);
-    if (this.#update.adopted !== undefined && !this.#standsIn) {
+    this.events.replay(this.#arrival?.waiting?.events() ?? []);
+    if (this.#update.adopted !== undefined && this.#role === "monitor") {
       this.events.emit({ name: "x-MONITOR_REPLACED", data: updateInformation(this.timeline) });
     }
-    if (!this.#standsIn) {
+    if (this.#role === "monitor") {
       const { running } = this.board.machine;
       const parameters = announceParameters(this.migration.parameters);
-      this.#guest?.announcements.guestArrived(parameters, running);
+      this.guest?.announcements.guestArrived(parameters, running);
     }
     // Loading takes long: whatever was to happen at once comes first.
     setTimeout(() => {
       reportFaults(() => launch.arrived());
-      if (!this.#standsIn) this.#loadInBackground();
+      if (this.#role === "monitor") this.#loadInBackground();
     });
   }
 
   [Symbol.dispose](): void {
-    this.#qtest?.[Symbol.dispose]();
-    this.#guest?.[Symbol.dispose]();
-    this.#ownership?.[Symbol.dispose]();
+    this.#built?.[Symbol.dispose]();
+    this.#arrival?.[Symbol.dispose]();
     this.#resources[Symbol.dispose]();
   }
 }
@@ -480,25 +439,59 @@ function mainAddress(main: Exclude<IncomingConfig["main"], { kind: "defer" }>) {
   return main.kind === "uri" ? parseUri(main.uri) : channelAddress(main.address);
 }
 
-/** What is made when a source hands over: the rest is there before. */
-interface LateParts {
-  readonly chardevs: readonly ChardevOptions[];
-  readonly monitors: readonly MonitorConfig[];
+/** What another process has handed over for its guest to come here. */
+class Arrival implements Disposable {
+  #ownership: Ownership | undefined;
+  #waiting: WaitingGuest | undefined;
+
+  constructor(ownership: Ownership | undefined) {
+    this.#ownership = ownership;
+  }
+
+  /** Which of the two processes has the guest, until it is settled. */
+  get ownership(): Ownership | undefined {
+    return this.#ownership;
+  }
+
+  /** The guest is with an interim monitor and comes when it is called. */
+  get waiting(): WaitingGuest | undefined {
+    return this.#waiting;
+  }
+
+  expect(waiting: WaitingGuest): void {
+    this.#waiting = waiting;
+  }
+
+  /** The guest runs here. */
+  settle(): void {
+    this.#ownership?.[Symbol.dispose]();
+    this.#ownership = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.settle();
+    this.#waiting?.[Symbol.dispose]();
+    this.#waiting = undefined;
+  }
 }
 
-/**
- * Character devices that monitors use, with those under multiplexers, so that they answer before a source
- * comes. Not those that survive live updates: the source has their descriptors.
- */
-function earlyChardevs({ monitors, chardevs }: VirtualMachineConfig): ReadonlySet<string> {
-  const ids = new Set(monitors.map(({ chardev }) => chardev));
-  for (const { id, backend } of chardevs.toReversed()) {
-    if (ids.has(id) && backend.kind === "mux") ids.add(backend.chardev);
+/** A guest, and who uses its board directly. */
+class BuiltGuest implements Disposable {
+  readonly guest: Guest;
+  readonly #resources = new DisposableStack();
+
+  constructor(guest: Guest) {
+    this.guest = this.#resources.use(guest);
   }
-  for (const { id, backend, cpr } of chardevs) {
-    if (cpr || (backend.kind === "mux" && !ids.has(backend.chardev))) ids.delete(id);
+
+  /** Ends `client` before the guest. */
+  addClient(client: Disposable): void {
+    this.#resources.use(client);
   }
-  return ids;
+
+  [Symbol.dispose](): void {
+    this.#resources[Symbol.dispose]();
+  }
 }
 
 function usesDirtyRing({ accelerators }: VirtualMachineConfig): boolean {

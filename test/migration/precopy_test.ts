@@ -35,7 +35,7 @@ async function withGuest(
   const vm = await VirtualMachine.create(
     config,
     loop,
-    undefined,
+    { kind: "first" },
     new Timeline(undefined, "monitor"),
   );
   try {

@@ -53,7 +53,7 @@ export class Loader implements AsyncDisposable {
   async #create(): Promise<VirtualMachine> {
     const config = parseCommandLine([...this.#options, "-incoming", "defer"]);
     const timeline = new Timeline(undefined, "monitor");
-    const vm = await VirtualMachine.create(config, this.#loop, undefined, timeline);
+    const vm = await VirtualMachine.create(config, this.#loop, { kind: "first" }, timeline);
     vm.migration.setCapabilities(
       this.#capabilities.map((capability) => ({ capability, state: true })),
     );

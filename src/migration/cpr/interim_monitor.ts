@@ -377,11 +377,16 @@ export function takeWaitingGuest(
   return connection && new WaitingGuest(connection, events);
 }
 
-/** Waits for the end of the interim monitor that the process before this one started, if there is one. */
-export async function reapInterimMonitor(): Promise<void> {
-  const pid = Number(getEnvironment(PROCESS_VARIABLE));
+/** The process id of the interim monitor that the process before this one started, if there is one. */
+export function takeInterimMonitorPid(): number | undefined {
+  const value = getEnvironment(PROCESS_VARIABLE);
   unsetEnvironment(PROCESS_VARIABLE);
-  if (!Number.isInteger(pid) || pid <= 0) return;
+  const pid = Number(value);
+  return value !== undefined && Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
+}
+
+/** Waits for the end of the interim monitor `pid`, a child of this process's. */
+export async function reapInterimMonitor(pid: number): Promise<void> {
   try {
     await awaitChild(pid);
   } catch (error) {
