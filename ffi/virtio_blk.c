@@ -112,7 +112,8 @@ MOLT_EXPORT void molt_disk_read_statistics(uint64_t handle, uint64_t *values)
 }
 
 /* Copies the `nth` request kept in queue `index`, which is stopped. Returns 1, or 0: no more. */
-MOLT_EXPORT int32_t molt_disk_kept(uint64_t handle, uint32_t index, uint32_t nth, void *request)
+MOLT_EXPORT int32_t molt_disk_kept(uint64_t handle, uint32_t index, uint32_t nth,
+				   struct molt_element *element)
 {
 	const struct molt_disk_kept *kept = queue_of(handle, index)->kept;
 
@@ -120,7 +121,7 @@ MOLT_EXPORT int32_t molt_disk_kept(uint64_t handle, uint32_t index, uint32_t nth
 		kept = kept->next;
 	if (!kept)
 		return 0;
-	molt_element_copy(&kept->element, request);
+	*element = kept->element;
 	return 1;
 }
 

@@ -56,7 +56,7 @@ static void notify_driver(struct molt_disk_queue *queue)
 	if (queue->unnotified == 0)
 		return;
 	queue->unnotified = 0;
-	molt_queue_interrupt(queue->ring);
+	molt_queue_notify(queue->ring);
 }
 
 /* Appends a request to those kept. The queue is locked. */

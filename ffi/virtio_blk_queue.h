@@ -38,7 +38,7 @@ struct molt_disk_queue {
 	bool slow_writes; /* the last write took long */
 	uint32_t busy; /* workers with a request in hand, or in the ring */
 	uint32_t idle; /* workers that wait to lead */
-	uint32_t unnotified; /* requests returned of which the driver was not notified */
+	uint32_t unnotified; /* requests pushed of which the driver was not notified */
 	uint32_t count;
 	struct molt_disk_kept *kept; /* oldest first */
 	struct molt_disk_worker *workers[MOLT_DISK_WORKERS_MAXIMUM];

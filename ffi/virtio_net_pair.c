@@ -93,7 +93,7 @@ static enum delivery deliver(struct molt_net_pair *pair)
 			molt_memory_mark(queue->memory, head_buffers[i].address,
 					 head_buffers[i].length);
 	}
-	molt_queue_publish(queue, buffers);
+	molt_queue_flush(queue, buffers);
 	return DELIVERED;
 }
 
@@ -137,7 +137,7 @@ static bool receive(struct molt_net_pair *pair)
 		delivered |= outcome == DELIVERED;
 	}
 	if (delivered)
-		molt_queue_interrupt(pair->receive);
+		molt_queue_notify(pair->receive);
 	return moved > 0;
 }
 
@@ -181,7 +181,7 @@ static bool transmit(struct molt_net_pair *pair)
 		moved++;
 	}
 	if (moved > 0)
-		molt_queue_interrupt(queue);
+		molt_queue_notify(queue);
 	return moved > 0;
 }
 
@@ -203,7 +203,7 @@ static void wait_for_work(struct molt_net_pair *pair)
 	if (pair->transmitting && !pair->blocked)
 		look_again |= molt_queue_enable_notifications(pair->transmit);
 	if (pair->receiving && pair->starved)
-		look_again |= molt_queue_await_more(pair->receive);
+		look_again |= molt_queue_enable_notifications_of_more(pair->receive);
 	if (pair->receiving && !pair->starved && !pair->backend.lost)
 		backend |= POLLIN;
 	if (pair->transmitting && pair->blocked) {
@@ -351,7 +351,7 @@ static void deliver_waiting(struct molt_net_pair *pair)
 	if (outcome != NO_BUFFERS)
 		pair->waiting = 0;
 	if (outcome == DELIVERED)
-		molt_queue_interrupt(pair->receive);
+		molt_queue_notify(pair->receive);
 }
 
 

@@ -2,16 +2,15 @@
 #include "molt.h"
 
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "virtio_queue.h"
 
-int molt_queue_fail(struct molt_queue *queue, enum molt_queue_fault fault)
+MOLT_EXPORT int32_t molt_queue_fail(struct molt_queue *queue, uint32_t fault)
 {
 	queue->fault = fault;
-	return -(int)fault;
+	return -(int32_t)fault;
 }
 
 /* The driver's wish, behind the available ring: interrupt when this used index is passed. */
@@ -35,7 +34,7 @@ static void *ring(const struct molt_queue *queue, uint64_t address, uint64_t len
 	return address % alignment ? NULL : molt_memory_range(queue->memory, address, length);
 }
 
-int molt_queue_start(struct molt_queue *queue, const struct molt_queue_setup *setup)
+MOLT_EXPORT int32_t molt_queue_start(struct molt_queue *queue, const struct molt_queue_setup *setup)
 {
 	uint64_t size = setup->size;
 
@@ -58,7 +57,7 @@ int molt_queue_start(struct molt_queue *queue, const struct molt_queue_setup *se
 	return 0;
 }
 
-void molt_queue_stop(struct molt_queue *queue)
+MOLT_EXPORT void molt_queue_stop(struct molt_queue *queue)
 {
 	if (queue->used)
 		molt_queue_enable_notifications(queue);
@@ -144,7 +143,7 @@ static int walk(struct molt_queue *queue, uint32_t head, struct molt_element *el
 	}
 }
 
-int molt_queue_pop(struct molt_queue *queue, struct molt_element *element)
+MOLT_EXPORT int32_t molt_queue_pop(struct molt_queue *queue, struct molt_element *element)
 {
 	if (queue->fault)
 		return -(int)queue->fault;
@@ -171,16 +170,21 @@ int molt_queue_pop(struct molt_queue *queue, struct molt_element *element)
 	int error = walk(queue, head, element);
 
 	if (error)
-		return molt_queue_fail(queue, (enum molt_queue_fault)-error);
+		return molt_queue_fail(queue, (uint32_t)-error);
 	queue->last_available++;
 	queue->in_flight++;
 	return 1;
 }
 
-void molt_queue_unpop(struct molt_queue *queue, uint16_t count)
+MOLT_EXPORT void molt_queue_unpop(struct molt_queue *queue, uint32_t count)
 {
-	queue->last_available -= count;
-	queue->in_flight -= count;
+	queue->last_available -= (uint16_t)count;
+	queue->in_flight -= (uint16_t)count;
+}
+
+MOLT_EXPORT void molt_queue_rewind(struct molt_queue *queue)
+{
+	molt_queue_unpop(queue, queue->in_flight);
 }
 
 void molt_queue_fill(struct molt_queue *queue, uint32_t head, uint32_t written, uint16_t place)
@@ -191,7 +195,7 @@ void molt_queue_fill(struct molt_queue *queue, uint32_t head, uint32_t written, 
 	molt_memory_mark(queue->memory, queue->setup.used + 4 + 8 * slot, 8);
 }
 
-void molt_queue_publish(struct molt_queue *queue, uint16_t count)
+void molt_queue_flush(struct molt_queue *queue, uint16_t count)
 {
 	queue->used_index += count;
 	queue->in_flight -= count;
@@ -199,10 +203,10 @@ void molt_queue_publish(struct molt_queue *queue, uint16_t count)
 	molt_memory_mark(queue->memory, queue->setup.used + 2, 2);
 }
 
-void molt_queue_push(struct molt_queue *queue, uint32_t head, uint32_t written)
+MOLT_EXPORT void molt_queue_push(struct molt_queue *queue, uint32_t head, uint32_t written)
 {
 	molt_queue_fill(queue, head, written, 0);
-	molt_queue_publish(queue, 1);
+	molt_queue_flush(queue, 1);
 }
 
 static bool wants_interrupt(struct molt_queue *queue)
@@ -224,7 +228,7 @@ static bool wants_interrupt(struct molt_queue *queue)
 	return !known || vring_need_event(used_event(queue), queue->used_index, before);
 }
 
-void molt_queue_interrupt(struct molt_queue *queue)
+MOLT_EXPORT void molt_queue_notify(struct molt_queue *queue)
 {
 	if (wants_interrupt(queue))
 		molt_interrupt_assert(queue->interrupt, MOLT_INTERRUPT_QUEUE);
@@ -237,7 +241,7 @@ static void set_flags(struct molt_queue *queue, uint16_t flags)
 }
 
 /* Asks for a notification of what comes after the first `seen` requests. True: it is there already. */
-static bool await_after(struct molt_queue *queue, uint16_t seen)
+static bool enable_after(struct molt_queue *queue, uint16_t seen)
 {
 	if (queue->setup.features & MOLT_QUEUE_EVENT_INDEX)
 		set_available_event(queue, seen);
@@ -248,14 +252,14 @@ static bool await_after(struct molt_queue *queue, uint16_t seen)
 	return __atomic_load_n(&queue->available->idx, __ATOMIC_RELAXED) != seen;
 }
 
-bool molt_queue_enable_notifications(struct molt_queue *queue)
+MOLT_EXPORT int32_t molt_queue_enable_notifications(struct molt_queue *queue)
 {
-	return await_after(queue, queue->last_available);
+	return enable_after(queue, queue->last_available);
 }
 
-bool molt_queue_await_more(struct molt_queue *queue)
+int32_t molt_queue_enable_notifications_of_more(struct molt_queue *queue)
 {
-	return await_after(queue, queue->available_index);
+	return enable_after(queue, queue->available_index);
 }
 
 void molt_queue_disable_notifications(struct molt_queue *queue)
@@ -278,100 +282,29 @@ void molt_element_mark(struct molt_memory *memory, const struct molt_element *el
 	}
 }
 
-void molt_element_copy(const struct molt_element *element, void *request)
+MOLT_EXPORT uint32_t molt_queue_last_available(const struct molt_queue *queue)
 {
-	memcpy(request, element,
-	       offsetof(struct molt_element, buffers) +
-		       (element->out_count + element->in_count) * sizeof element->buffers[0]);
+	return queue->last_available;
 }
 
-/* What TypeScript's devices use; the queue is theirs alone then. */
+MOLT_EXPORT uint32_t molt_queue_fault(const struct molt_queue *queue)
+{
+	return queue->fault;
+}
 
 /* A queue of a device that has `memory` and `interrupt`. Returns its handle, or -ENOMEM. */
-MOLT_EXPORT int64_t molt_queue_create(uint64_t memory, uint64_t interrupt)
+MOLT_EXPORT int64_t molt_queue_create(struct molt_memory *memory, struct molt_interrupt *interrupt)
 {
 	struct molt_queue *queue = calloc(1, sizeof *queue);
 
 	if (!queue)
 		return -ENOMEM;
-	queue->memory = (void *)(uintptr_t)memory;
-	queue->interrupt = (void *)(uintptr_t)interrupt;
+	queue->memory = memory;
+	queue->interrupt = interrupt;
 	return (int64_t)(uintptr_t)queue;
 }
 
-MOLT_EXPORT void molt_queue_destroy(uint64_t handle)
+MOLT_EXPORT void molt_queue_destroy(struct molt_queue *queue)
 {
-	free((void *)(uintptr_t)handle);
-}
-
-/* Starts it where the driver put it. Returns 0 or the fault, negative (enum molt_queue_fault). */
-MOLT_EXPORT int32_t molt_queue_begin(uint64_t handle, const struct molt_queue_setup *setup)
-{
-	return molt_queue_start((void *)(uintptr_t)handle, setup);
-}
-
-MOLT_EXPORT void molt_queue_end(uint64_t handle)
-{
-	molt_queue_stop((void *)(uintptr_t)handle);
-}
-
-/*
- * Takes the next request; `request` has room for MOLT_QUEUE_MAXIMUM buffers. Returns 1, 0 if there is
- * none, or the fault, negative.
- */
-MOLT_EXPORT int32_t molt_queue_take(uint64_t handle, void *request)
-{
-	static _Thread_local struct molt_element element;
-	int outcome = molt_queue_pop((void *)(uintptr_t)handle, &element);
-
-	if (outcome > 0)
-		molt_element_copy(&element, request);
-	return outcome;
-}
-
-/* Leaves the request taken last in the queue after all. */
-MOLT_EXPORT void molt_queue_put_back(uint64_t handle)
-{
-	molt_queue_unpop((void *)(uintptr_t)handle, 1);
-}
-
-/* Takes all requests again that were taken and not returned, as if they had not been. */
-MOLT_EXPORT void molt_queue_rewind(uint64_t handle)
-{
-	struct molt_queue *queue = (void *)(uintptr_t)handle;
-
-	molt_queue_unpop(queue, queue->in_flight);
-}
-
-/* Returns a request and interrupts the driver if it wants that. */
-MOLT_EXPORT void molt_queue_return(uint64_t handle, uint32_t head, uint32_t written)
-{
-	struct molt_queue *queue = (void *)(uintptr_t)handle;
-
-	molt_queue_push(queue, head, written);
-	molt_queue_interrupt(queue);
-}
-
-/* Asks the driver to notify. Returns 1 if there are requests already. */
-MOLT_EXPORT int32_t molt_queue_await(uint64_t handle)
-{
-	return molt_queue_enable_notifications((void *)(uintptr_t)handle);
-}
-
-/* The next available index that the device will look at. */
-MOLT_EXPORT uint32_t molt_queue_position(uint64_t handle)
-{
-	return ((struct molt_queue *)(uintptr_t)handle)->last_available;
-}
-
-/* What is wrong with the queue: enum molt_queue_fault. */
-MOLT_EXPORT uint32_t molt_queue_fault_of(uint64_t handle)
-{
-	return ((struct molt_queue *)(uintptr_t)handle)->fault;
-}
-
-/* Declares the queue broken because of a request of it. */
-MOLT_EXPORT void molt_queue_reject(uint64_t handle)
-{
-	molt_queue_fail((void *)(uintptr_t)handle, MOLT_QUEUE_REQUEST);
+	free(queue);
 }

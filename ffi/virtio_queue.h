@@ -27,7 +27,7 @@ enum molt_queue_fault {
 	MOLT_QUEUE_SOUND = 0,
 	MOLT_QUEUE_RINGS = 1, /* a ring is not in RAM or not aligned */
 	MOLT_QUEUE_AVAILABLE_INDEX = 2, /* more requests than entries */
-	MOLT_QUEUE_IN_FLIGHT = 3, /* more requests taken than entries */
+	MOLT_QUEUE_IN_FLIGHT = 3, /* more requests popped than entries */
 	MOLT_QUEUE_HEAD = 4, /* a chain starts outside the table */
 	MOLT_QUEUE_NEXT = 5, /* a chain leaves the table */
 	MOLT_QUEUE_LOOP = 6, /* a chain has more descriptors than the table */
@@ -72,7 +72,7 @@ struct molt_queue {
 	uint16_t used_index;
 	uint16_t signalled; /* used index when the driver was asked last whether it wants interrupts */
 	bool signalled_known;
-	uint16_t in_flight; /* requests taken and not returned */
+	uint16_t in_flight; /* requests popped and not pushed */
 };
 
 /* A buffer of a request; guest-physical. */
@@ -91,49 +91,62 @@ struct molt_element {
 	struct iovec iov[MOLT_QUEUE_MAXIMUM]; /* the same in this process */
 };
 
+/*
+ * Names are QEMU's (hw/virtio/virtio.c) and the specification's. TypeScript calls the functions, too, for
+ * the queues of its devices (src/native/virtqueue.ts).
+ */
+
 /* Finds the rings and takes up the work. Returns 0 or the fault, negative. */
-int molt_queue_start(struct molt_queue *queue, const struct molt_queue_setup *setup);
+int32_t molt_queue_start(struct molt_queue *queue, const struct molt_queue_setup *setup);
 
 /* Leaves the rings so that any device can go on with them: the driver notifies again. */
 void molt_queue_stop(struct molt_queue *queue);
 
 /* Takes the next request. Returns 1, 0 if there is none, or the fault, negative. */
-int molt_queue_pop(struct molt_queue *queue, struct molt_element *element);
+int32_t molt_queue_pop(struct molt_queue *queue, struct molt_element *element);
 
 /* Leaves the last `count` requests in the queue after all. */
-void molt_queue_unpop(struct molt_queue *queue, uint16_t count);
+void molt_queue_unpop(struct molt_queue *queue, uint32_t count);
+
+/* Leaves all requests in the queue that were popped and not pushed, also by a device before this one. */
+void molt_queue_rewind(struct molt_queue *queue);
 
 /* Puts buffers into `element` and finds them in this process. Returns 0 or the fault, negative. */
 int molt_element_add(const struct molt_memory *memory, struct molt_element *element,
 		     uint64_t address, uint64_t length, bool written);
 
-/* Returns a request of which the first `written` bytes of its buffers to be written were. */
+/* Returns a request as used, of which the first `written` bytes of its buffers to be written were. */
 void molt_queue_push(struct molt_queue *queue, uint32_t head, uint32_t written);
 
-/* As push, but the driver sees `count` requests at once, after molt_queue_publish. */
+/* As push, but the driver sees `count` requests at once, after molt_queue_flush. */
 void molt_queue_fill(struct molt_queue *queue, uint32_t head, uint32_t written, uint16_t place);
-void molt_queue_publish(struct molt_queue *queue, uint16_t count);
+void molt_queue_flush(struct molt_queue *queue, uint16_t count);
 
-/* Interrupts the driver if it wants to know of what was returned. */
-void molt_queue_interrupt(struct molt_queue *queue);
+/* Sends the driver a used buffer notification if it wants to know of what was pushed. */
+void molt_queue_notify(struct molt_queue *queue);
 
-/* Asks the driver for notifications. True: there are requests already. */
-bool molt_queue_enable_notifications(struct molt_queue *queue);
+/* Asks the driver for available buffer notifications. 1: there are requests already; else 0. */
+int32_t molt_queue_enable_notifications(struct molt_queue *queue);
 /* The same when the requests that pop has seen, and that were left in the queue, are not enough. */
-bool molt_queue_await_more(struct molt_queue *queue);
+int32_t molt_queue_enable_notifications_of_more(struct molt_queue *queue);
 void molt_queue_disable_notifications(struct molt_queue *queue);
 
 /* Marks the first `written` bytes of the buffers to be written for a live migration. */
 void molt_element_mark(struct molt_memory *memory, const struct molt_element *element,
 		       uint64_t written);
 
-/* Declares the queue broken. Returns the fault, negative. */
-int molt_queue_fail(struct molt_queue *queue, enum molt_queue_fault fault);
+/* Declares the queue broken by `fault`, an enum molt_queue_fault. Returns the fault, negative. */
+int32_t molt_queue_fail(struct molt_queue *queue, uint32_t fault);
 
-/*
- * Copies what TypeScript gets of a request: the fields before the buffers, and as many of those as there
- * are (src/native/virtqueue.ts).
- */
-void molt_element_copy(const struct molt_element *element, void *request);
+/* What is wrong with the queue: an enum molt_queue_fault. */
+uint32_t molt_queue_fault(const struct molt_queue *queue);
+
+/* The next available index that the device will look at. */
+uint32_t molt_queue_last_available(const struct molt_queue *queue);
+
+/* A queue of a device that has `memory` and `interrupt`: its address, or -ENOMEM. */
+int64_t molt_queue_create(struct molt_memory *memory, struct molt_interrupt *interrupt);
+
+void molt_queue_destroy(struct molt_queue *queue);
 
 #endif

@@ -6,8 +6,8 @@ import type { Fd } from "./descriptor.ts";
 import type { DeviceMemory } from "./device_memory.ts";
 import {
   decodeElement,
+  ELEMENT_SIZE,
   encodeQueues,
-  QUEUE_MAXIMUM,
   type QueueElement,
   type ServedQueue,
 } from "./virtqueue.ts";
@@ -196,7 +196,7 @@ export class NativeDisk implements Disposable {
 
   /** The requests kept in queue `index`, which is stopped, after errors. */
   keptRequests(index: number): QueueElement[] {
-    const bytes = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
+    const bytes = new Uint8Array(ELEMENT_SIZE);
     const requests: QueueElement[] = [];
     while (native.molt_disk_kept(this.#handle.value, index, requests.length, bytes) !== 0) {
       requests.push(decodeElement(new DataView(bytes.buffer)));

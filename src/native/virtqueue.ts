@@ -8,6 +8,8 @@ import type { DeviceMemory } from "./device_memory.ts";
 
 /** Entries of the largest queue, and buffers of the longest request. */
 export const QUEUE_MAXIMUM = 1024;
+/** struct molt_element: a head, then guest-physical buffers, then the same in this process. */
+export const ELEMENT_SIZE = 16 + 2 * 16 * QUEUE_MAXIMUM;
 
 /** What can be wrong with a queue: enum molt_queue_fault, in words. */
 const faults: Readonly<Record<number, string>> = {
@@ -28,6 +30,9 @@ const faults: Readonly<Record<number, string>> = {
   15: "a request that the device does not understand",
   16: "the used index does not fit the number of requests taken",
 };
+
+/** MOLT_QUEUE_REQUEST. */
+const REQUEST_FAULT = 15;
 
 /** The guest put something into a queue that no device can work with. */
 export class VirtqueueError extends Error {
@@ -59,7 +64,7 @@ export interface GuestBuffer {
   readonly length: number;
 }
 
-/** A request taken from a queue. */
+/** A request popped from a queue. */
 export interface QueueElement {
   /** Its first descriptor, by which it is returned. */
   readonly head: number;
@@ -69,11 +74,11 @@ export interface QueueElement {
   readonly in: readonly GuestBuffer[];
 }
 
-/** What molt_element_copy gives: the beginning of struct molt_element. */
-const request = new Uint8Array(16 + 16 * QUEUE_MAXIMUM);
-const requestView = new DataView(request.buffer);
+/** struct molt_element. */
+const element = new Uint8Array(ELEMENT_SIZE);
+const elementView = new DataView(element.buffer);
 
-/** Decodes what molt_element_copy gives. */
+/** Decodes a struct molt_element: what TypeScript gets to see of a request. */
 export function decodeElement(view: DataView): QueueElement {
   const outCount = view.getUint32(4, true);
   const inCount = view.getUint32(8, true);
@@ -112,7 +117,7 @@ export class NativeQueue implements Disposable {
   }
 
   /** Finds the rings. Throws a {@linkcode VirtqueueError} if they cannot be what the setup says. */
-  begin(setup: QueueSetup): void {
+  start(setup: QueueSetup): void {
     const bytes = new Uint8Array(40);
     const view = new DataView(bytes.buffer);
     view.setBigUint64(0, setup.descriptors, true);
@@ -125,55 +130,56 @@ export class NativeQueue implements Disposable {
       true,
     );
     view.setUint32(32, setup.lastAvailable, true);
-    this.#check(native.molt_queue_begin(this.handle, bytes));
+    this.#check(native.molt_queue_start(this.handle, bytes));
   }
 
   /** Leaves the rings so that another device can go on with them. */
-  end(): void {
-    native.molt_queue_end(this.handle);
+  stop(): void {
+    native.molt_queue_stop(this.handle);
   }
 
   /** Takes the next request. Throws a {@linkcode VirtqueueError} if the queue is broken. */
   pop(): QueueElement | undefined {
-    const outcome = this.#check(native.molt_queue_take(this.handle, request));
-    return outcome === 0 ? undefined : decodeElement(requestView);
+    const outcome = this.#check(native.molt_queue_pop(this.handle, element));
+    return outcome === 0 ? undefined : decodeElement(elementView);
   }
 
   /** Leaves the request popped last in the queue after all. */
   unpop(): void {
-    native.molt_queue_put_back(this.handle);
+    native.molt_queue_unpop(this.handle, 1);
   }
 
-  /** Leaves all requests in the queue that were taken and not returned, also by a device before this. */
+  /** Leaves all requests in the queue that were popped and not pushed, also by a device before this. */
   rewind(): void {
     native.molt_queue_rewind(this.handle);
   }
 
-  /** Returns a request of which `written` bytes were written, and interrupts the driver if it wants. */
+  /** Returns a request as used, `written` bytes of it, and notifies the driver if it wants to know. */
   push(element: QueueElement, written: number): void {
-    native.molt_queue_return(this.handle, element.head, written);
+    native.molt_queue_push(this.handle, element.head, written);
+    native.molt_queue_notify(this.handle);
   }
 
   /** Asks the driver to notify of new requests. True if there are some already. */
-  awaitRequests(): boolean {
-    return native.molt_queue_await(this.handle) !== 0;
+  enableNotifications(): boolean {
+    return native.molt_queue_enable_notifications(this.handle) !== 0;
   }
 
   /** The next available index that the device will look at. */
-  get position(): number {
-    return native.molt_queue_position(this.handle);
+  get lastAvailable(): number {
+    return native.molt_queue_last_available(this.handle);
   }
 
   /** Why the queue is broken; `undefined` if it is not. */
   get fault(): VirtqueueError | undefined {
-    const fault = native.molt_queue_fault_of(this.handle);
+    const fault = native.molt_queue_fault(this.handle);
     return fault === 0 ? undefined : new VirtqueueError(fault);
   }
 
   /** Declares the queue broken by a request that makes no sense to the device. */
-  reject(): VirtqueueError {
-    native.molt_queue_reject(this.handle);
-    return new VirtqueueError(15);
+  fail(): VirtqueueError {
+    native.molt_queue_fail(this.handle, REQUEST_FAULT);
+    return new VirtqueueError(REQUEST_FAULT);
   }
 
   [Symbol.dispose](): void {

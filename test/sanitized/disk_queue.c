@@ -33,7 +33,7 @@
 
 static uint8_t *memory;
 static struct ring rings[QUEUES];
-static uint64_t queues[QUEUES];
+static struct molt_queue *queues[QUEUES];
 static uint64_t disk, memory_handle, interrupt;
 static uint32_t count;
 static _Atomic uint32_t drivers = QUEUES;
@@ -149,20 +149,20 @@ static void start(uint32_t index, uint32_t position)
 {
 	struct molt_queue_setup setup = ring_setup(&rings[index], position);
 
-	check(molt_queue_begin(queues[index], &setup) == 0, "queue %u: fault %u", index,
-	      molt_queue_fault_of(queues[index]));
-	check(molt_disk_start(disk, index) == 0, "queue %u does not start", index);
+	check(molt_queue_start(queues[index], &setup) == 0, "queue %u: fault %u", index,
+	      molt_queue_fault(queues[index]));
+	molt_disk_start(disk, index);
 }
 
 static uint32_t stop(uint32_t index)
 {
 	molt_disk_stop(disk, index);
-	check(molt_queue_fault_of(queues[index]) == 0, "queue %u: fault %u", index,
-	      molt_queue_fault_of(queues[index]));
+	check(molt_queue_fault(queues[index]) == 0, "queue %u: fault %u", index,
+	      molt_queue_fault(queues[index]));
 
-	uint32_t position = molt_queue_position(queues[index]);
+	uint32_t position = molt_queue_last_available(queues[index]);
 
-	molt_queue_end(queues[index]);
+	molt_queue_stop(queues[index]);
 	return position;
 }
 
@@ -228,14 +228,15 @@ int main(int argc, char **argv)
 	interrupt = (uint64_t)molt_interrupt_create(-1, -1);
 	for (uint32_t i = 0; i < QUEUES; i++) {
 		ring_init(&rings[i], memory, i * SHARE, i % 2 != 0, true);
-		queues[i] = (uint64_t)molt_queue_create(memory_handle, interrupt);
+		queues[i] = queue_of(memory_handle, interrupt);
 		kicks[i] = rings[i].kick;
 	}
 
 	struct molt_disk_setup setup = {
 		.image = { .fd = image, .size = QUEUES * PART, .alignment = 1 }, .sector = 512 };
 
-	disk = (uint64_t)molt_disk_create(memory_handle, &setup, queues, kicks, QUEUES, attention);
+	disk = (uint64_t)molt_disk_create(memory_handle, &setup, (const uint64_t *)queues, kicks,
+					  QUEUES, attention);
 	for (uint32_t i = 0; i < QUEUES; i++)
 		start(i, 0);
 	for (uint32_t i = 0; i < QUEUES; i++)

@@ -37,6 +37,12 @@ static uint8_t name[256] = NAME;
 static struct molt_ram_target target = { .length = PAGES * MOLT_PAGE_SIZE,
 					 .name = { sizeof NAME - 1, 'r', 'a', 'm' } };
 
+/* The channel's end that has this handle. */
+static struct molt_multifd *at(uint64_t handle)
+{
+	return (struct molt_multifd *)(uintptr_t)handle;
+}
+
 static void open_channels(uint32_t compression)
 {
 	for (uint32_t i = 0; i < CHANNELS; i++) {
@@ -58,8 +64,8 @@ static void open_channels(uint32_t compression)
 static void close_channels(void)
 {
 	for (uint32_t i = 0; i < CHANNELS; i++) {
-		molt_multifd_destroy(senders[i]);
-		molt_multifd_destroy(receivers[i]);
+		molt_multifd_destroy(at(senders[i]));
+		molt_multifd_destroy(at(receivers[i]));
 		close(sending[i].fd);
 		close(sending[i].cancel);
 		close(receiving[i].fd);
@@ -113,7 +119,7 @@ static void transfer(void)
 			check(completion.result > 0, "synchronised: %ld", (long)completion.result);
 		} else {
 			check(completion.result == 1, "received: %ld: %s", (long)completion.result,
-			      (const char *)(uintptr_t)molt_multifd_error(receivers[i]));
+			      (const char *)(uintptr_t)molt_multifd_error(at(receivers[i])));
 		}
 	}
 	check(memcmp(source, destination, PAGES * MOLT_PAGE_SIZE) == 0, "the memories differ");

@@ -35,7 +35,7 @@ enum { RECEIVE = 0, TRANSMIT = 1 };
 
 static uint8_t *memory;
 static struct ring rings[2];
-static uint64_t queues[2];
+static struct molt_queue *queues[2];
 static uint64_t net;
 static uint32_t count;
 static _Atomic bool over;
@@ -157,8 +157,8 @@ static void start(uint32_t index, uint32_t position)
 {
 	struct molt_queue_setup setup = ring_setup(&rings[index], position);
 
-	check(molt_queue_begin(queues[index], &setup) == 0, "queue %u: fault %u", index,
-	      molt_queue_fault_of(queues[index]));
+	check(molt_queue_start(queues[index], &setup) == 0, "queue %u: fault %u", index,
+	      molt_queue_fault(queues[index]));
 	molt_net_start(net, index);
 }
 
@@ -169,12 +169,12 @@ static uint32_t stop(uint32_t index)
 	/* The echo never stops within a frame for that long. */
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	molt_net_stop(net, index, (now.tv_sec + 60) * 1000000000);
-	check(molt_queue_fault_of(queues[index]) == 0, "queue %u: fault %u", index,
-	      molt_queue_fault_of(queues[index]));
+	check(molt_queue_fault(queues[index]) == 0, "queue %u: fault %u", index,
+	      molt_queue_fault(queues[index]));
 
-	uint32_t position = molt_queue_position(queues[index]);
+	uint32_t position = molt_queue_last_available(queues[index]);
 
-	molt_queue_end(queues[index]);
+	molt_queue_stop(queues[index]);
 	return position;
 }
 
@@ -226,10 +226,10 @@ static void run(enum molt_net_backend_kind kind, int type)
 	for (uint32_t i = 0; i < 2; i++) {
 		ring_init(&rings[i], memory, i == RECEIVE ? RECEIVE_RING : TRANSMIT_RING,
 			  kind == MOLT_NET_STREAM, false);
-		queues[i] = (uint64_t)molt_queue_create(handle, interrupt);
+		queues[i] = queue_of(handle, interrupt);
 		kicks[i] = rings[i].kick;
 	}
-	net = (uint64_t)molt_net_create(queues, kicks, 1, attention);
+	net = (uint64_t)molt_net_create((const uint64_t *)queues, kicks, 1, attention);
 	molt_net_connect(net, 0, kind, ends[0], NULL, 0);
 	molt_net_negotiate(net, HEADER, 1);
 	for (uint32_t i = 0; i < RING_SIZE; i++)

@@ -224,7 +224,7 @@ export class VirtioBalloon extends VirtioDevice<VirtioBalloonState["device"]> {
 
   #movePages(queue: Virtqueue): void {
     queue.serve((request) => {
-      if (totalLength(request.out) > 4 * REQUEST_PAGES) throw queue.native.reject();
+      if (totalLength(request.out) > 4 * REQUEST_PAGES) throw queue.native.fail();
       if (queue.index === INFLATE) {
         const bytes = gather(this.host.memory, request.out, 4 * REQUEST_PAGES);
         this.#discard(new DataView(bytes.buffer));

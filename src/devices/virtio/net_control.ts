@@ -56,7 +56,7 @@ export class NetControl {
   serve(queue: Virtqueue, memory: GuestMemory): void {
     queue.serve((request) => {
       if (totalLength(request.out) < HEADER_SIZE || totalLength(request.in) < 1) {
-        throw queue.native.reject();
+        throw queue.native.fail();
       }
       const bytes = gather(memory, request.out, REQUEST_LIMIT);
       const done = this.#handleCommand(bytes[0] ?? 0, bytes[1] ?? 0, bytes.subarray(HEADER_SIZE));

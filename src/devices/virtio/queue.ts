@@ -1,7 +1,7 @@
 /**
  * One queue as its transport sees it: what the driver wrote of it, and whether it is at work.
  *
- *   configured -> start: rings found, notifications arrive -> stop: position noted -> start ...
+ *   configured -> start: rings found, notifications arrive -> stop: last_avail_idx noted -> start ...
  *        ^                                                        |
  *        +------------------------------ reset -------------------+
  */
@@ -45,7 +45,7 @@ export class Virtqueue implements Disposable {
   available = 0n;
   used = 0n;
   readonly modern: ModernRegisters = noRegisters();
-  #position = 0;
+  #lastAvailable = 0;
   #live = false;
 
   constructor(index: number, maximum: number, memory: DeviceMemory, interrupt: DeviceInterrupt) {
@@ -71,8 +71,8 @@ export class Virtqueue implements Disposable {
   }
 
   /** The next available index that the device will look at. */
-  get position(): number {
-    return this.#live ? this.native.position : this.#position;
+  get lastAvailable(): number {
+    return this.#live ? this.native.lastAvailable : this.#lastAvailable;
   }
 
   /** Places a legacy queue whose descriptor table is at `address`: the rings follow it. */
@@ -104,16 +104,16 @@ export class Virtqueue implements Disposable {
   /** Finds the rings. Throws a VirtqueueError if they cannot be there. */
   start(features: bigint): void {
     if (this.#live) return;
-    this.native.begin(this.#setup(features));
+    this.native.start(this.#setup(features));
     this.#live = true;
   }
 
   /** Leaves the rings. Nobody may be at work with them any more. */
   stop(): void {
     if (!this.#live) return;
-    this.#position = this.native.position;
+    this.#lastAvailable = this.native.lastAvailable;
     this.#live = false;
-    this.native.end();
+    this.native.stop();
   }
 
   /** Signals as the driver's notification would. */
@@ -135,7 +135,7 @@ export class Virtqueue implements Disposable {
     for (let served = 0; this.#live;) {
       const request = this.native.pop();
       if (request === undefined) {
-        if (!this.native.awaitRequests()) return;
+        if (!this.native.enableNotifications()) return;
       } else if (!serve(request)) {
         return;
       } else if (++served === TURN) {
@@ -156,7 +156,7 @@ export class Virtqueue implements Disposable {
     this.size = this.maximum;
     this.alignment = DEFAULT_ALIGNMENT;
     this.descriptors = this.available = this.used = 0n;
-    this.#position = 0;
+    this.#lastAvailable = 0;
     Object.assign(this.modern, noRegisters());
   }
 
@@ -165,7 +165,7 @@ export class Virtqueue implements Disposable {
       num: this.size,
       align: this.alignment,
       desc: this.descriptors,
-      lastAvailIdx: this.position,
+      lastAvailIdx: this.lastAvailable,
     };
   }
 
@@ -173,7 +173,7 @@ export class Virtqueue implements Disposable {
   load(state: VirtioQueueState, rings: { avail: bigint; used: bigint } | undefined): void {
     this.size = state.num;
     this.alignment = state.align;
-    this.#position = state.lastAvailIdx;
+    this.#lastAvailable = state.lastAvailIdx;
     this.placeLegacy(state.desc);
     if (rings) {
       this.available = rings.avail;
@@ -183,7 +183,7 @@ export class Virtqueue implements Disposable {
 
   /** Throws a VirtqueueError if the rings in memory do not fit what was loaded. */
   verify(features: bigint): void {
-    if (this.configured) this.native.begin(this.#setup(features));
+    if (this.configured) this.native.start(this.#setup(features));
   }
 
   #setup(features: bigint): QueueSetup {
@@ -195,7 +195,7 @@ export class Virtqueue implements Disposable {
       eventIndex: (features & Feature.eventIndex) !== 0n,
       indirect: (features & Feature.indirectDescriptors) !== 0n,
       notifyOnEmpty: (features & Feature.notifyOnEmpty) !== 0n,
-      lastAvailable: this.#position,
+      lastAvailable: this.#lastAvailable,
     };
   }
 

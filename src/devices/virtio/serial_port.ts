@@ -220,7 +220,7 @@ export class SerialPort implements CharacterFrontend, Disposable {
     for (let empty = 0; empty < TURN;) {
       const element = queue.pop();
       if (element === undefined) {
-        if (!queue.native.awaitRequests()) return undefined;
+        if (!queue.native.enableNotifications()) return undefined;
       } else if (element.in.length > 0) {
         return element;
       } else {

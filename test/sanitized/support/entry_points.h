@@ -8,8 +8,8 @@
 #include "../../../ffi/virtio_net_filter.h"
 
 /*
- * The C library's entry points that the programs here call, as src/native/symbols.ts has them for Deno.
- * What each does stands beside its definition in ffi/.
+ * The C library's entry points that the programs here call and that no header of ffi/ has: a test compares
+ * them with the definitions, beside which stands what each does (test/unit/native/symbols_test.ts).
  */
 
 /* wait.c */
@@ -47,14 +47,6 @@ int64_t molt_memory_create(const struct molt_memory_region *places, uint32_t cou
 void molt_memory_destroy(uint64_t handle);
 void molt_memory_record(uint64_t handle, uint32_t index, uint64_t bitmap, uint64_t first);
 
-/* virtio_queue.c */
-int64_t molt_queue_create(uint64_t memory, uint64_t interrupt);
-void molt_queue_destroy(uint64_t handle);
-int32_t molt_queue_begin(uint64_t handle, const struct molt_queue_setup *setup);
-void molt_queue_end(uint64_t handle);
-uint32_t molt_queue_position(uint64_t handle);
-uint32_t molt_queue_fault_of(uint64_t handle);
-
 /* virtio_blk.c */
 int64_t molt_disk_create(uint64_t memory, const struct molt_disk_setup *setup,
 			 const uint64_t *rings, const int32_t *kicks, uint32_t count,
@@ -86,9 +78,10 @@ int32_t molt_pool_call(uint32_t index, const uint64_t *arguments, uint32_t count
 uint32_t molt_pool_take(struct molt_completion *completions, uint32_t room);
 
 /* multifd.c */
+struct molt_multifd;
 int64_t molt_multifd_create(uint32_t compression, int32_t level);
-void molt_multifd_destroy(uint64_t end);
-uint64_t molt_multifd_error(uint64_t end);
+void molt_multifd_destroy(struct molt_multifd *end);
+uint64_t molt_multifd_error(const struct molt_multifd *end);
 
 /* pages.c */
 void molt_bitmap_take(uint64_t *source, uint64_t *target, uint64_t first, uint64_t end);

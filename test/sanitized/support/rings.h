@@ -40,6 +40,14 @@ struct ring_buffer {
 void ring_init(struct ring *ring, uint8_t *memory, uint64_t address, bool event_index,
 	       bool blocking);
 
+/* A queue for devices whose memory and interrupt have these handles. */
+static inline struct molt_queue *queue_of(uint64_t memory, uint64_t interrupt)
+{
+	return (struct molt_queue *)(uintptr_t)molt_queue_create(
+		(struct molt_memory *)(uintptr_t)memory,
+		(struct molt_interrupt *)(uintptr_t)interrupt);
+}
+
 /* What the device is to know of the ring when it looks at its available index `position` next. */
 struct molt_queue_setup ring_setup(const struct ring *ring, uint32_t position);
 
