@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
+#include "dirty.h"
 #include "pages.h"
 #include "thread_functions.h"
 
@@ -92,20 +93,6 @@ int32_t molt_dirty_log_clear(int32_t vm, uint32_t slot, uint64_t pages, uint64_t
 	free(words);
 	return error;
 }
-
-/* A vCPU's dirty ring, mapped. */
-struct molt_dirty_ring {
-	uint64_t entries; /* address of struct kvm_dirty_gfn[size] */
-	uint32_t size; /* a power of two */
-	uint32_t next; /* entries harvested so far */
-};
-
-/* What belongs to a memory slot. */
-struct molt_dirty_slot {
-	uint64_t bitmap; /* the block's page bitmap */
-	uint64_t first; /* page of the block with which the slot begins */
-	uint64_t pages;
-};
 
 /*
  * Sets the pages that the rings name in the slots' bitmaps, and has KVM use the entries again and

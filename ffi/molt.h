@@ -1,6 +1,26 @@
 /*
  * molt's C library: what TypeScript cannot do through Deno. It moves bytes and makes system calls;
- * every decision is taken in TypeScript (src/native is the only caller).
+ * decisions are taken in TypeScript (src/native is the only caller).
+ *
+ * What is more than that is here because it comes once for every exit, request, frame or page, where a
+ * way to the isolate and back would cost more than the work:
+ *
+ *   vcpu.c, virtio_interrupt.c   InterruptStatus and InterruptACK are answered by vCPU threads: two exits
+ *                                for each interrupt of a guest.
+ *   virtio_queue.c               The checks of what drivers put into a queue. The words for what is wrong
+ *                                are TypeScript's.
+ *   virtio_blk_queue.c           What becomes of a failed request, by the policy that TypeScript has set:
+ *                                with `stop` no request after it may be taken from the queue. When a
+ *                                request goes to another thread, and how many quick ones a driver's
+ *                                notification waits for, by what the last ones took.
+ *   virtio_net_pair.c,           How long a frame waits for others before the driver is notified; which
+ *   virtio_net_filter.c          frames the driver wants, by the filter that TypeScript keeps.
+ *   image_format.c               What looks like another image format: every write to block 0 of an image
+ *                                whose format was guessed is judged. Starting uses the same judgement.
+ *   memory_guard.c               What happens after SIGBUS: no handler can wait for the isolate.
+ *   pages.c, ram_*.c,            Which pages are zero, and the records of pages in a stream: a guest has
+ *   mapped_ram.c, multifd.c      millions. multifd.c words what is wrong in a packet, for it alone has
+ *                                the packet.
  *
  * Conventions
  *   - A function that can fail returns a negative errno value (-ENOENT, ...), never sets errno for

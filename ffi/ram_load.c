@@ -101,15 +101,6 @@ MOLT_EXPORT uint64_t molt_ram_load(const uint8_t *bytes, uint64_t length,
 	return done;
 }
 
-/* A buffer between a channel and guest memory. */
-struct molt_ram_buffer {
-	uint64_t start; /* first byte that was not consumed */
-	uint64_t end; /* behind the last byte that was read */
-	uint64_t consumed; /* bytes consumed in all */
-	uint32_t current; /* index of the block of the last record */
-	uint32_t ended; /* 1: the stream has ended */
-};
-
 /* Whether more bytes may complete a record of a page at `bytes`. */
 static bool may_be_page(const uint8_t *bytes, uint64_t length)
 {

@@ -11,6 +11,15 @@ struct molt_ram_target {
 	uint8_t name[256]; /* length, then that many bytes */
 };
 
+/* A buffer between a channel and guest memory. */
+struct molt_ram_buffer {
+	uint64_t start; /* first byte that was not consumed */
+	uint64_t end; /* behind the last byte that was read */
+	uint64_t consumed; /* bytes consumed in all */
+	uint32_t current; /* index of the block of the last record */
+	uint32_t ended; /* 1: the stream has ended */
+};
+
 /* Says that a page may hold something else than zeros. Any thread. */
 void molt_target_note_written(const struct molt_ram_target *target, uint64_t page);
 

@@ -8,13 +8,6 @@
 #include "pages.h"
 #include "virtio_memory.h"
 
-/* One piece of RAM as TypeScript describes it. */
-struct molt_memory_region {
-	uint64_t guest; /* guest-physical address */
-	uint64_t size;
-	uint64_t host; /* address in this process */
-};
-
 struct region {
 	struct molt_memory_region place;
 	_Atomic uint64_t *written; /* page bitmap of the block; NULL while nobody wants to know */

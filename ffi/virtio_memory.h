@@ -10,6 +10,13 @@
  */
 struct molt_memory;
 
+/* One piece of RAM as TypeScript describes it. */
+struct molt_memory_region {
+	uint64_t guest; /* guest-physical address */
+	uint64_t size;
+	uint64_t host; /* address in this process */
+};
+
 /*
  * The host address of guest-physical [address, address + *length), or NULL if `address` is not RAM.
  * Shortens *length where the piece of RAM ends.

@@ -2,6 +2,7 @@
  * Descriptors that carry a migration's bytes. The event loop waits for them; bulk work is done by threads of
  * the C library, which wait on their own (ffi/channel.c). Both can be cancelled.
  */
+import { layouts } from "./layouts.ts";
 import { native } from "./library.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
@@ -11,8 +12,7 @@ import { Mapping } from "./mapping.ts";
 import { type Condition, untilReady } from "./readiness.ts";
 import { threads } from "./thread_pool.ts";
 
-/** Offset of struct molt_channel's `offset`. */
-const OFFSET = 8;
+const layout = layouts.molt_channel;
 /** Up to this much is written from the isolate if there is room; a thread takes over beyond. */
 const IMMEDIATE = 65536;
 /** What is attempted, for errors. */
@@ -52,9 +52,9 @@ export class ChannelDescriptor implements Disposable {
     this.#cancel = undo.use(createEvent());
     this.#structure = undo.use(new Mapping({ kind: "anonymous" }, 4096, "a channel"));
     this.#view = new DataView(this.#structure.bytes.buffer);
-    this.#view.setInt32(0, descriptor.fd, true);
-    this.#view.setInt32(4, this.#cancel.fd, true);
-    this.#view.setBigInt64(OFFSET, BigInt(offset ?? -1), true);
+    this.#view.setInt32(layout.fd, descriptor.fd, true);
+    this.#view.setInt32(layout.cancel, this.#cancel.fd, true);
+    this.#view.setBigInt64(layout.offset, BigInt(offset ?? -1), true);
     undo.move();
   }
 
@@ -68,12 +68,12 @@ export class ChannelDescriptor implements Disposable {
 
   /** A file's offset of the next byte; on other channels the count of bytes written so far. */
   get position(): number {
-    return this.#isFile ? Number(this.#view.getBigInt64(OFFSET, true)) : this.#sent;
+    return this.#isFile ? Number(this.#view.getBigInt64(layout.offset, true)) : this.#sent;
   }
 
   /** Goes on at another offset of a file. */
   seek(position: number): void {
-    this.#view.setBigInt64(OFFSET, BigInt(position), true);
+    this.#view.setBigInt64(layout.offset, BigInt(position), true);
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Guest RAM as device threads of the C library see it (ffi/virtio_memory.c). */
+import { layouts } from "./layouts.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import { NativeHandle } from "./handle.ts";
@@ -11,19 +12,25 @@ export interface DeviceMemoryRegion {
   readonly hostAddress: bigint;
 }
 
+const layout = layouts.molt_memory_region;
+
 /** The guest's RAM for device threads. It must outlive the queues that use it. */
 export class DeviceMemory implements Disposable {
   readonly #handle: NativeHandle;
 
   constructor(regions: readonly DeviceMemoryRegion[]) {
-    const table = new BigUint64Array(3 * regions.length);
-    regions.forEach(({ guestAddress, size, hostAddress }, i) =>
-      table.set([BigInt(guestAddress), BigInt(size), hostAddress], 3 * i)
-    );
+    const table = new Uint8Array(layout.sizeof * regions.length);
+    const view = new DataView(table.buffer);
+    regions.forEach(({ guestAddress, size, hostAddress }, i) => {
+      const at = layout.sizeof * i;
+      view.setBigUint64(at + layout.guest, BigInt(guestAddress), true);
+      view.setBigUint64(at + layout.size, BigInt(size), true);
+      view.setBigUint64(at + layout.host, hostAddress, true);
+    });
     this.#handle = new NativeHandle(
       "the devices' view of memory",
       unwrap(
-        native.molt_memory_create(new Uint8Array(table.buffer), regions.length),
+        native.molt_memory_create(table, regions.length),
         "Could not describe the guest's memory to its devices",
       ),
       native.molt_memory_destroy,

@@ -1,4 +1,5 @@
 /** KVM's record of the pages that the guest wrote, moved to page bitmaps (ffi/dirty.c). */
+import { layouts } from "./layouts.ts";
 import { native } from "./library.ts";
 import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
@@ -60,8 +61,7 @@ export async function clearDirtyLog(
 }
 
 /** struct molt_dirty_ring and struct molt_dirty_slot in ffi/dirty.c. */
-const RING_SIZE = 16;
-const SLOT_SIZE = 24;
+const { molt_dirty_ring: ringLayout, molt_dirty_slot: slotLayout } = layouts;
 /** Bytes of a ring's entry (struct kvm_dirty_gfn). */
 export const DIRTY_RING_ENTRY = 16;
 
@@ -94,20 +94,21 @@ export class DirtyRings implements Disposable {
         ),
       )
     );
-    const size = RING_SIZE * vcpus.length + SLOT_SIZE * slots.length;
+    const size = ringLayout.sizeof * vcpus.length + slotLayout.sizeof * slots.length;
     this.#table = undo.use(
       new Mapping({ kind: "anonymous" }, Math.ceil(size / 4096) * 4096, "the dirty rings' table"),
     );
     const view = new DataView(this.#table.bytes.buffer);
     this.#rings.forEach((ring, i) => {
-      view.setBigUint64(RING_SIZE * i, ring.address, true);
-      view.setUint32(RING_SIZE * i + 8, entries, true);
+      const at = ringLayout.sizeof * i;
+      view.setBigUint64(at + ringLayout.entries, ring.address, true);
+      view.setUint32(at + ringLayout.size, entries, true);
     });
     slots.forEach(({ bitmap, first, count }, i) => {
-      const at = RING_SIZE * vcpus.length + SLOT_SIZE * i;
-      view.setBigUint64(at, bitmap.address, true);
-      view.setBigUint64(at + 8, BigInt(first), true);
-      view.setBigUint64(at + 16, BigInt(count), true);
+      const at = ringLayout.sizeof * vcpus.length + slotLayout.sizeof * i;
+      view.setBigUint64(at + slotLayout.bitmap, bitmap.address, true);
+      view.setBigUint64(at + slotLayout.first, BigInt(first), true);
+      view.setBigUint64(at + slotLayout.pages, BigInt(count), true);
     });
     undo.move();
   }
@@ -119,7 +120,7 @@ export class DirtyRings implements Disposable {
         this.#vm,
         this.#table.address,
         this.#rings.length,
-        this.#table.address + BigInt(RING_SIZE * this.#rings.length),
+        this.#table.address + BigInt(ringLayout.sizeof * this.#rings.length),
         this.#slotCount,
       ),
       "KVM_RESET_DIRTY_RINGS failed",

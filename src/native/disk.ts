@@ -1,4 +1,5 @@
 /** The threads that serve a virtio-blk device's requests (ffi/virtio_blk.c). */
+import { layouts, limits } from "./layouts.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import { NativeHandle } from "./handle.ts";
@@ -49,7 +50,11 @@ export interface DiskImage {
 export function imageFormat(start: Uint8Array<ArrayBuffer>): string | undefined {
   const NAME_SIZE = 16;
   const name = new Uint8Array(NAME_SIZE);
-  native.molt_image_format(start, BigInt(Math.min(start.length, PROBE_SIZE)), name);
+  native.molt_image_format(
+    start,
+    BigInt(Math.min(start.length, limits.MOLT_IMAGE_PROBE_SIZE)),
+    name,
+  );
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0))) || undefined;
 }
 
@@ -85,31 +90,34 @@ export interface DiskTotals {
   readonly time: number;
 }
 
-/** MOLT_IMAGE_PROBE_SIZE in ffi/image_format.h. */
-const PROBE_SIZE = 512;
-/** struct molt_disk_setup. */
-const SETUP_SIZE = 88;
-const ERRORS_KEPT = 16;
-const ERROR_SIZE = 16;
+const { molt_disk_setup: setupLayout, molt_disk_error: errorLayout } = layouts;
+const { molt_disk_statistics: statisticsLayout } = layouts;
+
+/** VIRTIO_BLK_ID_BYTES. */
+const SERIAL_LENGTH = 20;
 
 function encodeSetup(setup: DiskSetup): Uint8Array<ArrayBuffer> {
   const { image } = setup;
-  const bytes = new Uint8Array(SETUP_SIZE);
+  const bytes = new Uint8Array(setupLayout.sizeof);
   const view = new DataView(bytes.buffer);
   const flags = [image.direct, image.noFlush, image.unmap, image.zeroes, image.probed];
-  view.setInt32(0, image.fd ?? -1, true);
-  view.setUint32(4, flags.reduce((bits, on, bit) => bits | (on ? 1 << bit : 0), 0), true);
-  view.setBigUint64(8, BigInt(image.offset), true);
-  view.setBigUint64(16, BigInt(image.size), true);
-  view.setBigUint64(24, BigInt(image.latency), true);
-  view.setUint32(32, image.alignment, true);
-  view.setUint32(40, setup.blockSize, true);
-  view.setUint32(44, setup.readOnly ? 1 : 0, true);
-  view.setUint32(48, errorActions.indexOf(setup.readError), true);
-  view.setUint32(52, errorActions.indexOf(setup.writeError), true);
-  view.setUint32(56, setup.discardMaximum, true);
-  view.setUint32(60, setup.writeZeroesMaximum, true);
-  bytes.set(new TextEncoder().encode(setup.serial).subarray(0, 20), 64);
+  view.setInt32(setupLayout["image.fd"], image.fd ?? -1, true);
+  view.setUint32(
+    setupLayout["image.flags"],
+    flags.reduce((bits, on, bit) => bits | (on ? 1 << bit : 0), 0),
+    true,
+  );
+  view.setBigUint64(setupLayout["image.offset"], BigInt(image.offset), true);
+  view.setBigUint64(setupLayout["image.size"], BigInt(image.size), true);
+  view.setBigUint64(setupLayout["image.latency"], BigInt(image.latency), true);
+  view.setUint32(setupLayout["image.alignment"], image.alignment, true);
+  view.setUint32(setupLayout.sector, setup.blockSize, true);
+  view.setUint32(setupLayout.read_only, setup.readOnly ? 1 : 0, true);
+  view.setUint32(setupLayout.read_error, errorActions.indexOf(setup.readError), true);
+  view.setUint32(setupLayout.write_error, errorActions.indexOf(setup.writeError), true);
+  view.setUint32(setupLayout.discard_maximum, setup.discardMaximum, true);
+  view.setUint32(setupLayout.write_zeroes_maximum, setup.writeZeroesMaximum, true);
+  bytes.set(new TextEncoder().encode(setup.serial).subarray(0, SERIAL_LENGTH), setupLayout.serial);
   return bytes;
 }
 
@@ -164,31 +172,33 @@ export class NativeDisk implements Disposable {
 
   /** The errors since the last call. */
   takeErrors(): DiskError[] {
-    const bytes = new Uint8Array(ERRORS_KEPT * ERROR_SIZE);
+    const bytes = new Uint8Array(limits.MOLT_DISK_ERRORS_KEPT * errorLayout.sizeof);
     const view = new DataView(bytes.buffer);
     const count = native.molt_disk_errors(this.#handle.value, bytes);
     return Array.from({ length: count }, (_, i) => {
-      const action = errorActions[view.getUint32(16 * i + 4, true)];
+      const at = errorLayout.sizeof * i;
+      const action = errorActions[view.getUint32(at + errorLayout.action, true)];
       return {
-        operation: diskOperations[view.getUint32(16 * i, true)] ?? "read",
+        operation: diskOperations[view.getUint32(at + errorLayout.operation, true)] ?? "read",
         action: action === undefined || action === "enospc" ? "report" : action,
-        errno: view.getInt32(16 * i + 8, true),
+        errno: view.getInt32(at + errorLayout.error, true),
       };
     });
   }
 
   /** What was done so far. */
   get statistics(): Readonly<Record<DiskOperation, DiskTotals>> {
-    const values = new BigUint64Array(5 * 4);
+    const values = new BigUint64Array(statisticsLayout.sizeof / 8);
     native.molt_disk_read_statistics(this.#handle.value, new Uint8Array(values.buffer));
     const totals = (operation: number): DiskTotals => {
-      const value = (kind: number) => Number(values[4 * kind + operation]);
+      const value = (kind: keyof DiskTotals) =>
+        Number(values[statisticsLayout[kind] / 8 + operation]);
       return {
-        bytes: value(0),
-        operations: value(1),
-        failed: value(2),
-        invalid: value(3),
-        time: value(4),
+        bytes: value("bytes"),
+        operations: value("operations"),
+        failed: value("failed"),
+        invalid: value("invalid"),
+        time: value("time"),
       };
     };
     return { read: totals(0), write: totals(1), flush: totals(2), unmap: totals(3) };

@@ -14,6 +14,7 @@
  * while, or a descriptor that stays ready would have it fail without end.
  */
 import { reportFault } from "../process/faults.ts";
+import { layouts } from "./layouts.ts";
 import { native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
 import type { Fd } from "./descriptor.ts";
@@ -43,9 +44,7 @@ const REST_NS = 1_000_000_000n;
 /** Milliseconds before a wait that failed is tried again. */
 const WAIT_AGAIN_MS = 10;
 
-/** struct molt_wait_result in ffi/wait.h. */
-const RESULT_SIZE = 516;
-const RESULT_EVENTS_OFFSET = 4;
+const { molt_wait_result: resultLayout, molt_wait_event: eventLayout } = layouts;
 
 type Handler = (events: number) => void;
 
@@ -74,7 +73,7 @@ export class EventLoop implements Disposable {
   readonly #doorbell: NativeHandle;
   readonly #timers: TimerQueue;
   readonly #resources: DisposableStack;
-  readonly #result = new Uint8Array(RESULT_SIZE);
+  readonly #result = new Uint8Array(resultLayout.sizeof);
   readonly #resultView = new DataView(this.#result.buffer);
   readonly #watched = new Map<number, Watched>();
   /** Watches that have ended and could not be taken out of the epoll set. */
@@ -228,14 +227,14 @@ export class EventLoop implements Disposable {
 
   /** Calls the handlers for a wait's result; true if a vCPU was among them. */
   #dispatch(found: number): boolean {
-    const vcpus = this.#resultView.getUint32(0, true);
+    const vcpus = this.#resultView.getUint32(resultLayout.vcpus, true);
     // Handlers may wait again (serveVcpusUntil): take everything out of the shared result first.
     const ready: [token: number, events: number][] = [];
     for (let i = 0; i < found; i++) {
-      const at = RESULT_EVENTS_OFFSET + 8 * i;
+      const at = resultLayout.events + eventLayout.sizeof * i;
       ready.push([
-        this.#resultView.getUint32(at + 4, true),
-        this.#resultView.getUint32(at, true),
+        this.#resultView.getUint32(at + eventLayout.token, true),
+        this.#resultView.getUint32(at + eventLayout.events, true),
       ]);
     }
     if (vcpus !== 0) this.#serveVcpus(vcpus);

@@ -1,4 +1,5 @@
 /** Files, pipes and memfds. Paths and names are the host's. */
+import { layouts } from "./layouts.ts";
 import { cString, native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";
 import { Descriptor, type Fd } from "./descriptor.ts";
@@ -115,18 +116,18 @@ export function pathKind(path: string): FileStatus["kind"] | undefined {
   }
 }
 
-const STAT_SIZE = 144; // struct stat
+const layout = layouts.stat;
 
 /** What an open file is. */
 export function status(fd: Fd): FileStatus {
-  const bytes = new Uint8Array(STAT_SIZE);
+  const bytes = new Uint8Array(layout.sizeof);
   unwrap(native.molt_stat(fd, bytes), () => `Could not inspect descriptor ${fd}`);
   return statusOf(bytes);
 }
 
 /** What is at `path`, which takes no descriptor; a symbolic link is not followed. */
 export function statusOfPath(path: string): FileStatus {
-  const bytes = new Uint8Array(STAT_SIZE);
+  const bytes = new Uint8Array(layout.sizeof);
   unwrap(native.molt_stat_path(cString(path), bytes), () => `Could not inspect '${path}'`);
   return statusOf(bytes);
 }
@@ -134,11 +135,11 @@ export function statusOfPath(path: string): FileStatus {
 function statusOf(bytes: Uint8Array<ArrayBuffer>): FileStatus {
   const view = new DataView(bytes.buffer);
   return {
-    kind: kinds[view.getUint32(24, true) >> 12] ?? "other",
-    size: Number(view.getBigInt64(48, true)),
-    device: view.getBigUint64(0, true),
-    inode: view.getBigUint64(8, true),
-    allocated: Number(view.getBigInt64(64, true)) * 512,
+    kind: kinds[view.getUint32(layout.st_mode, true) >> 12] ?? "other",
+    size: Number(view.getBigInt64(layout.st_size, true)),
+    device: view.getBigUint64(layout.st_dev, true),
+    inode: view.getBigUint64(layout.st_ino, true),
+    allocated: Number(view.getBigInt64(layout.st_blocks, true)) * 512,
   };
 }
 

@@ -1,6 +1,6 @@
 /** Finds, loads and checks the C library. The only file that calls `Deno.dlopen`. */
+import { layoutDifference } from "./layouts.ts";
 import { symbols } from "./symbols.ts";
-import { expectedAbi } from "./abi.ts";
 import { checked } from "./checked.ts";
 
 type Library = Deno.DynamicLibrary<typeof symbols>;
@@ -55,6 +55,20 @@ function givenLibrary(): string | undefined {
   return state === "granted" ? Deno.env.get(LIBRARY_VARIABLE) : undefined;
 }
 
+/** The library and this program were not built from the same sources. */
+export class LibraryMismatch extends Error {
+  override readonly name = "LibraryMismatch";
+
+  /** `difference` says in what they differ. */
+  constructor(difference: string, options?: ErrorOptions) {
+    const advice = Deno.build.standalone ? "" : "; build it with 'deno task build:ffi'";
+    super(
+      `The C library and this molt do not belong together: ${difference}${advice}`,
+      options,
+    );
+  }
+}
+
 /** A compiled program has the library beside its code, the sources have it in the build folder. */
 function open(): Library {
   const { dirname } = import.meta;
@@ -62,26 +76,28 @@ function open(): Library {
   try {
     return Deno.dlopen(givenLibrary() ?? `${dirname}/../../build/libmolt.so`, symbols);
   } catch (cause) {
+    const symbol = /undefined symbol: (\w+)/.exec(String(cause))?.[1];
+    if (symbol !== undefined) {
+      throw new LibraryMismatch(`the library has no ${symbol}`, { cause });
+    }
     throw new Error("Could not load the C library; build it with 'deno task build:ffi'", { cause });
   }
 }
 
+/** More than the library's table of structures takes, in bytes. */
+const TABLE_ROOM = 1 << 16;
+
 /** Compares the C compiler's structure layouts with those written down in TypeScript. */
-function checkAbi(library: Library): void {
-  for (const [name, expected] of Object.entries(expectedAbi)) {
-    const actual = library.symbols.molt_abi(cString(name));
-    if (actual !== expected) {
-      throw new Error(
-        `The C library does not fit this molt: ${name} is ${actual}, expected ${expected}; ` +
-          `rebuild it with 'deno task build:ffi'`,
-      );
-    }
-  }
+function checkLayouts(library: Library): void {
+  const text = new Uint8Array(TABLE_ROOM);
+  const length = Number(library.symbols.molt_abi(text, BigInt(text.length)));
+  const difference = layoutDifference(new TextDecoder().decode(text.subarray(0, length)));
+  if (difference !== undefined) throw new LibraryMismatch(difference);
 }
 
 function load(): Library["symbols"] {
   const library = open();
-  checkAbi(library);
+  checkLayouts(library);
   return checked(library.symbols, symbols);
 }
 

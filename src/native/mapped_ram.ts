@@ -1,4 +1,5 @@
 /** Pages between guest memory and their fixed places in a file, by threads (ffi/mapped_ram.c). */
+import { layouts } from "./layouts.ts";
 import type { Fd } from "./descriptor.ts";
 import { Errno, SystemError } from "./errors.ts";
 import { holdAll } from "./handle.ts";
@@ -52,27 +53,7 @@ export class PageTransferError extends SystemError {
   }
 }
 
-/** Layout of struct molt_page_transfer (ffi/mapped_ram.h). */
-const SIZE = 120;
-const offsets = {
-  memory: 0,
-  fileOffset: 8,
-  selected: 16,
-  stored: 24,
-  written: 32,
-  end: 40,
-  chunk: 48,
-  fd: 56,
-  direction: 60,
-  directFd: 64,
-  directFrom: 68,
-  detectZero: 72,
-  cancelled: 76,
-  next: 80,
-  moved: 88,
-  zero: 96,
-  errorPage: 112,
-} as const;
+const offsets = layouts.molt_page_transfer;
 
 /** Pages that a thread takes at once. Larger writes let the host's page cache use larger folios. */
 const CHUNK = 1024;
@@ -83,7 +64,7 @@ const LONG_RUN = 64;
 /** One block's transfer. It may be run several times, for one range after another. */
 export class PageTransfer {
   readonly #options: PageTransferOptions;
-  readonly #bytes = new Uint8Array(SIZE);
+  readonly #bytes = new Uint8Array(offsets.sizeof);
   readonly #view = new DataView(this.#bytes.buffer);
 
   constructor(options: PageTransferOptions) {
@@ -95,16 +76,16 @@ export class PageTransfer {
     }
     const view = this.#view;
     view.setBigUint64(offsets.memory, memory.address, true);
-    view.setBigInt64(offsets.fileOffset, BigInt(options.fileOffset), true);
+    view.setBigInt64(offsets.file_offset, BigInt(options.fileOffset), true);
     view.setBigUint64(offsets.selected, selected.address, true);
     view.setBigUint64(offsets.stored, stored.address, true);
     view.setBigUint64(offsets.written, options.written?.address ?? 0n, true);
     view.setBigUint64(offsets.chunk, BigInt(CHUNK), true);
     view.setInt32(offsets.fd, options.fd, true);
     view.setInt32(offsets.direction, options.direction === "save" ? 0 : 1, true);
-    view.setInt32(offsets.directFd, options.direct?.fd ?? -1, true);
-    view.setInt32(offsets.directFrom, options.direct?.always ? 1 : LONG_RUN, true);
-    view.setInt32(offsets.detectZero, options.detectZero ? 1 : 0, true);
+    view.setInt32(offsets.direct_fd, options.direct?.fd ?? -1, true);
+    view.setInt32(offsets.direct_from, options.direct?.always ? 1 : LONG_RUN, true);
+    view.setInt32(offsets.detect_zero, options.detectZero ? 1 : 0, true);
   }
 
   /** Pages written or read so far, in all runs. Grows while threads work. */
@@ -132,7 +113,7 @@ export class PageTransfer {
     const result = await threads.molt_pages_transfer(this.#bytes, count);
     if (result === 0) return true;
     if (result === -Errno.ECANCELED) return false;
-    const page = Number(this.#view.getBigUint64(offsets.errorPage, true));
+    const page = Number(this.#view.getBigUint64(offsets.error_page, true));
     throw new PageTransferError(this.#options.direction, page, -result);
   }
 

@@ -1,4 +1,5 @@
 /** The threads that move a virtio-net device's frames (ffi/virtio_net.c). */
+import { layouts, limits } from "./layouts.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import { NativeHandle } from "./handle.ts";
@@ -23,7 +24,7 @@ const portKinds = ["none", "tap", "stream", "datagram", "plain tap"] as const;
 /** Bytes of a MAC address. */
 export const ADDRESS_LENGTH = 6;
 /** Addresses that the filter's table has room for. */
-export const FILTER_ENTRIES = 64;
+export const FILTER_ENTRIES = limits.MOLT_NET_FILTER_ENTRIES;
 /** Bytes of a bitmap of all VLANs: bit v % 8 of byte v / 8. */
 export const VLAN_BYTES = 512;
 
@@ -42,9 +43,10 @@ export interface FrameFilter {
   vlans: Uint8Array;
 }
 
-/** struct molt_net_filter. */
+const layout = layouts.molt_net_filter;
+
 function encodeFilter(filter: FrameFilter): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(916);
+  const bytes = new Uint8Array(layout.sizeof);
   const view = new DataView(bytes.buffer);
   const flags = [
     filter.promiscuous,
@@ -54,13 +56,13 @@ function encodeFilter(filter: FrameFilter): Uint8Array<ArrayBuffer> {
     filter.noUnicast,
     filter.noBroadcast,
   ];
-  bytes.set(filter.address.subarray(0, ADDRESS_LENGTH), 0);
-  bytes.set(flags.map(Number), 6);
+  bytes.set(filter.address.subarray(0, ADDRESS_LENGTH), layout.address);
+  bytes.set(flags.map(Number), layout.promiscuous);
   const entries = [...filter.unicast, ...filter.multicast].slice(0, FILTER_ENTRIES);
-  view.setUint32(12, Math.min(filter.unicast.length, FILTER_ENTRIES), true);
-  view.setUint32(16, entries.length, true);
-  entries.forEach((entry, i) => bytes.set(entry, 20 + ADDRESS_LENGTH * i));
-  bytes.set(filter.vlans, 20 + ADDRESS_LENGTH * FILTER_ENTRIES);
+  view.setUint32(layout.unicast, Math.min(filter.unicast.length, FILTER_ENTRIES), true);
+  view.setUint32(layout.entries, entries.length, true);
+  entries.forEach((entry, i) => bytes.set(entry, layout.table + ADDRESS_LENGTH * i));
+  bytes.set(filter.vlans, layout.vlans);
   return bytes;
 }
 

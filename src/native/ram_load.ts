@@ -1,4 +1,5 @@
 /** Memory that the pages of a migration stream are put into by the C library (ffi/ram_load.c). */
+import { layouts } from "./layouts.ts";
 import { native } from "./library.ts";
 import { holdAll } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
@@ -29,11 +30,7 @@ export interface PageBuffer {
   ended: boolean;
 }
 
-/** sizeof struct molt_ram_buffer. */
-const BUFFER_SIZE = 32;
-/** sizeof struct molt_ram_target. */
-const TARGET_SIZE = 280;
-const NAME_OFFSET = 24;
+const { molt_ram_buffer: bufferLayout, molt_ram_target: targetLayout } = layouts;
 const NAME_LIMIT = 255;
 
 /** The blocks of a machine, as the C library needs them. */
@@ -44,21 +41,21 @@ export class RamTargets implements Disposable {
 
   constructor(targets: readonly RamTarget[]) {
     this.#targets = targets;
-    const size = Math.ceil(Math.max(TARGET_SIZE * targets.length, 1) / 4096) * 4096;
+    const size = Math.ceil(Math.max(targetLayout.sizeof * targets.length, 1) / 4096) * 4096;
     this.#table = new Mapping({ kind: "anonymous" }, size, "the table of RAM blocks");
     const { bytes } = this.#table;
     const view = new DataView(bytes.buffer);
     targets.forEach(({ name, memory, length, written }, i) => {
-      const at = TARGET_SIZE * i;
+      const at = targetLayout.sizeof * i;
       const encoded = new TextEncoder().encode(name);
       if (encoded.length > NAME_LIMIT || length > memory.size || length > written.pages * 4096) {
         throw new RangeError(`RAM block '${name}' of ${length} bytes`);
       }
-      view.setBigUint64(at, memory.address, true);
-      view.setBigUint64(at + 8, BigInt(length), true);
-      view.setBigUint64(at + 16, written.address, true);
-      bytes[at + NAME_OFFSET] = encoded.length;
-      bytes.set(encoded, at + NAME_OFFSET + 1);
+      view.setBigUint64(at + targetLayout.memory, memory.address, true);
+      view.setBigUint64(at + targetLayout.length, BigInt(length), true);
+      view.setBigUint64(at + targetLayout.written, written.address, true);
+      bytes[at + targetLayout.name] = encoded.length;
+      bytes.set(encoded, at + targetLayout.name + 1);
     });
   }
 
@@ -106,11 +103,11 @@ export class RamTargets implements Disposable {
    */
   async receive(channel: bigint, buffer: PageBuffer): Promise<number> {
     using _ = this.hold();
-    const state = new DataView(new ArrayBuffer(BUFFER_SIZE));
+    const state = new DataView(new ArrayBuffer(bufferLayout.sizeof));
     const index = this.#targets.findIndex(({ name }) => name === buffer.block);
-    state.setBigUint64(0, BigInt(buffer.start), true);
-    state.setBigUint64(8, BigInt(buffer.end), true);
-    state.setUint32(24, index < 0 ? this.count : index, true);
+    state.setBigUint64(bufferLayout.start, BigInt(buffer.start), true);
+    state.setBigUint64(bufferLayout.end, BigInt(buffer.end), true);
+    state.setUint32(bufferLayout.current, index < 0 ? this.count : index, true);
     const { bytes } = buffer;
     const outcome = await threads.molt_ram_receive(
       channel,
@@ -120,11 +117,11 @@ export class RamTargets implements Disposable {
       this.address,
       this.count,
     );
-    buffer.start = Number(state.getBigUint64(0, true));
-    buffer.end = Number(state.getBigUint64(8, true));
-    buffer.consumed += Number(state.getBigUint64(16, true));
-    buffer.block = this.#targets[state.getUint32(24, true)]?.name;
-    buffer.ended = state.getUint32(28, true) !== 0;
+    buffer.start = Number(state.getBigUint64(bufferLayout.start, true));
+    buffer.end = Number(state.getBigUint64(bufferLayout.end, true));
+    buffer.consumed += Number(state.getBigUint64(bufferLayout.consumed, true));
+    buffer.block = this.#targets[state.getUint32(bufferLayout.current, true)]?.name;
+    buffer.ended = state.getUint32(bufferLayout.ended, true) !== 0;
     return outcome;
   }
 

@@ -4,6 +4,7 @@
  */
 import { reportFault } from "../process/faults.ts";
 import { holds, refuseArguments, type Signature } from "./checked.ts";
+import { layouts } from "./layouts.ts";
 import { cString, native } from "./library.ts";
 import { asFd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
@@ -26,8 +27,7 @@ type ThreadCalls = {
   ) => Promise<Functions[Name]["result"] extends "i64" ? bigint : number>;
 };
 
-/** struct molt_completion in ffi/thread_pool.h. */
-const COMPLETION_SIZE = 16;
+const layout = layouts.molt_completion;
 /** Results taken at once. */
 const ROOM = 64;
 
@@ -43,7 +43,7 @@ interface Call {
 class ThreadPool {
   readonly #calls = new Map<bigint, Call>();
   readonly #event = asFd(unwrap(native.molt_pool_event(), "Could not prepare threads"));
-  readonly #completions = new Uint8Array(COMPLETION_SIZE * ROOM);
+  readonly #completions = new Uint8Array(layout.sizeof * ROOM);
   #lastToken = 0n;
 
   constructor() {
@@ -74,11 +74,11 @@ class ThreadPool {
     for (let count = ROOM; count === ROOM;) {
       count = native.molt_pool_take(this.#completions, ROOM);
       for (let i = 0; i < count; i++) {
-        const token = view.getBigUint64(COMPLETION_SIZE * i, true);
+        const token = view.getBigUint64(layout.sizeof * i + layout.token, true);
         const call = this.#calls.get(token);
         this.#calls.delete(token);
         call?.served[Symbol.dispose]();
-        call?.resolve(view.getBigInt64(COMPLETION_SIZE * i + 8, true));
+        call?.resolve(view.getBigInt64(layout.sizeof * i + layout.result, true));
       }
     }
   }

@@ -1,5 +1,6 @@
 /** The device's side of a split virtqueue (ffi/virtio_queue.c). */
 import type { Fd } from "./descriptor.ts";
+import { layouts, limits } from "./layouts.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
 import { NativeHandle } from "./handle.ts";
@@ -7,9 +8,10 @@ import type { DeviceInterrupt } from "./device_interrupt.ts";
 import type { DeviceMemory } from "./device_memory.ts";
 
 /** Entries of the largest queue, and buffers of the longest request. */
-export const QUEUE_MAXIMUM = 1024;
-/** struct molt_element: a head, then guest-physical buffers, then the same in this process. */
-export const ELEMENT_SIZE = 16 + 2 * 16 * QUEUE_MAXIMUM;
+export const QUEUE_MAXIMUM = limits.MOLT_QUEUE_MAXIMUM;
+const { molt_queue_setup: setupLayout, molt_element: elementLayout } = layouts;
+const { molt_buffer: bufferLayout } = layouts;
+export const ELEMENT_SIZE = elementLayout.sizeof;
 
 /** What can be wrong with a queue: enum molt_queue_fault, in words. */
 const faults: Readonly<Record<number, string>> = {
@@ -31,8 +33,7 @@ const faults: Readonly<Record<number, string>> = {
   16: "the used index does not fit the number of requests taken",
 };
 
-/** MOLT_QUEUE_REQUEST. */
-const REQUEST_FAULT = 15;
+const REQUEST_FAULT = limits.MOLT_QUEUE_REQUEST;
 
 /** The guest put something into a queue that no device can work with. */
 export class VirtqueueError extends Error {
@@ -80,15 +81,18 @@ const elementView = new DataView(element.buffer);
 
 /** Decodes a struct molt_element: what TypeScript gets to see of a request. */
 export function decodeElement(view: DataView): QueueElement {
-  const outCount = view.getUint32(4, true);
-  const inCount = view.getUint32(8, true);
+  const outCount = view.getUint32(elementLayout.out_count, true);
+  const inCount = view.getUint32(elementLayout.in_count, true);
   const buffers = (first: number, count: number): GuestBuffer[] =>
-    Array.from({ length: count }, (_, i) => ({
-      address: Number(view.getBigUint64(16 + 16 * (first + i), true)),
-      length: Number(view.getBigUint64(24 + 16 * (first + i), true)),
-    }));
+    Array.from({ length: count }, (_, i) => {
+      const at = elementLayout.buffers + bufferLayout.sizeof * (first + i);
+      return {
+        address: Number(view.getBigUint64(at + bufferLayout.address, true)),
+        length: Number(view.getBigUint64(at + bufferLayout.length, true)),
+      };
+    });
   return {
-    head: view.getUint32(0, true),
+    head: view.getUint32(elementLayout.head, true),
     out: buffers(0, outCount),
     in: buffers(outCount, inCount),
   };
@@ -118,18 +122,18 @@ export class NativeQueue implements Disposable {
 
   /** Finds the rings. Throws a {@linkcode VirtqueueError} if they cannot be what the setup says. */
   start(setup: QueueSetup): void {
-    const bytes = new Uint8Array(40);
+    const bytes = new Uint8Array(setupLayout.sizeof);
     const view = new DataView(bytes.buffer);
-    view.setBigUint64(0, setup.descriptors, true);
-    view.setBigUint64(8, setup.available, true);
-    view.setBigUint64(16, setup.used, true);
-    view.setUint32(24, setup.size, true);
+    view.setBigUint64(setupLayout.descriptors, setup.descriptors, true);
+    view.setBigUint64(setupLayout.available, setup.available, true);
+    view.setBigUint64(setupLayout.used, setup.used, true);
+    view.setUint32(setupLayout.size, setup.size, true);
     view.setUint32(
-      28,
+      setupLayout.features,
       (setup.eventIndex ? 1 : 0) | (setup.indirect ? 2 : 0) | (setup.notifyOnEmpty ? 4 : 0),
       true,
     );
-    view.setUint32(32, setup.lastAvailable, true);
+    view.setUint32(setupLayout.last_available, setup.lastAvailable, true);
     this.#check(native.molt_queue_start(this.handle, bytes));
   }
 

@@ -3,7 +3,7 @@
 /** Functions that return soon. The isolate calls them. */
 export const hostPrototypes = {
   // abi.c
-  molt_abi: ["int32_t", "const char *name"],
+  molt_abi: ["int64_t", "char *text", "uint64_t room"],
 
   // wait.c
   molt_doorbell_create: ["int64_t"],

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "../../../ffi/dirty.h"
 #include "../../../ffi/thread_pool.h"
 #include "../../../ffi/virtio_blk_request.h"
 #include "../../../ffi/virtio_net_filter.h"
@@ -38,11 +39,6 @@ void molt_interrupt_restore(uint64_t handle, uint32_t status);
 void molt_interrupt_route(uint64_t handle, uint32_t address, uint32_t data);
 
 /* virtio_memory.c */
-struct molt_memory_region {
-	uint64_t guest;
-	uint64_t size;
-	uint64_t host;
-};
 int64_t molt_memory_create(const struct molt_memory_region *places, uint32_t count);
 void molt_memory_destroy(uint64_t handle);
 void molt_memory_record(uint64_t handle, uint32_t index, uint64_t bitmap, uint64_t first);
@@ -87,16 +83,6 @@ uint64_t molt_multifd_error(const struct molt_multifd *end);
 void molt_bitmap_take(uint64_t *source, uint64_t *target, uint64_t first, uint64_t end);
 
 /* dirty.c */
-struct molt_dirty_ring {
-	uint64_t entries;
-	uint32_t size;
-	uint32_t next;
-};
-struct molt_dirty_slot {
-	uint64_t bitmap;
-	uint64_t first;
-	uint64_t pages;
-};
 int32_t molt_dirty_rings_harvest(int32_t vm, struct molt_dirty_ring *rings, uint32_t ring_count,
 				 const struct molt_dirty_slot *slots, uint32_t slot_count);
 
