@@ -22,6 +22,7 @@ import type { Ownership } from "./migration/cpr/ownership.ts";
 import { receiveHandover } from "./migration/cpr/transfer.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
+import { forwardErrors, printedTo, releaseErrors } from "./process/captured_errors.ts";
 import { report } from "./process/messages.ts";
 import { VirtualMachine } from "./virtual_machine.ts";
 
@@ -41,9 +42,11 @@ export async function runInterimMonitor(
   const duties = takeDuties(handover.descriptors);
   using ownership = duties.ownership;
   using eventsFile = duties.events;
+  using successorErrors = duties.successorErrors;
   // What -S asked for has happened before.
   const duty = { ...config, actions, startPaused: false };
   const vm = undo.use(await VirtualMachine.standIn(duty, loop, handover));
+  releaseErrors(sockets.errors);
   handover[Symbol.dispose]();
   const events = vm.events.record();
   {
@@ -55,8 +58,13 @@ export async function runInterimMonitor(
     leaveEvents(eventsFile, events);
     return undefined;
   }
-  const reason = `${failure}: the guest goes on in process ${processId()}, with the program from ` +
-    "before the update";
+  let printed = "";
+  if (successorErrors !== undefined) {
+    printed = printedTo(successorErrors.fd);
+    forwardErrors(successorErrors.fd);
+  }
+  const reason = `${failure}${printed}: the guest goes on in process ${processId()}, with the ` +
+    "program from before the update";
   report(reason);
   vm.migration.updateFailed(reason);
   await vm.keepGuest();

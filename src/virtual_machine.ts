@@ -107,7 +107,7 @@ export class VirtualMachine implements Disposable {
   ): Promise<VirtualMachine> {
     using undo = new DisposableStack();
     const vm = undo.use(new VirtualMachine(config, loop, timeline));
-    await vm.#start(role.kind === "successor" ? role.inherited : undefined);
+    await vm.#start(role);
     undo.move();
     return vm;
   }
@@ -190,8 +190,9 @@ export class VirtualMachine implements Disposable {
     this.#ended.resolve(reason);
   }
 
-  async #start(inherited: InheritedDescriptors | undefined): Promise<void> {
+  async #start(role: Exclude<Role, { kind: "interim" }>): Promise<void> {
     const { config, monitors } = this;
+    const inherited = role.kind === "successor" ? role.inherited : undefined;
     // A successor has its predecessor's sets where whoever starts it gives it none.
     const succeeds = inherited !== undefined || config.incoming?.cpr !== undefined;
     for (const { fd, set, opaque } of config.inheritedDescriptors) {
@@ -199,7 +200,7 @@ export class VirtualMachine implements Disposable {
     }
     if (inherited !== undefined) {
       this.#receive(inherited);
-      this.#expectWaitingGuest();
+      this.#expectWaitingGuest(role.kind === "successor" ? role.interimMonitor : undefined);
     }
     if (config.incoming?.cpr !== undefined && inherited === undefined) {
       await this.#awaitHandover(config.incoming.cpr);
@@ -242,8 +243,8 @@ export class VirtualMachine implements Disposable {
    * Finds the guest that waits with an interim monitor, if there is one. Nothing was created yet: a successor
    * that comes too late must not put itself in the place of the sockets that are the guest's again.
    */
-  #expectWaitingGuest(): void {
-    const waiting = takeWaitingGuest((name) => this.#update.adopt(name));
+  #expectWaitingGuest(interimMonitor: number | undefined): void {
+    const waiting = takeWaitingGuest((name) => this.#update.adopt(name), interimMonitor);
     if (waiting === undefined) return;
     this.#arrival?.expect(waiting);
     if (this.#arrival?.ownership?.decision === "kept") {
@@ -293,8 +294,13 @@ export class VirtualMachine implements Disposable {
       await this.#warmUpArrival(guest);
       // Whatever takes this thread's time is done while the guest runs there.
       await this.#loadTheRest();
-      await waiting.call();
-      await this.migration.receive(waiting.channel);
+      try {
+        await waiting.call();
+        await this.migration.receive(waiting.channel);
+      } catch (error) {
+        throw await waiting.failure(error);
+      }
+      reportFaults(() => waiting.arrived());
       // Clients have been notified.
       if (waiting.has("SHUTDOWN") && this.config.actions.shutdown === "poweroff") {
         this.#ended.resolve("guest-shutdown");

@@ -4,14 +4,17 @@
  * Outgoing, the channel is finished when the program has ended well; if the migration fails before,
  * the program is asked to end, so that it does not take half a stream for a whole one.
  */
+import { isBrokenChannel } from "../native/channel.ts";
 import type { Descriptor, Fd } from "../native/descriptor.ts";
 import { Errno, errnoMessage, SystemError } from "../native/errors.ts";
 import { createPipe } from "../native/file.ts";
-import { awaitChild, type ExitStatus, kill, spawn } from "../native/process.ts";
+import { awaitChild, describeExit, type ExitStatus, kill, spawn } from "../native/process.ts";
 import { ChannelError } from "./channel.ts";
 import { StreamChannel } from "./stream.ts";
 
 const SIGTERM = 15;
+/** How long a program that has closed its end may take to end, until it is not waited for any more, in ms. */
+const ENDING_MS = 2000;
 
 /** A running program, the leader of a session of its own. */
 class Program {
@@ -32,10 +35,25 @@ class Program {
   async succeeded(): Promise<void> {
     const outcome = await this.#ended;
     if (outcome.kind === "exited" && outcome.status === 0) return;
-    const how = outcome.kind === "exited"
-      ? `ended with status ${outcome.status}`
-      : `was killed by signal ${outcome.signal}`;
-    throw new ChannelError(`The command '${this.#describe()}' ${how}`);
+    throw new ChannelError(`The command '${this.#describe()}' ${describeExit(outcome)}`);
+  }
+
+  /**
+   * The error to report for `error`, which the channel met: how the program ended, if it did. One that
+   * ended well ended too early.
+   */
+  async failure(error: unknown): Promise<unknown> {
+    if (!isBrokenChannel(error)) return error;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const limit = new Promise<undefined>((resolve) =>
+      timer = setTimeout(() => resolve(undefined), ENDING_MS)
+    );
+    const outcome = await Promise.race([this.#ended, limit]);
+    clearTimeout(timer);
+    const how = outcome === undefined
+      ? "reads no more"
+      : `${describeExit(outcome)} before it had read everything`;
+    return new ChannelError(`The command '${this.#describe()}' ${how}`, { cause: error });
   }
 
   /** Asks it and its children to end. */
@@ -90,6 +108,26 @@ export class OutgoingCommand extends StreamChannel {
   static start(command: readonly string[]): OutgoingCommand {
     const [reader, writer] = createPipe();
     return new OutgoingCommand(writer, start(command, [reader, writer], 0));
+  }
+
+  /** As in other channels; a program that reads no more is named, with how it ended. */
+  override async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    await this.#explaining(super.write(bytes));
+  }
+
+  /** As {@linkcode write}. */
+  override async writeInBulk(
+    operation: (channel: bigint) => Promise<number | bigint>,
+  ): Promise<number> {
+    return await this.#explaining(super.writeInBulk(operation));
+  }
+
+  async #explaining<Value>(writing: Promise<Value>): Promise<Value> {
+    try {
+      return await writing;
+    } catch (error) {
+      throw await this.#program.failure(error);
+    }
   }
 
   /** Ends the program's input and waits until it has ended. Throws if it did not end well. */

@@ -112,6 +112,13 @@ export type ExitStatus =
   | { readonly kind: "exited"; readonly status: number }
   | { readonly kind: "killed"; readonly signal: number };
 
+/** `ended with status 1`, `was killed by signal 9`. */
+export function describeExit(end: ExitStatus): string {
+  return end.kind === "exited"
+    ? `ended with status ${end.status}`
+    : `was killed by signal ${end.signal}`;
+}
+
 /** The outcome of a child that has ended, `undefined` while it runs. */
 export function childStatus(pid: number): ExitStatus | undefined {
   const status = new Int32Array(1);

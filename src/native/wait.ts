@@ -5,6 +5,8 @@ import { unwrap } from "./errors.ts";
 
 const POLLIN = 1;
 const POLLOUT = 4;
+const POLLHUP = 0x10;
+const POLLRDHUP = 0x2000;
 
 /** True if `fd` has something to read or has ended, at once or within `milliseconds`. */
 export function hasInput(fd: Fd, milliseconds: number): boolean {
@@ -14,6 +16,12 @@ export function hasInput(fd: Fd, milliseconds: number): boolean {
 /** True if `fd` takes output or has failed, at once or within `milliseconds`. */
 export function takesOutput(fd: Fd, milliseconds: number): boolean {
   return unwrap(native.molt_poll(fd, POLLOUT, milliseconds), "Could not wait for a reader") > 0;
+}
+
+/** True if the other end of a connection is closed. */
+export function hasHungUp(fd: Fd): boolean {
+  const events = unwrap(native.molt_poll(fd, POLLRDHUP, 0), "Could not look at a connection");
+  return (events & (POLLHUP | POLLRDHUP)) !== 0;
 }
 
 /** As {@linkcode hasInput}, without sleeping: a sleeper is late, and whoever wakes it has the work. */

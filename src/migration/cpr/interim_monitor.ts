@@ -22,13 +22,15 @@
 import type { StreamChannel as Channel } from "../../channel/stream.ts";
 import { StreamChannel } from "../../channel/stream.ts";
 import { ChannelDescriptor } from "../../native/channel.ts";
-import { Descriptor, type Fd, setCloseOnExec } from "../../native/descriptor.ts";
+import { asFd, Descriptor, duplicate, type Fd, setCloseOnExec } from "../../native/descriptor.ts";
 import { Errno, SystemError } from "../../native/errors.ts";
 import { createGrowingMemfd, readAt, status, writeAt } from "../../native/file.ts";
 import {
   awaitChild,
   childStatus,
+  describeExit,
   environment,
+  type ExitStatus,
   getEnvironment,
   kill,
   parentId,
@@ -36,6 +38,14 @@ import {
   unsetEnvironment,
 } from "../../native/process.ts";
 import { socketPair } from "../../native/socket.ts";
+import { hasHungUp } from "../../native/wait.ts";
+import {
+  type CapturedErrors,
+  createErrorFile,
+  forwardErrors,
+  printedTo,
+  releaseErrors,
+} from "../../process/captured_errors.ts";
 import { launch } from "../../process/launch.ts";
 import { messageOf, MigrationError } from "../errors.ts";
 import { IncomingSession } from "../incoming_session.ts";
@@ -61,6 +71,9 @@ const ENDING_INTERVAL = 20;
 const RETURN_NAME = "molt.caretaker";
 /** The name of the file with the events. */
 const EVENTS_NAME = "molt.caretaker.events";
+/** The names of what the successor prints to until it has the guest, and of this process's standard error. */
+const SUCCESSOR_ERRORS_NAME = "molt.successor.errors";
+const STDERR_NAME = "molt.stderr";
 /** Most bytes of events that a successor reads. */
 const EVENTS_LIMIT = 16 << 20;
 const READY = 1;
@@ -77,6 +90,9 @@ export class InterimMonitor implements Disposable {
   readonly #main: Descriptor;
   readonly #back: Descriptor;
   readonly #events: Descriptor;
+  readonly #stderr: Descriptor;
+  /** What the successor prints to until it has the guest. */
+  readonly #successorErrors: Descriptor;
 
   private constructor(parts: InterimMonitorParts, resources: DisposableStack) {
     this.#process = parts.process;
@@ -86,6 +102,8 @@ export class InterimMonitor implements Disposable {
     this.#main = parts.main;
     this.#back = parts.back;
     this.#events = parts.events;
+    this.#stderr = parts.stderr;
+    this.#successorErrors = parts.successorErrors;
   }
 
   /**
@@ -103,9 +121,17 @@ export class InterimMonitor implements Disposable {
     const ownership = undo.use(Ownership.create());
     const returnOwnership = undo.use(Ownership.create());
     const events = undo.use(createGrowingMemfd(EVENTS_NAME));
-    const theirs = pairs.map(([, end]) => end.fd);
+    const stderr = undo.use(duplicate(asFd(2)));
+    const errors = undo.use(createErrorFile());
+    const successorErrors = undo.use(createErrorFile());
     const process = undo.use(
-      new InterimMonitorProcess(theirs, successorTimeout, { ownership, returnOwnership }),
+      new InterimMonitorProcess({
+        sockets: pairs.map(([, end]) => end.fd),
+        stderr: stderr.fd,
+        errors: errors.fd,
+        successorTimeout,
+        flags: { ownership, returnOwnership },
+      }),
     );
     // Its death must be seen as the end of these connections.
     for (const [, end] of pairs) end[Symbol.dispose]();
@@ -115,20 +141,23 @@ export class InterimMonitor implements Disposable {
       ownership.kept(OWNERSHIP_NAME),
       returnOwnership.kept(RETURN_OWNERSHIP_NAME),
       { name: EVENTS_NAME, id: 0, fd: events.fd },
+      { name: SUCCESSOR_ERRORS_NAME, id: 0, fd: successorErrors.fd },
     ];
     try {
       await handOverOn(new ChannelDescriptor(cpr), all, signal);
     } catch (cause) {
       if (signal.aborted) throw cause;
+      const reason = await process.failure(main.fd) ?? messageOf(cause);
       throw new MigrationError(
-        `The guest cannot be left with an interim monitor (${
-          messageOf(cause)
-        }): update by way of a file, ` +
+        `The guest cannot be left with an interim monitor (${reason}): update by way of a file, ` +
           "with a 'uri', if it must be paused as long as the successor takes to start",
         { cause },
       );
     }
-    const parts = { process, ownership, returnOwnership, main, back, events };
+    const parts = {
+      ...{ process, ownership, returnOwnership, main, back },
+      ...{ events, stderr, successorErrors },
+    };
     return new InterimMonitor(parts, undo.move());
   }
 
@@ -147,8 +176,23 @@ export class InterimMonitor implements Disposable {
     return [
       { name: RETURN_NAME, id: 0, fd: this.#back.fd },
       { name: EVENTS_NAME, id: 0, fd: this.#events.fd },
+      { name: STDERR_NAME, id: 0, fd: this.#stderr.fd },
+      { name: SUCCESSOR_ERRORS_NAME, id: 0, fd: this.#successorErrors.fd },
       this.#returnOwnership.kept(OWNERSHIP_NAME),
     ];
+  }
+
+  /** What the successor's standard error is until it has the guest. */
+  get successorErrors(): Fd {
+    return this.#successorErrors.fd;
+  }
+
+  /**
+   * Why it does not do what it was asked for: how it ended, and what it printed before. `undefined` if it
+   * has not ended.
+   */
+  async failure(): Promise<string | undefined> {
+    return await this.#process.failure(this.#back.fd);
   }
 
   /** `NAME=value` for the successor. */
@@ -191,22 +235,53 @@ interface BothOwnerships {
   readonly returnOwnership: Ownership;
 }
 
+/** What an interim monitor is started with. All descriptors stay the caller's. */
+interface InterimMonitorOptions {
+  /** Its ends: descriptors, stream, way back. */
+  readonly sockets: readonly Fd[];
+  /** Its standard error once it is ready for the guest. */
+  readonly stderr: Fd;
+  /** The file that it prints to until then. */
+  readonly errors: Fd;
+  /** In milliseconds. */
+  readonly successorTimeout: number;
+  readonly flags: BothOwnerships;
+}
+
 /** The process itself. It is ended before its connections are, which would have it stay. */
 class InterimMonitorProcess implements Disposable {
   readonly pid: number;
   readonly #flags: BothOwnerships;
+  readonly #errors: Fd;
+  #end: ExitStatus | undefined;
 
-  constructor(descriptors: readonly Fd[], successorTimeout: number, flags: BothOwnerships) {
+  constructor({ sockets, stderr, errors, successorTimeout, flags }: InterimMonitorOptions) {
     this.#flags = flags;
+    this.#errors = errors;
+    const given = [...sockets, stderr, errors];
     const options = {
-      descriptors: descriptors.map((fd) => [fd, fd] as const),
+      descriptors: [...given.map((fd) => [fd, fd] as const), [errors, 2] as const],
       environment: [
         ...environment(),
-        `${SOCKETS_VARIABLE}=${descriptors.join(",")}`,
+        `${SOCKETS_VARIABLE}=${given.join(",")}`,
         `${TIMEOUT_VARIABLE}=${successorTimeout}`,
       ],
     };
     this.pid = launch.inFolder(() => spawn(launch.ownCommand, options));
+  }
+
+  /** How it ended and what it printed, if its end of `connection` is closed; `undefined` if it has not ended. */
+  async failure(connection: Fd): Promise<string | undefined> {
+    if (!hasHungUp(connection)) return undefined;
+    const end = await endOf(() => this.#status());
+    if (end === undefined) return undefined;
+    forwardErrors(this.#errors);
+    return `process ${this.pid} ${describeExit(end)}${printedTo(this.#errors)}`;
+  }
+
+  /** How it has ended. The kernel says so once. */
+  #status(): ExitStatus | undefined {
+    return this.#end ??= childStatus(this.pid);
   }
 
   /** It has taken the guest, which has not come back. If it has not, it never will from here on. */
@@ -217,7 +292,7 @@ class InterimMonitorProcess implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#hasGuest) return;
-    if (childStatus(this.pid) !== undefined) return;
+    if (this.#status() !== undefined) return;
     kill(this.pid, SIGKILL);
     // The kernel keeps its entry until somebody has asked.
     awaitChild(this.pid).catch(() => {});
@@ -232,6 +307,18 @@ interface InterimMonitorParts {
   readonly main: Descriptor;
   readonly back: Descriptor;
   readonly events: Descriptor;
+  readonly stderr: Descriptor;
+  readonly successorErrors: Descriptor;
+}
+
+/** Waits a moment for the end of a process whose connections are closed: `status` says how it ended. */
+async function endOf(status: () => ExitStatus | undefined): Promise<ExitStatus | undefined> {
+  const until = performance.now() + ENDING_TIME;
+  for (;;) {
+    const end = status();
+    if (end !== undefined || performance.now() > until) return end;
+    await new Promise((resolve) => setTimeout(resolve, ENDING_INTERVAL));
+  }
 }
 
 /** The ends that an interim monitor was started with. */
@@ -246,6 +333,8 @@ export interface InterimMonitorSockets {
   readonly successor: number;
   /** How long it may take until it asks for the guest, in ms. */
   readonly successorTimeout: number;
+  /** Where this process's errors go until it is ready; absent if a molt without it has started this one. */
+  readonly errors: CapturedErrors | undefined;
 }
 
 /** The ends that this process was started with, if it is an interim monitor. */
@@ -253,13 +342,15 @@ export function takeInterimMonitorSockets(): InterimMonitorSockets | undefined {
   const value = getEnvironment(SOCKETS_VARIABLE);
   if (value === undefined) return undefined;
   unsetEnvironment(SOCKETS_VARIABLE);
-  const [cpr, main, back] = value.split(",").map((number) => new Descriptor(Number(number)));
+  const ends = value.split(",").map((number) => new Descriptor(Number(number)));
+  const [cpr, main, back, stream, file] = ends;
   if (!cpr || !main || !back) throw new Error(`${SOCKETS_VARIABLE} is '${value}'`);
-  for (const { fd } of [cpr, main, back]) setCloseOnExec(fd, true);
+  for (const { fd } of ends) setCloseOnExec(fd, true);
   const timeout = Number(getEnvironment(TIMEOUT_VARIABLE) ?? DEFAULT_TIMEOUT);
   unsetEnvironment(TIMEOUT_VARIABLE);
   const successorTimeout = timeout > 0 ? timeout : DEFAULT_TIMEOUT;
-  return { cpr, main, back, successor: parentId(), successorTimeout };
+  const errors = stream && file && { stream, file };
+  return { cpr, main, back, successor: parentId(), successorTimeout, errors };
 }
 
 /** What the interim monitor hears from the successor: that it is ready for the guest, its end, or nothing. */
@@ -308,6 +399,8 @@ export interface InterimMonitorDuties {
   readonly ownership: Ownership;
   /** Takes the events of the guest's time here. */
   readonly events: Descriptor;
+  /** What the successor prints to; absent if a molt without it has started this process. */
+  readonly successorErrors: Descriptor | undefined;
 }
 
 /** Takes over what the process that started this interim monitor handed over for it. */
@@ -321,7 +414,7 @@ export function takeDuties(handedOver: InheritedDescriptors): InterimMonitorDuti
   const events = handedOver.take(EVENTS_NAME);
   if (events === undefined) throw new MigrationError("an interim monitor needs a file for events");
   undo.move();
-  return { ownership: word, events };
+  return { ownership: word, events, successorErrors: handedOver.take(SUCCESSOR_ERRORS_NAME) };
 }
 
 /** Leaves `events` for the successor's clients. */
@@ -333,15 +426,46 @@ export function leaveEvents(file: Descriptor, events: readonly unknown[]): void 
 export class WaitingGuest implements Disposable {
   readonly channel: Channel;
   readonly #events: Descriptor | undefined;
+  readonly #errors: CapturedErrors | undefined;
+  readonly #pid: number | undefined;
 
-  constructor(connection: Descriptor, events: Descriptor | undefined) {
+  /** `pid` is the interim monitor's. */
+  constructor(
+    connection: Descriptor,
+    events: Descriptor | undefined,
+    errors: CapturedErrors | undefined,
+    pid: number | undefined,
+  ) {
     this.channel = new StreamChannel(connection, true);
     this.#events = events;
+    this.#errors = errors;
+    this.#pid = pid;
   }
 
   /** Says that this process is ready for the guest, which then comes through the channel. */
   async call(): Promise<void> {
     await askForGuest(this.channel);
+  }
+
+  /** The guest is here: nobody else reads what this process prints any more. */
+  arrived(): void {
+    releaseErrors(this.#errors);
+  }
+
+  /**
+   * The error to report where the guest did not come because of `error`: if the interim monitor has ended,
+   * the guest has ended with it. If not, the guest stays there, and the error is this process's own.
+   */
+  async failure(error: unknown): Promise<unknown> {
+    const pid = this.#pid;
+    if (pid === undefined || !hasHungUp(this.channel.fd)) return error;
+    const end = await endOf(() => childStatus(pid)).catch(() => undefined);
+    if (end === undefined) return error;
+    releaseErrors(this.#errors);
+    return new MigrationError(
+      `the guest is lost: the interim monitor that had it, process ${pid}, ${describeExit(end)}`,
+      { cause: error },
+    );
   }
 
   /** The events of the guest's time there, when it has come. */
@@ -365,16 +489,22 @@ export class WaitingGuest implements Disposable {
   [Symbol.dispose](): void {
     this.channel[Symbol.dispose]();
     this.#events?.[Symbol.dispose]();
+    this.#errors?.stream[Symbol.dispose]();
+    this.#errors?.file[Symbol.dispose]();
   }
 }
 
-/** The guest that waits for this process, if an interim monitor has it. */
+/** The guest that waits for this process, if an interim monitor, process `pid`, has it. */
 export function takeWaitingGuest(
   adopt: (name: string) => Descriptor | undefined,
+  pid: number | undefined,
 ): WaitingGuest | undefined {
   const connection = adopt(RETURN_NAME);
   const events = adopt(EVENTS_NAME);
-  return connection && new WaitingGuest(connection, events);
+  const stream = adopt(STDERR_NAME);
+  const file = adopt(SUCCESSOR_ERRORS_NAME);
+  const errors = stream && file && { stream, file };
+  return connection && new WaitingGuest(connection, events, errors, pid);
 }
 
 /** The process id of the interim monitor that the process before this one started, if there is one. */

@@ -11,6 +11,7 @@
 import type { ChannelAddress } from "../../channel/address.ts";
 import type { OutgoingChannel } from "../../channel/channel.ts";
 import { isRunState, type RunState } from "../../machine/run_state.ts";
+import type { Fd } from "../../native/descriptor.ts";
 import { checkStart, tryStart } from "../../process/start_check.ts";
 import type { KeptDescriptor } from "../cpr/descriptors.ts";
 import { executeSuccessor } from "../cpr/exec.ts";
@@ -75,14 +76,29 @@ export class ExecStrategy implements Strategy {
     using interimMonitor = await this.#start([...update.forInterimMonitor(), timeline.kept]);
     {
       using channel = interimMonitor.takeChannel();
-      await this.#context.send(channel, interimMonitor.ownership);
+      try {
+        await this.#context.send(channel, interimMonitor.ownership);
+      } catch (error) {
+        throw await this.#reasonOf(interimMonitor, error);
+      }
     }
     try {
-      await execute(this.#context, interimMonitor.kept, [interimMonitor.variable]);
+      const { kept, variable, successorErrors } = interimMonitor;
+      await execute(this.#context, kept, [variable], successorErrors);
     } catch (error) {
       this.#context.returned(await this.#takeBack(interimMonitor, error));
       throw error;
     }
+  }
+
+  /** Why the interim monitor has not taken the guest: if it has ended, how. */
+  async #reasonOf(interimMonitor: InterimMonitor, error: unknown): Promise<unknown> {
+    if (this.#context.signal.aborted) return error;
+    const failure = await interimMonitor.failure();
+    if (failure === undefined) return error;
+    return new MigrationError(`the interim monitor has not taken the guest: ${failure}`, {
+      cause: error,
+    });
   }
 
   async #start(kept: readonly KeptDescriptor[]): Promise<InterimMonitor> {
@@ -105,7 +121,14 @@ export class ExecStrategy implements Strategy {
     const milliseconds = parameters()["x-handover-timeout"];
     const runState = await within(
       milliseconds,
-      interimMonitor.giveBack(source),
+      interimMonitor.giveBack(source).catch(async (error) => {
+        const failure = await interimMonitor.failure();
+        if (failure === undefined) throw error;
+        throw new MigrationError(
+          `${messageOf(cause)}; the guest is lost: the interim monitor that had it, ${failure}`,
+          { cause: error },
+        );
+      }),
       () =>
         new MigrationError(
           `${messageOf(cause)}; the guest is with process ${interimMonitor.pid}, which has not ` +
@@ -121,6 +144,7 @@ async function execute(
   { dependencies: { update, timeline }, parameters }: StrategyContext,
   more: readonly KeptDescriptor[],
   variables: readonly string[],
+  errors?: Fd,
 ): Promise<void> {
   await update.suspend(true);
   timeline.mark("executing");
@@ -128,5 +152,6 @@ async function execute(
     parameters()["cpr-exec-command"],
     [...update.collect(), timeline.kept, ...more],
     variables,
+    errors,
   );
 }

@@ -163,14 +163,19 @@ Deno.test("exec: the program gets everything, and its success counts", async () 
     const error = await assertRejects(() => failing.finish(), ChannelError);
     assertEquals(error.message, "The command 'cat > /dev/null; exit 3' ended with status 3");
 
-    using gone = await openOutgoing(parseUri("exec:exit 0"), given);
-    await assertRejects(
-      async () => {
-        for (;;) await gone.write(new Uint8Array(1 << 20));
-      },
-      Error,
-      "Broken pipe",
-    );
+    for (
+      const [command, how] of [
+        ["exit 0", "ended with status 0 before it had read everything"],
+        ["nonexistent-program 2> /dev/null", "ended with status 127 before it had read everything"],
+        ["kill -9 $$", "was killed by signal 9 before it had read everything"],
+      ]
+    ) {
+      using early = await openOutgoing(parseUri(`exec:${command}`), given);
+      const error = await assertRejects(async () => {
+        for (;;) await early.write(new Uint8Array(1 << 20));
+      }, ChannelError);
+      assertEquals(error.message, `The command '${command}' ${how}`);
+    }
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
