@@ -1,7 +1,6 @@
 /* Pages of a migration stream, put into guest memory (the other side of ram_stream.c). */
 #include "molt.h"
 
-#include <endian.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -9,13 +8,7 @@
 #include "pages.h"
 #include "ram_load.h"
 #include "thread_functions.h"
-
-enum {
-	RAM_ZERO = 0x002,
-	RAM_PAGE = 0x008,
-	RAM_CONTINUE = 0x020,
-	RAM_FLAGS = 0xfff,
-};
+#include "xbzrle.h"
 
 static _Atomic uint64_t *word_of(const struct molt_ram_target *target, uint64_t page)
 {
@@ -40,77 +33,47 @@ void molt_target_clear(const struct molt_ram_target *target, uint64_t page)
 		memset(memory, 0, MOLT_PAGE_SIZE);
 }
 
-/* The target whose name, with its length before it, is at `name`; `count` if there is none. */
-static uint32_t find(const struct molt_ram_target *targets, uint32_t count, const uint8_t *name)
+static void apply(const uint8_t *bytes, const struct molt_ram_record *record,
+		  const struct molt_ram_target *target)
 {
-	uint32_t i = 0;
+	uint64_t page = record->offset >> MOLT_PAGE_SHIFT;
+	uint8_t *memory = (uint8_t *)(uintptr_t)target->memory + record->offset;
 
-	while (i < count && memcmp(targets[i].name, name, 1u + *name) != 0)
-		i++;
-	return i;
+	switch (record->kind) {
+	case RAM_PAGE:
+		memcpy(memory, bytes + record->data, MOLT_PAGE_SIZE);
+		molt_target_note_written(target, page);
+		break;
+	case RAM_XBZRLE:
+		molt_xbzrle_apply(memory, bytes + record->data, record->size);
+		molt_target_note_written(target, page);
+		break;
+	default:
+		molt_target_clear(target, page);
+		break;
+	}
 }
-
-/* Bytes that the longest record of a page has. */
-#define RECORD_MAXIMUM (8 + 256 + MOLT_PAGE_SIZE)
 
 /*
- * Applies the complete and valid records of pages and zero pages at the beginning of `bytes`, up to
- * the first that is something else, and returns how many bytes they are. *current is the index of the
- * block of the record before, and becomes that of the last one; `count` if there is none.
+ * Applies the records of pages at hand, up to the first that is something else or makes no sense. Returns
+ * 1 if more bytes may bring more of them, 0 if they do not.
  */
-MOLT_EXPORT uint64_t molt_ram_load(const uint8_t *bytes, uint64_t length,
-				   const struct molt_ram_target *targets, uint32_t count,
-				   uint32_t *current)
+MOLT_EXPORT int32_t molt_ram_load(const uint8_t *bytes, struct molt_ram_buffer *buffer,
+				  const struct molt_ram_target *targets, uint32_t count)
 {
-	uint64_t done = 0;
+	struct molt_ram_record record;
+	enum molt_ram_outcome outcome;
 
-	while (length - done >= 8) {
-		const uint8_t *record = bytes + done;
-		uint64_t left = length - done, used = 8, header;
-		uint32_t index = *current;
-
-		memcpy(&header, record, 8);
-		header = be64toh(header);
-		if (!(header & RAM_CONTINUE)) {
-			if (left < 9 || left < 9u + record[8])
-				break;
-			index = find(targets, count, record + 8);
-			used = 9u + record[8];
-		}
-		if (index >= count || (header & ~(uint64_t)RAM_FLAGS) >= targets[index].length)
-			break;
-
-		uint64_t page = header >> MOLT_PAGE_SHIFT;
-		uint64_t kind = header & RAM_FLAGS & ~(uint64_t)RAM_CONTINUE;
-
-		if (kind == RAM_PAGE && left - used >= MOLT_PAGE_SIZE) {
-			memcpy((uint8_t *)(uintptr_t)targets[index].memory +
-				       (page << MOLT_PAGE_SHIFT),
-			       record + used, MOLT_PAGE_SIZE);
-			molt_target_note_written(&targets[index], page);
-			used += MOLT_PAGE_SIZE;
-		} else if (kind == RAM_ZERO && left > used && record[used] == 0) {
-			molt_target_clear(&targets[index], page);
-			used += 1;
-		} else {
-			break;
-		}
-		*current = index;
-		done += used;
+	for (;;) {
+		outcome = molt_ram_record_read(bytes, buffer->start, buffer->end, targets, count,
+					       buffer->current, &record);
+		if (outcome != MOLT_RECORD_COMPLETE)
+			return outcome == MOLT_RECORD_INCOMPLETE;
+		apply(bytes, &record, &targets[record.block]);
+		buffer->current = record.block;
+		buffer->consumed += record.end - buffer->start;
+		buffer->start = record.end;
 	}
-	return done;
-}
-
-/* Whether more bytes may complete a record of a page at `bytes`. */
-static bool may_be_page(const uint8_t *bytes, uint64_t length)
-{
-	uint64_t header;
-
-	if (length < 8)
-		return true;
-	memcpy(&header, bytes, 8);
-	header = be64toh(header) & RAM_FLAGS & ~(uint64_t)RAM_CONTINUE;
-	return length < RECORD_MAXIMUM && (header == RAM_PAGE || header == RAM_ZERO);
 }
 
 /*
@@ -118,18 +81,11 @@ static bool may_be_page(const uint8_t *bytes, uint64_t length)
  * `bytes` has room for `size` bytes, a few records at least. Returns 0 or -errno.
  */
 int32_t molt_ram_receive(struct molt_channel *channel, uint8_t *bytes, uint64_t size,
-				     struct molt_ram_buffer *buffer,
-				     const struct molt_ram_target *targets, uint32_t count)
+			 struct molt_ram_buffer *buffer, const struct molt_ram_target *targets,
+			 uint32_t count)
 {
-	for (;;) {
-		uint64_t done = molt_ram_load(bytes + buffer->start, buffer->end - buffer->start,
-					      targets, count, &buffer->current);
-
-		buffer->start += done;
-		buffer->consumed += done;
-		if (!may_be_page(bytes + buffer->start, buffer->end - buffer->start))
-			return 0;
-		if (size - buffer->end < RECORD_MAXIMUM || buffer->start == buffer->end) {
+	while (molt_ram_load(bytes, buffer, targets, count)) {
+		if (size - buffer->end < MOLT_RECORD_MAXIMUM || buffer->start == buffer->end) {
 			memmove(bytes, bytes + buffer->start, buffer->end - buffer->start);
 			buffer->end -= buffer->start;
 			buffer->start = 0;
@@ -146,4 +102,5 @@ int32_t molt_ram_receive(struct molt_channel *channel, uint8_t *bytes, uint64_t 
 			return 0;
 		}
 	}
+	return 0;
 }

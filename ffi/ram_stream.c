@@ -1,8 +1,4 @@
-/*
- * Guest pages as records of a migration stream's `ram` section. A record begins with a big-endian u64:
- * the page's offset in its block, and flags in the low 12 bits. The first record of a block carries its
- * name, the following ones say that they continue.
- */
+/* Guest pages as records of a migration stream's `ram` section (ram_record.h). */
 #include "molt.h"
 
 #include <endian.h>
@@ -10,13 +6,8 @@
 
 #include "channel.h"
 #include "pages.h"
+#include "ram_record.h"
 #include "thread_functions.h"
-
-enum {
-	RAM_ZERO = 0x002, /* a byte 0 follows */
-	RAM_PAGE = 0x008, /* the page's 4096 bytes follow */
-	RAM_CONTINUE = 0x020, /* same block as before; otherwise u8 length and name follow */
-};
 
 #define BATCH 256
 #define HEADER 8

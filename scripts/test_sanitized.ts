@@ -17,6 +17,8 @@ const host = Deno.args.includes("--host");
 const quickTests = [
   "test/fuzz",
   "test/unit/native",
+  "test/unit/migration/ram",
+  "test/unit/migration/stream",
   ...["blk", "net", "serial", "rng_balloon"].map((name) =>
     `test/unit/devices/virtio/${name}_test.ts`
   ),
@@ -73,7 +75,7 @@ async function testAddresses(): Promise<boolean> {
     CFLAGS: "-O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all",
   });
   const preload = [await libraryOf("asan"), await libraryOf("ubsan")].join(" ");
-  const tests = quick ? quickTests : ["test/fuzz", "test/unit"];
+  const tests = quick ? quickTests : ["test/fuzz", "test/unit", "test/golden"];
   const left = host ? ["--ignore=test/unit/kvm/lapic_test.ts"] : [];
   return await succeeds([Deno.execPath(), "test", "-A", "--quiet", ...left, ...tests], {
     MOLT_LIBRARY: library,

@@ -3,28 +3,24 @@
  * source can be answered (return_path.ts).
  */
 import type { IncomingChannel } from "../channel/channel.ts";
-import { IncomingFile } from "../channel/file.ts";
 import type { StreamChannel } from "../channel/stream.ts";
 import { ChannelCancelled, isBrokenChannel } from "../native/channel.ts";
 import { SystemError } from "../native/errors.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
 import { ReceivedDevices } from "./device_state.ts";
-import { messageOf, MigrationError } from "./errors.ts";
-import { loadMappedRam, type MappedRamSource } from "./mapped_ram/receiver.ts";
+import { MigrationError } from "./errors.ts";
 import { MultifdReceiver } from "./multifd/receiver.ts";
 import type { MigrationParameters } from "./parameters.ts";
 import type { StreamProperties } from "./properties.ts";
 import { hasInput, watchForInput, yieldToOthers } from "../native/wait.ts";
 import { requireIntact } from "./ram/intact.ts";
-import { RamReceiver } from "./ram/receiver.ts";
+import { RamReceiver } from "./ram_receiver.ts";
 import { MOLT_PING, ReturnPathWriter } from "./return_path.ts";
-import { guestAddressOf, type MigratableMachine, streamConfiguration } from "./source.ts";
+import { type MigratableMachine, streamConfiguration } from "./source.ts";
 import type { Command } from "./stream/commands.ts";
 import { checkConfiguration } from "./stream/configuration.ts";
 import { StreamErrno, StreamError } from "./stream/errors.ts";
-import type { RamBlock } from "../memory/ram_block.ts";
-import type { RamBlockEntry, RamRecord } from "./stream/ram_records.ts";
 import { StreamReader } from "./stream/stream_reader.ts";
 
 /** What a process before this one handed over. */
@@ -101,18 +97,26 @@ export class IncomingSession implements AsyncDisposable {
     }
     const handedOver = plan.handedOver();
     this.#handedOver = handedOver;
-    this.#ram = new RamReceiver({
-      blocks: target.blocks,
-      inPlace: handedOver !== undefined,
-      inherited: (block) => handedOver?.names.has(block.name) || isInNamedFile(block),
-      flush: async (targets) => await this.#multifd?.flush(targets),
-      flushAfterEachSection: plan.stream.flushAfterEachSection,
-    });
     this.#reader = new StreamReader({
       devices: (idstr, instanceId) => this.#devices.descriptionsOf(idstr, instanceId),
       offset: channel.seekable ? channel.position : 0,
-      ...(handedOver === undefined ? { readSize: READ_SIZE } : {}),
-      loadPages: (bytes, block) => this.#ram.load(bytes, block),
+      ...(handedOver === undefined ? { readSize: READ_SIZE, pagesInBulk: true } : {}),
+    });
+    this.#ram = new RamReceiver({
+      target,
+      channel,
+      reader: this.#reader,
+      handedOver: handedOver?.names,
+      multifd: this.#multifd,
+      flushAfterEachSection: plan.stream.flushAfterEachSection,
+      fileAccess: () => {
+        const parameters = plan.parameters();
+        const multifd = plan.capabilities().has("multifd");
+        return {
+          channels: multifd ? parameters["multifd-channels"] : 1,
+          directIo: multifd && parameters["direct-io"],
+        };
+      },
     });
   }
 
@@ -139,12 +143,11 @@ export class IncomingSession implements AsyncDisposable {
           case "command":
             await this.#command(item.command, item.offset);
             break;
+          case "ram begins":
+          case "pages":
           case "ram":
-            await this.#applyRam(item.record, item.offset);
-            if (item.record.kind === "blocks") await this.#blocksListed(item.record.blocks);
-            break;
           case "ram ends":
-            if (item.part === "end") this.#ram.ended();
+            await this.#ram.take(item);
             break;
           case "device":
             this.#devices.add(item.section.idstr, item.section.instanceId, item.state);
@@ -253,46 +256,7 @@ export class IncomingSession implements AsyncDisposable {
     await this.#returnPath?.shut(true);
   }
 
-  async #applyRam(record: RamRecord, offset: number): Promise<void> {
-    try {
-      await this.#ram.apply(record, this.#reader.bytes);
-    } catch (cause) {
-      if (record.kind !== "blocks") throw cause;
-      const where = `section 'ram/0', list of blocks: at offset 0x${offset.toString(16)}`;
-      throw new MigrationError(`${where}: ${messageOf(cause)}`, { cause });
-    }
-  }
-
-  /** The list of blocks fits the machine: what else follows from it. */
-  async #blocksListed(entries: readonly RamBlockEntry[]): Promise<void> {
-    const sources: MappedRamSource[] = [];
-    for (const { name, length, guestAddress, mapped } of entries) {
-      const block = this.#target.blocks.find((candidate) => candidate.name === name);
-      if (block === undefined) continue;
-      const address = guestAddressOf(block, this.#target);
-      if (guestAddress !== undefined && block.backing.kind === "path" && guestAddress !== address) {
-        throw new MigrationError(
-          `Mismatched GPAs for block ${name} ${guestAddress}!= ${address}`,
-        );
-      }
-      if (mapped !== undefined) sources.push({ block, length, place: mapped });
-    }
-    if (sources.length === 0) return;
-    if (!(this.#channel instanceof IncomingFile)) {
-      throw new MigrationError("Migration requires seekable transport (e.g. file)");
-    }
-    const parameters = this.#plan.parameters();
-    const multifd = this.#plan.capabilities().has("multifd");
-    await loadMappedRam({
-      file: this.#channel,
-      sources,
-      channels: multifd ? parameters["multifd-channels"] : 1,
-      directIo: multifd && parameters["direct-io"],
-    });
-  }
-
   async #readMore(): Promise<void> {
-    if (await this.#readPages()) return;
     if (this.#handedOver !== undefined) await this.#awaitPromptly();
     const space = this.#reader.space();
     if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
@@ -312,16 +276,6 @@ export class IncomingSession implements AsyncDisposable {
       if (hasInput(this.#channel.fd, PROMPT_WAIT_MS)) return;
       await yieldToOthers();
     }
-  }
-
-  /** Has pages read in bulk, if they may come now. */
-  async #readPages(): Promise<boolean> {
-    const buffer = this.#reader.pageBuffer();
-    if (buffer === undefined) return false;
-    if (this.#channel.seekable) this.#channel.seek(this.#reader.wantedOffset);
-    if (!await this.#ram.receive(this.#channel, buffer)) return false;
-    this.#reader.pagesTaken(buffer);
-    return !buffer.ended;
   }
 
   async #command(command: Command, offset: number): Promise<void> {
@@ -366,9 +320,4 @@ export class IncomingSession implements AsyncDisposable {
     if (!this.#plan.capabilities().has("switchover-ack")) return;
     await this.#returnPath?.acknowledgeSwitchover();
   }
-}
-
-/** Its memory is in a file that was there, with something in it, before this process opened it. */
-function isInNamedFile({ backing }: RamBlock): boolean {
-  return backing.kind === "path" && !backing.created;
 }

@@ -41,7 +41,10 @@ export function streamConfiguration(
 }
 
 /** Where the guest sees the beginning of a block, as x-ignore-shared gives it; 0 if nowhere. */
-export function guestAddressOf(block: RamBlock, { memory }: MigratableMachine): number {
+export function guestAddressOf(
+  block: RamBlock,
+  { memory }: Pick<MigratableMachine, "memory">,
+): number {
   // Firmware appears twice: the address counts at which all of it does.
   return memory.regions.findLast((region) => region.block === block && region.blockOffset === 0)
     ?.address ?? 0;

@@ -84,6 +84,7 @@ export const layouts = {
   },
   molt_wait_result: { sizeof: 516, vcpus: 0, events: 4 },
   molt_wait_event: { sizeof: 8, events: 0, token: 4 },
+  molt_ram_record: { sizeof: 40, offset: 0, data: 8, end: 16, kind: 24, block: 28, size: 32 },
   molt_ram_buffer: { sizeof: 32, start: 0, end: 8, consumed: 16, current: 24, ended: 28 },
   molt_completion: { sizeof: 16, token: 0, result: 8 },
   molt_memory_region: { sizeof: 24, guest: 0, size: 8, host: 16 },
@@ -143,6 +144,7 @@ export const layouts = {
 
 /** Limits and codes of the C library's headers. */
 export const limits = {
+  MOLT_RECORD_BAD_DIFFERENCE: 9,
   MOLT_QUEUE_MAXIMUM: 1024,
   MOLT_QUEUE_REQUEST: 15,
   MOLT_DISK_ERRORS_KEPT: 16,

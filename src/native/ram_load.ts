@@ -4,14 +4,12 @@ import { native } from "./library.ts";
 import { holdAll } from "./handle.ts";
 import { Mapping } from "./mapping.ts";
 import type { PageBitmap } from "./pages.ts";
+import { encodeBlocks, type StreamBlock } from "./ram_record.ts";
 import { threads } from "./thread_pool.ts";
 
 /** A block that pages go to. */
-export interface RamTarget {
-  readonly name: string;
+export interface RamTarget extends StreamBlock {
   readonly memory: Mapping;
-  /** Bytes in use. */
-  readonly length: number;
   /** Pages that may hold something else than zeros; kept up to date. */
   readonly written: PageBitmap;
 }
@@ -30,33 +28,24 @@ export interface PageBuffer {
   ended: boolean;
 }
 
-const { molt_ram_buffer: bufferLayout, molt_ram_target: targetLayout } = layouts;
-const NAME_LIMIT = 255;
+const { molt_ram_buffer: layout } = layouts;
 
 /** The blocks of a machine, as the C library needs them. */
 export class RamTargets implements Disposable {
   readonly #targets: readonly RamTarget[];
   readonly #table: Mapping;
-  readonly #current = new Uint32Array(1);
 
   constructor(targets: readonly RamTarget[]) {
     this.#targets = targets;
-    const size = Math.ceil(Math.max(targetLayout.sizeof * targets.length, 1) / 4096) * 4096;
-    this.#table = new Mapping({ kind: "anonymous" }, size, "the table of RAM blocks");
-    const { bytes } = this.#table;
-    const view = new DataView(bytes.buffer);
-    targets.forEach(({ name, memory, length, written }, i) => {
-      const at = targetLayout.sizeof * i;
-      const encoded = new TextEncoder().encode(name);
-      if (encoded.length > NAME_LIMIT || length > memory.size || length > written.pages * 4096) {
+    for (const { name, memory, length, written } of targets) {
+      if (length > memory.size || length > written.pages * 4096) {
         throw new RangeError(`RAM block '${name}' of ${length} bytes`);
       }
-      view.setBigUint64(at + targetLayout.memory, memory.address, true);
-      view.setBigUint64(at + targetLayout.length, BigInt(length), true);
-      view.setBigUint64(at + targetLayout.written, written.address, true);
-      bytes[at + targetLayout.name] = encoded.length;
-      bytes.set(encoded, at + targetLayout.name + 1);
-    });
+    }
+    const table = encodeBlocks(targets);
+    const size = Math.ceil(Math.max(table.length, 1) / 4096) * 4096;
+    this.#table = new Mapping({ kind: "anonymous" }, size, "the table of RAM blocks");
+    this.#table.bytes.set(table);
   }
 
   /** Address of the array of struct molt_ram_target. */
@@ -75,53 +64,36 @@ export class RamTargets implements Disposable {
   }
 
   /**
-   * Applies the valid records of pages at the beginning of `bytes`, up to the first that is something
-   * else. `current` is the name of the block of the record before.
-   */
-  load(
-    bytes: Uint8Array<ArrayBuffer>,
-    current: string | undefined,
-  ): { readonly consumed: number; readonly block: string | undefined } {
-    const index = this.#targets.findIndex(({ name }) => name === current);
-    this.#current[0] = index < 0 ? this.count : index;
-    const consumed = Number(
-      native.molt_ram_load(
-        bytes,
-        BigInt(bytes.length),
-        this.address,
-        this.count,
-        new Uint8Array(this.#current.buffer),
-      ),
-    );
-    return { consumed, block: this.#targets[this.#current[0]]?.name };
-  }
-
-  /**
-   * Applies records of pages as they come on the channel whose struct molt_channel is at `channel`,
-   * until something else comes or the stream ends. Resolves with 0, `buffer` being brought up to date,
-   * or a negative errno.
+   * Applies records of pages, at first those that are in the buffer, then as they come on the channel whose
+   * struct molt_channel is at `channel`, until something else comes, or a record that makes no sense, or the
+   * stream ends. A thread reads the channel. Resolves with 0, `buffer` being brought up to date, or a
+   * negative errno.
    */
   async receive(channel: bigint, buffer: PageBuffer): Promise<number> {
     using _ = this.hold();
-    const state = new DataView(new ArrayBuffer(bufferLayout.sizeof));
-    const index = this.#targets.findIndex(({ name }) => name === buffer.block);
-    state.setBigUint64(bufferLayout.start, BigInt(buffer.start), true);
-    state.setBigUint64(bufferLayout.end, BigInt(buffer.end), true);
-    state.setUint32(bufferLayout.current, index < 0 ? this.count : index, true);
     const { bytes } = buffer;
-    const outcome = await threads.molt_ram_receive(
-      channel,
-      bytes,
-      BigInt(bytes.length),
-      new Uint8Array(state.buffer),
-      this.address,
-      this.count,
-    );
-    buffer.start = Number(state.getBigUint64(bufferLayout.start, true));
-    buffer.end = Number(state.getBigUint64(bufferLayout.end, true));
-    buffer.consumed += Number(state.getBigUint64(bufferLayout.consumed, true));
-    buffer.block = this.#targets[state.getUint32(bufferLayout.current, true)]?.name;
-    buffer.ended = state.getUint32(bufferLayout.ended, true) !== 0;
+    const view = new DataView(new ArrayBuffer(layout.sizeof));
+    const state = new Uint8Array(view.buffer);
+    const index = this.#targets.findIndex(({ name }) => name === buffer.block);
+    view.setBigUint64(layout.start, BigInt(buffer.start), true);
+    view.setBigUint64(layout.end, BigInt(buffer.end), true);
+    view.setUint32(layout.current, index < 0 ? this.count : index, true);
+    const more = native.molt_ram_load(bytes, state, this.address, this.count) !== 0;
+    const outcome = more
+      ? await threads.molt_ram_receive(
+        channel,
+        bytes,
+        BigInt(bytes.length),
+        state,
+        this.address,
+        this.count,
+      )
+      : 0;
+    buffer.start = Number(view.getBigUint64(layout.start, true));
+    buffer.end = Number(view.getBigUint64(layout.end, true));
+    buffer.consumed += Number(view.getBigUint64(layout.consumed, true));
+    buffer.block = this.#targets[view.getUint32(layout.current, true)]?.name;
+    buffer.ended = view.getUint32(layout.ended, true) !== 0;
     return outcome;
   }
 

@@ -9,14 +9,13 @@ import { RamBlock } from "../../src/memory/ram_block.ts";
 import { Timeline } from "../../src/migration/cpr/timeline.ts";
 import { MainStreamTransport } from "../../src/migration/ram/main_stream.ts";
 import { type PrecopyOptions, PrecopySender } from "../../src/migration/ram/precopy.ts";
-import { RamReceiver } from "../../src/migration/ram/receiver.ts";
-import { StreamReader } from "../../src/migration/stream/stream_reader.ts";
 import { StreamWriter } from "../../src/migration/stream/stream_writer.ts";
 import { EventLoop } from "../../src/native/event_loop.ts";
 import { status } from "../../src/native/file.ts";
 import { Mapping } from "../../src/native/mapping.ts";
 import { socketPair } from "../../src/native/socket.ts";
 import { VirtualMachine } from "../../src/virtual_machine.ts";
+import { receiveRam } from "../support/receive_ram.ts";
 
 const MEGABYTE = 1 << 20;
 
@@ -64,26 +63,6 @@ function emptyCopies(blocks: readonly RamBlock[], owner: DisposableStack): RamBl
   );
 }
 
-/** Reads a stream to its end and applies its pages. */
-async function receive(channel: StreamChannel, receiver: RamReceiver): Promise<void> {
-  const reader = new StreamReader({
-    devices: () => undefined,
-    loadPages: (bytes, block) => receiver.load(bytes, block),
-  });
-  for (;;) {
-    const item = reader.next();
-    if (item === undefined) {
-      const count = await channel.read(reader.space());
-      if (count === 0) reader.end();
-      else reader.filled(count);
-    } else if (item.kind === "ram") {
-      await receiver.apply(item.record, reader.bytes);
-    } else if (item.kind === "end of stream") {
-      return;
-    }
-  }
-}
-
 /** How a precopy is set up, and what it came to. */
 interface Precopy {
   readonly tracker: DirtyTracker;
@@ -104,10 +83,7 @@ async function precopy(vm: VirtualMachine, options: Precopy): Promise<PrecopySen
   const channel = undo.use(new StreamChannel(here, true));
   const incoming = undo.use(new StreamChannel(there, true));
   const copies = emptyCopies(ram.blocks, undo);
-  const receiver = undo.use(
-    new RamReceiver({ blocks: copies, inPlace: false, inherited: () => false }),
-  );
-  const received = receive(incoming, receiver);
+  const received = receiveRam({ channel: incoming, blocks: copies });
 
   const writer = new StreamWriter();
   const flush = () => channel.write(writer.take());

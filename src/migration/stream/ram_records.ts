@@ -1,15 +1,18 @@
 /**
  * The body of the `ram` section: records up to one that ends it. Each begins with a u64 that holds an
  * address or size in its high bits and flags in the low 12. START has a block list; PART and END have
- * pages. A page's content stays in the reader's buffer; a record says where.
+ * pages. Records of pages are parsed by the C library (ffi/ram_record.c), here one by one, which leaves a
+ * page's content in the reader's buffer, or many at once where they are loaded (stream_reader.ts).
  *
  * State between records, and from one section to the next of a stream: the blocks of the list, the block
  * of the latest page record, and how much of a block list is still to come.
  */
-import type { StateReader } from "../../vmstate/vmstate.ts";
+import { type PageRecord, PageRecordReader } from "../../native/ram_record.ts";
+import type { StateReader, VmStateError } from "../../vmstate/vmstate.ts";
 import { blockMaximum, pageSize, RamFlag } from "./constants.ts";
 import { StreamError } from "./errors.ts";
 import { type MappedRamPlace, readMappedRamHeader } from "./mapped_ram.ts";
+import { xbzrleError } from "./xbzrle.ts";
 
 /** An entry of the block list. */
 export interface RamBlockEntry {
@@ -81,26 +84,39 @@ interface BlockList {
 /** Reads records of the `ram` section. */
 export class RamRecordReader {
   readonly #format: RamFormat;
-  #blocks = new Map<string, RamBlockEntry>();
-  #current: RamBlockEntry | undefined;
+  #blocks: readonly RamBlockEntry[] = [];
+  #pages = new PageRecordReader([]);
+  /** Index of the block that the latest record of a page was of; -1: there was none. */
+  #current = -1;
   #list: BlockList | undefined;
 
   constructor(format: RamFormat) {
     this.#format = format;
   }
 
-  /** Whether records of pages may come now: there is a block list, and it is not of a mapped-ram file. */
-  get expectsPages(): boolean {
-    return this.#blocks.size > 0 && this.#list === undefined && !this.#format.mappedRam;
+  /**
+   * Whether records of pages come next, which somebody may take in bulk: there is a block list, and it is
+   * not of a mapped-ram file.
+   */
+  pagesAhead(reader: StateReader): boolean {
+    if (this.#blocks.length === 0 || this.#list !== undefined || this.#format.mappedRam) {
+      return false;
+    }
+    const { offset } = reader;
+    if (reader.remaining < 8) return false;
+    reader.skip(4);
+    const flags = reader.u32() & 0xfff;
+    reader.offset = offset;
+    return isPage(flags);
   }
 
   /** The name of the block that the latest record of a page was of. */
   get currentBlock(): string | undefined {
-    return this.#current?.name;
+    return this.#blocks[this.#current]?.name;
   }
 
   set currentBlock(name: string | undefined) {
-    this.#current = name === undefined ? undefined : this.#blocks.get(name);
+    this.#current = this.#blocks.findIndex((block) => block.name === name);
   }
 
   /**
@@ -118,37 +134,9 @@ export class RamRecordReader {
     const low = reader.u32();
     const flags = low & 0xfff;
     const address = high * 0x1_0000_0000 + (low - flags);
-    switch (flags & ~RamFlag.continue) {
-      case RamFlag.page: {
-        const block = this.#page(reader, flags, high, address, start);
-        const data = reader.skip(pageSize);
-        this.#current = block;
-        return { kind: "page", block, offset: address, data };
-      }
-      case RamFlag.zero: {
-        const block = this.#page(reader, flags, high, address, start);
-        const fill = reader.u8();
-        if (fill !== 0) throw new StreamError(`Found a zero page with value ${fill}`, start);
-        this.#current = block;
-        return { kind: "zero page", block, offset: address };
-      }
-      case RamFlag.xbzrle: {
-        const block = this.#page(reader, flags, high, address, start);
-        const encoding = reader.u8();
-        if (encoding !== 1) {
-          throw new StreamError(
-            `Failed to load XBZRLE page - wrong compression! (${encoding})`,
-            start,
-          );
-        }
-        const size = reader.u16();
-        if (size > pageSize) {
-          throw new StreamError(`Failed to load XBZRLE page - len overflow! (${size})`, start);
-        }
-        const data = reader.skip(size);
-        this.#current = block;
-        return { kind: "xbzrle page", block, offset: address, data, size };
-      }
+    if (isPage(flags)) {
+      if (this.#format.mappedRam) throw this.#unexpected(flags & ~RamFlag.continue, start);
+      return this.#readPage(reader, reader.offset - 8);
     }
     switch (flags) {
       case RamFlag.memSize:
@@ -175,30 +163,59 @@ export class RamRecordReader {
     );
   }
 
-  /** Reads the rest of a page's header and returns its block. */
-  #page(
-    reader: StateReader,
-    flags: number,
-    high: number,
-    address: number,
-    start: number,
-  ): RamBlockEntry {
-    if (this.#format.mappedRam) throw this.#unexpected(flags & ~RamFlag.continue, start);
-    let block = this.#current;
-    if ((flags & RamFlag.continue) === 0) {
-      const name = reader.string8();
-      block = this.#blocks.get(name);
-      if (block === undefined) throw new StreamError(`Can't find block ${name}`, start);
+  /** Reads the record of a page at index `start`. */
+  #readPage(reader: StateReader, start: number): RamRecord {
+    const page = this.#pages.read(reader.bytes, start, reader.end, this.#current);
+    const block = this.#blocks[page.block];
+    if (page.outcome !== "complete" || block === undefined) {
+      throw this.#pageError(reader, reader.base + start, page);
     }
-    if (block === undefined) throw new StreamError("Ack, bad migration stream!", start);
-    if (high >= 0x20_0000 || address >= block.length) {
-      const text = `${high.toString(16)}${(address % 0x1_0000_0000).toString(16).padStart(8, "0")}`;
-      throw new StreamError(
-        `Illegal RAM offset ${high === 0 ? address.toString(16) : text} in block ${block.name}`,
-        start,
-      );
+    reader.offset = page.end;
+    this.#current = page.block;
+    const { kind, offset, data, size } = page;
+    switch (kind) {
+      case "page":
+        return { kind, block, offset, data };
+      case "zero page":
+        return { kind, block, offset };
+      case "xbzrle page":
+        return { kind, block, offset, data, size };
     }
-    return block;
+  }
+
+  /** What is wrong with the record of a page that begins at offset `start` of the stream. */
+  #pageError(reader: StateReader, start: number, page: PageRecord): VmStateError {
+    const { outcome, data, size } = page;
+    reader.offset = data;
+    switch (outcome) {
+      case "incomplete":
+        reader.skip(size);
+        break;
+      case "no block":
+        return new StreamError("Ack, bad migration stream!", start);
+      case "unknown block":
+        return new StreamError(`Can't find block ${reader.string8()}`, start);
+      case "bad offset": {
+        const { name } = this.#blocks[page.block]!;
+        const offset = page.address.toString(16);
+        return new StreamError(`Illegal RAM offset ${offset} in block ${name}`, start);
+      }
+      case "bad fill":
+        return new StreamError(`Found a zero page with value ${reader.u8()}`, start);
+      case "bad encoding":
+        return new StreamError(
+          `Failed to load XBZRLE page - wrong compression! (${reader.u8()})`,
+          start,
+        );
+      case "bad length":
+        return new StreamError(`Failed to load XBZRLE page - len overflow! (${size})`, start);
+      case "bad difference":
+        return xbzrleError(reader.streamOffset);
+      case "no page":
+      case "complete":
+        break;
+    }
+    throw new Error(`a page's record at ${start} is ${outcome}`);
   }
 
   #unexpected(flags: number, start: number): StreamError {
@@ -237,7 +254,14 @@ export class RamRecordReader {
 
   #endList(list: BlockList): RamRecord {
     this.#list = undefined;
-    this.#blocks = new Map(list.blocks.map((block) => [block.name, block]));
+    this.#blocks = list.blocks;
+    this.#pages = new PageRecordReader(list.blocks);
     return { kind: "blocks", total: list.total, blocks: list.blocks };
   }
+}
+
+/** True for the flags of a record of a page. */
+function isPage(flags: number): boolean {
+  const kind = flags & ~RamFlag.continue;
+  return kind === RamFlag.page || kind === RamFlag.zero || kind === RamFlag.xbzrle;
 }

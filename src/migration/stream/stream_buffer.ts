@@ -51,11 +51,6 @@ export class StreamBuffer {
     return this.#final || this.#cursor.remaining >= this.awaited;
   }
 
-  /** The bytes that are not consumed. */
-  get rest(): Uint8Array<ArrayBuffer> {
-    return this.#memory.subarray(this.#cursor.offset, this.#filled);
-  }
-
   /** Stream offset of the next byte to be added. */
   get wantedOffset(): number {
     return this.#cursor.base + this.#filled;
@@ -69,7 +64,7 @@ export class StreamBuffer {
       const target = wanted > this.#memory.length
         ? new Uint8Array(Math.max(wanted, 2 * this.#memory.length))
         : this.#memory;
-      target.set(this.rest);
+      target.set(this.#memory.subarray(this.#cursor.offset, this.#filled));
       this.#memory = target;
       this.#filled = used;
       this.#cursor = this.#newCursor(0, this.#cursor.streamOffset);
@@ -114,8 +109,8 @@ export class StreamBuffer {
     return 0;
   }
 
-  /** The bytes for somebody who reads pages on his own and then says so by {@linkcode pagesTaken}. */
-  pageBuffer(block: string | undefined): PageBuffer {
+  /** The bytes for somebody who takes pages from there and from behind; {@linkcode takeBack} ends it. */
+  lend(block: string | undefined): PageBuffer {
     return {
       bytes: this.#memory,
       start: this.#cursor.offset,
@@ -127,7 +122,7 @@ export class StreamBuffer {
   }
 
   /** Goes on behind the pages that somebody took. */
-  pagesTaken({ start, end, consumed }: PageBuffer): void {
+  takeBack({ start, end, consumed }: PageBuffer): void {
     const base = this.#cursor.streamOffset + consumed - start;
     this.#filled = end;
     this.#cursor = this.#newCursor(start, base);

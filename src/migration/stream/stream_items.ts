@@ -51,6 +51,8 @@ export type StreamItem =
     readonly part: RamPart;
     readonly section: SectionHeader;
   }
+  /** Records of pages come next (StreamReaderOptions.pagesInBulk). */
+  | { readonly kind: "pages"; readonly offset: number }
   /** A record of the `ram` section. */
   | { readonly kind: "ram"; readonly offset: number; readonly record: RamRecord }
   | {

@@ -68,16 +68,10 @@ export interface StreamReaderOptions extends StreamBufferOptions {
   /** Whether to record where each field of a device's state lay. */
   trace?: boolean;
   /**
-   * Takes as many records of pages as it can from the beginning of `bytes`. `block` is the block of the
-   * record before; that of the last one is returned. Records that it leaves come as items.
+   * Records of pages do not come one by one but as an item `pages`, wherever one begins: its user has the
+   * C library take them, from {@linkcode StreamReader.lendPages} on.
    */
-  loadPages?(bytes: Uint8Array<ArrayBuffer>, block: string | undefined): LoadedPages;
-}
-
-/** What became of the bytes. */
-export interface LoadedPages {
-  readonly consumed: number;
-  readonly block: string | undefined;
+  pagesInBulk?: boolean;
 }
 
 /** What to do about a section that the machine has no device for; QEMU's text where there is nothing better. */
@@ -115,6 +109,8 @@ export class StreamReader {
   /** Where the package ends that is being read (PACKAGED). */
   #packageEnd: number | undefined;
   #epilogue = false;
+  /** Where pages were taken in bulk: what is there now is for nobody but the reader. */
+  #pagesTakenAt: number | undefined;
 
   constructor(options: StreamReaderOptions) {
     this.#options = options;
@@ -160,18 +156,19 @@ export class StreamReader {
   }
 
   /**
-   * The bytes at hand, if they are at a place where records of pages may come: for somebody who reads on
-   * until something else comes, and then says so by {@linkcode pagesTaken}.
+   * The bytes at hand, after an item `pages`. Whoever takes records of pages from there, and from what comes
+   * behind, gives back what is left by {@linkcode returnPages} before anything else is asked for.
    */
-  pageBuffer(): PageBuffer | undefined {
-    if (this.#state.at !== "ram" || !this.#ram.expectsPages || this.#buffer.final) return undefined;
-    return this.#buffer.pageBuffer(this.#ram.currentBlock);
+  lendPages(): PageBuffer {
+    return this.#buffer.lend(this.#ram.currentBlock);
   }
 
   /** Goes on behind the pages that somebody took. */
-  pagesTaken(pages: PageBuffer): void {
-    this.#buffer.pagesTaken(pages);
+  returnPages(pages: PageBuffer): void {
+    this.#buffer.takeBack(pages);
     this.#ram.currentBlock = pages.block;
+    this.#pagesTakenAt = this.offset;
+    if (pages.ended) this.end();
   }
 
   /** Says that no more bytes come. */
@@ -361,7 +358,8 @@ export class StreamReader {
   #readRam(reader: StateReader, state: State & { at: "ram" }): StreamItem | undefined {
     const { part, section } = state;
     const offset = reader.streamOffset;
-    if (this.#loadPages(reader)) return undefined;
+    const inBulk = this.#options.pagesInBulk === true && offset !== this.#pagesTakenAt;
+    if (inBulk && this.#ram.pagesAhead(reader)) return { kind: "pages", offset };
     let record;
     try {
       record = this.#ram.read(reader);
@@ -375,19 +373,6 @@ export class StreamReader {
     }
     if (record.kind === "end of records") this.#state = { at: "footer", part, section };
     return { kind: "ram", offset, record };
-  }
-
-  /** Has pages loaded in bulk. False if there were none at the beginning. */
-  #loadPages(reader: StateReader): boolean {
-    if (this.#options.loadPages === undefined || !this.#ram.expectsPages) return false;
-    const { consumed, block } = this.#options.loadPages(
-      this.#buffer.rest,
-      this.#ram.currentBlock,
-    );
-    if (consumed === 0) return false;
-    reader.skip(consumed);
-    this.#ram.currentBlock = block;
-    return true;
   }
 
   /** Goes on reading at an offset ahead. */

@@ -30,12 +30,31 @@ export const guestPrototypes = {
 
   // ram_load.c
   molt_ram_load: [
-    "uint64_t",
+    "int32_t",
     "const uint8_t *bytes",
-    "uint64_t length",
+    "struct molt_ram_buffer *buffer",
     at("const struct molt_ram_target *targets"),
     "uint32_t count",
-    "uint32_t *current",
+  ],
+
+  // ram_record.c
+  molt_ram_record: [
+    "uint32_t",
+    "const uint8_t *bytes",
+    "uint64_t start",
+    "uint64_t end",
+    "const struct molt_ram_target *targets",
+    "uint32_t count",
+    "uint32_t current",
+    "struct molt_ram_record *record",
+  ],
+
+  // xbzrle.c
+  molt_xbzrle_apply: [
+    "int32_t",
+    "uint8_t *page",
+    "const uint8_t *encoded",
+    "uint32_t length",
   ],
 
   // multifd.c

@@ -10,12 +10,11 @@ import {
 } from "../../../../src/migration/multifd/transport.ts";
 import { DirtyPages } from "../../../../src/migration/ram/dirty_pages.ts";
 import { MainStreamTransport } from "../../../../src/migration/ram/main_stream.ts";
-import { RamReceiver } from "../../../../src/migration/ram/receiver.ts";
-import { StreamReader } from "../../../../src/migration/stream/stream_reader.ts";
 import { StreamWriter } from "../../../../src/migration/stream/stream_writer.ts";
 import { ChannelCancelled } from "../../../../src/native/channel.ts";
 import { Mapping } from "../../../../src/native/mapping.ts";
 import { socketPair } from "../../../../src/native/socket.ts";
+import { receiveRam } from "../../../support/receive_ram.ts";
 
 const PAGE = 4096;
 const PAGES = 3000;
@@ -159,23 +158,7 @@ async function receive(
   flushAfterEachSection: boolean,
 ): Promise<void> {
   await multifd.greet();
-  using ram = new RamReceiver({
-    blocks,
-    inPlace: false,
-    inherited: () => false,
-    flush: (targets) => multifd.flush(targets),
-    flushAfterEachSection,
-  });
-  const reader = new StreamReader({
-    devices: () => undefined,
-    loadPages: (bytes, block) => ram.load(bytes, block),
-  });
-  for (;;) {
-    const item = reader.next();
-    if (item === undefined) reader.filled(await channel.read(reader.space()));
-    else if (item.kind === "ram") await ram.apply(item.record, reader.bytes);
-    else if (item.kind === "end of stream") return;
-  }
+  await receiveRam({ channel, blocks, multifd, flushAfterEachSection });
 }
 
 const none = { kind: "none" } as const;

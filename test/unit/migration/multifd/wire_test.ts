@@ -4,13 +4,11 @@ import { StreamChannel } from "../../../../src/channel/stream.ts";
 import { RamBlock } from "../../../../src/memory/ram_block.ts";
 import { MultifdReceiver } from "../../../../src/migration/multifd/receiver.ts";
 import { writeGreeting } from "../../../../src/migration/multifd/greeting.ts";
-import { RamReceiver } from "../../../../src/migration/ram/receiver.ts";
-import { StreamReader } from "../../../../src/migration/stream/stream_reader.ts";
-import { knownSection } from "../../../../src/migration/stream/known_sections.ts";
 import { Mapping } from "../../../../src/native/mapping.ts";
 import type { Compression } from "../../../../src/native/multifd.ts";
 import { socketPair } from "../../../../src/native/socket.ts";
 import { fixture } from "../../../golden/fixtures.ts";
+import { receiveRam } from "../../../support/receive_ram.ts";
 
 const PAGE = 4096;
 
@@ -50,27 +48,9 @@ async function load(options: {
     failed: () => main.cancel(),
   });
   await multifd.greet();
-  using ram = new RamReceiver({
-    blocks: options.blocks,
-    inPlace: false,
-    inherited: () => false,
-    flush: (targets) => multifd.flush(targets),
-    ...(options.flushAfterEachSection ? { flushAfterEachSection: true } : {}),
-  });
-  const reader = new StreamReader({
-    devices: knownSection,
-    loadPages: (bytes, block) => ram.load(bytes, block),
-  });
   try {
-    for (;;) {
-      const item = reader.next();
-      if (item === undefined) {
-        const count = await main.read(reader.space());
-        if (count === 0) reader.end();
-        else reader.filled(count);
-      } else if (item.kind === "ram") await ram.apply(item.record, reader.bytes);
-      else if (item.kind === "end of stream") return;
-    }
+    const { blocks, flushAfterEachSection = false } = options;
+    await receiveRam({ channel: main, blocks, multifd, flushAfterEachSection });
   } catch (error) {
     throw multifd.failure ?? error;
   }
