@@ -64,7 +64,11 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     inherited?.[Symbol.dispose]();
     const left = process.daemonize ? vm.opened.then(() => launch.leaveFolder()) : undefined;
     if (!vm.awaitsGuest) await left;
-    if (readiness !== undefined) finishDaemon(readiness);
+    if (readiness !== undefined) {
+      // If a guest that is loaded from a file cannot be, whoever started the daemon is to know.
+      await Promise.race([vm.started(), vm.ended]);
+      finishDaemon(readiness);
+    }
     if (role.kind === "successor" && role.interimMonitor !== undefined) {
       void reapInterimMonitor(role.interimMonitor);
     }

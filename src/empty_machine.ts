@@ -37,6 +37,11 @@ export class EmptyMachine implements Disposable {
   readonly awaitsGuest = false;
   readonly opened: Promise<void> = Promise.resolve();
 
+  /** Nothing is under way after {@linkcode create}. */
+  started(): Promise<void> {
+    return Promise.resolve();
+  }
+
   /** Starts what the configuration says. */
   static async create(config: VirtualMachineConfig, loop: EventLoop): Promise<EmptyMachine> {
     using undo = new DisposableStack();

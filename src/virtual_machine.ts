@@ -175,6 +175,11 @@ export class VirtualMachine implements Disposable {
     return this.#opened.promise;
   }
 
+  /** Resolves when the start is over; rejects if it failed. A guest that comes from a source is not awaited. */
+  async started(): Promise<void> {
+    if (!await this.migration.loadedFromFile()) await this.ended;
+  }
+
   /** Resolves with the reason when the machine has ended; rejects if it could not be loaded. */
   get ended(): Promise<ShutdownReason> {
     return this.#ended.promise;

@@ -78,6 +78,11 @@ export class IncomingMigration {
     return this.#finished.promise;
   }
 
+  /** What it loads is in a file, and comes without a source. */
+  get readsFile(): boolean {
+    return this.#address?.kind === "file";
+  }
+
   /** Where it listens. */
   get addresses(): readonly ListeningAddress[] {
     return this.#listener?.addresses ?? [];

@@ -276,6 +276,14 @@ export class Migration {
     this.#handover?.listening.resolve(incoming);
   }
 
+  /**
+   * Resolves when the machine was loaded, if it is loaded from a file, with whether that succeeded. At once
+   * with true if it is not, because a source may come at any time.
+   */
+  async loadedFromFile(): Promise<boolean> {
+    return this.#incoming?.readsFile ? await this.#incoming.finished : true;
+  }
+
   /** Loads the machine from a channel that is there. Throws if it cannot be. */
   async receive(channel: IncomingChannel): Promise<void> {
     this.#incoming = this.#newIncoming();

@@ -1,6 +1,6 @@
 /** Command lines as users type them: what is said, where, and with which exit status. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { QmpClient, QmpCommandError } from "../../src/qmp_client/mod.ts";
+import { awaitMigration, QmpClient, QmpCommandError } from "../../src/qmp_client/mod.ts";
 import { patience } from "../support/patience.ts";
 import { commandOf, guestImage } from "../support/programs.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
@@ -191,6 +191,49 @@ Deno.test("a daemon removes its pid file, wherever it was started", async () => 
   using qmp = await QmpClient.connect(socket, { signal: patience() });
   await qmp.execute("quit");
   while (existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));
+});
+
+Deno.test("who starts a daemon with a guest from a file learns whether it could be loaded", async () => {
+  using directory = new TemporaryDirectory();
+  const folder = directory.file(".");
+  const daemon = (file: string) =>
+    run(folder, [
+      ...[...machine, "-daemonize", "-pidfile", "pid", "-incoming", `file:${file}`],
+      ...["-qmp", "unix:qmp,server=on,wait=off"],
+    ]);
+  Deno.writeTextFileSync(directory.file("text"), "this is not a stream, however long it is");
+  {
+    await using vm = await VirtualMachine.start("molt", [...machine, "-S"], { directory });
+    await vm.qmp.execute("migrate", { uri: `file:${directory.file("whole")}` });
+    await awaitMigration(vm.qmp, { signal: patience() });
+  }
+  const whole = Deno.readFileSync(directory.file("whole"));
+  Deno.writeFileSync(directory.file("short"), whole.subarray(0, whole.length / 2));
+
+  for (
+    const [file, reason] of [
+      ["text", "load of migration failed: Invalid argument: at offset 0x0: Not a migration stream"],
+      ["short", "load of migration failed: "],
+      ["none", "-incoming file:none: Could not open 'none'"],
+    ] as const
+  ) {
+    const { status, output, errors } = await daemon(file);
+    assertEquals([status, output], [1, ""], errors);
+    assertEquals(
+      [errors.startsWith(`molt: ${reason}`), errors.split("\n").length],
+      [true, 2],
+      errors,
+    );
+    assertEquals([existsSync(directory.file("pid")), existsSync(directory.file("qmp"))], [
+      false,
+      false,
+    ]);
+  }
+  assertEquals(await daemon("whole"), { status: 0, output: "", errors: "" });
+  using qmp = await QmpClient.connect(directory.file("qmp"), { signal: patience() });
+  assertEquals((await qmp.execute("query-status")).status, "prelaunch");
+  await qmp.execute("quit");
+  while (existsSync(directory.file("pid"))) await new Promise((resolve) => setTimeout(resolve, 10));
 });
 
 Deno.test("help that cannot be shown is no fault", async () => {
