@@ -5,7 +5,7 @@ import { InformationRequest } from "./src/cli/information.ts";
 import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
 import type { VirtualMachineConfig } from "./src/configuration/virtual_machine.ts";
-import { traceFileWarnings } from "./src/cli/trace.ts";
+import { readTracePatterns, traceWarnings } from "./src/cli/trace.ts";
 import { reapInterimMonitor } from "./src/migration/cpr/interim_monitor.ts";
 import { type Role, takeRole } from "./src/migration/cpr/role.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
@@ -18,6 +18,7 @@ import { readOptionFile, readTraceFile } from "./src/process/option_file.ts";
 import { createPidFile } from "./src/process/pid_file.ts";
 import { outliveFaults, reportFaults } from "./src/process/faults.ts";
 import { onEndSignals } from "./src/process/signals.ts";
+import { setTraces, setUpTrace } from "./src/process/trace.ts";
 import { VirtualMachine } from "./src/virtual_machine.ts";
 
 /** Runs a virtual machine until it ends. Returns the exit status. */
@@ -38,11 +39,14 @@ async function runMachine(argv: readonly string[]): Promise<number> {
     guestName: log.guestName ? config.name : undefined,
     quiet: config.qtest !== undefined,
   });
+  const tracePatterns = log.traceFiles.flatMap((path) => readTracePatterns(readTraceFile(path)));
+  setUpTrace({ timestamp: log.timestamp, file: log.file });
+  setTraces([...log.tracePatterns, ...tracePatterns]);
   if (process.exitWithParent && first) exitWithParent();
   if (process.name !== undefined) setProcessName(process.name);
   if (first) {
     if (log.file !== undefined) createLogFile(log.file);
-    for (const path of log.traceFiles) traceFileWarnings(readTraceFile(path)).forEach(report);
+    for (const pattern of tracePatterns) traceWarnings(pattern).forEach(report);
     config.warnings.forEach(report);
   }
 

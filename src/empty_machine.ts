@@ -96,7 +96,7 @@ export class EmptyMachine implements Disposable {
       ...inspectNothing(accelerator),
       chardevs,
       descriptors,
-      update: updateControl(() => ({ generation: 0, pid: processId(), version })),
+      update: updateControl(() => ({ generation: 0, pid: processId(), version }), () => []),
       migration: new NoMigration(),
     };
     const monitors = undo.use(new Monitors(context, events));

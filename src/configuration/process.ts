@@ -19,7 +19,9 @@ export interface LogConfig {
   readonly guestName: boolean;
   /** -D: where -d and -trace log to. */
   readonly file?: string;
-  /** Files with a pattern of trace events on each line. */
+  /** Patterns of trace events; one that begins with `-` turns events off. */
+  readonly tracePatterns: readonly string[];
+  /** Files with such a pattern on each line. */
   readonly traceFiles: readonly string[];
 }
 

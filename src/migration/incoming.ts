@@ -166,6 +166,9 @@ export class IncomingMigration {
   ): Promise<void> {
     const { timeline } = this.#dependencies;
     timeline.mark("machine built");
+    const { phases } = timeline;
+    timeline.incomingBegins();
+    phases.begin("load", 0);
     for (const each of [channel, ...multifd]) {
       limitSilence(each, this.#address, this.#plan.parameters());
     }
@@ -174,18 +177,22 @@ export class IncomingMigration {
     await using session = new IncomingSession(this.#plan, this.#target(), channel, multifd);
     const runState = await session.load();
     timeline.mark("state loaded");
+    phases.begin("take-over", session.bytes);
     this.#checkRunState(runState);
     const doubt = await session.takeOver();
     this.#errorDescription = doubt;
+    phases.begin("resume", session.bytes);
     this.#dependencies.guestComes();
     // Nobody else has the guest any more: one that cannot go on stays here, stopped.
     reportFaults(() => this.#goOn(doubt === undefined ? runState : "paused"));
     timeline.mark("running");
+    phases.end(session.bytes);
     this.#listener = undefined;
     this.#setStatus("completed");
     // The guest is here: what fails beside it is reported, and costs no more than that.
     await session.end().catch((error) => report(messageOf(error)));
     reportFaults(() => this.#dependencies.guestArrived());
+    phases.trace();
     this.#finished.resolve(true);
   }
 
@@ -203,6 +210,9 @@ export class IncomingMigration {
   }
 
   #fail(error: unknown): MigrationError {
+    const { phases } = this.#dependencies.timeline;
+    phases.end(0);
+    phases.trace();
     this.#listener = undefined;
     this.#errorDescription = loadFailure(error);
     this.#setStatus("failed");

@@ -120,6 +120,11 @@ export class IncomingSession implements AsyncDisposable {
     });
   }
 
+  /** Bytes of the main channel that were read. */
+  get bytes(): number {
+    return this.#reader.offset;
+  }
+
   /** Loads the machine. Returns the source's run state before it was stopped. */
   async load(): Promise<string> {
     try {

@@ -25,6 +25,14 @@ const updateInformation = struct(updateMembers);
 export const updateQuery = struct({
   ...updateMembers,
   "build": z.string(),
+  "phases": z.array(struct({
+    "phase": z.string(),
+    "pid": integer(),
+    // Microseconds since the epoch, and microseconds.
+    "start": integer(),
+    "time": integer(),
+    "bytes": integer(),
+  })),
   "launch": struct({ "command": z.array(z.string()), "directory": z.string() }),
 });
 

@@ -3,6 +3,7 @@
  * flood clients are limited to one a second, the latest one of a second being emitted at its end.
  */
 import type { ShutdownReason } from "../machine/machine.ts";
+import type { PhaseRecord } from "../migration/phases.ts";
 import {
   contain,
   type EventLoop,
@@ -17,6 +18,8 @@ import type { JsonObject } from "../json/value.ts";
 export interface UpdateQuery extends UpdateInformation {
   /** Which build of the version this is. */
   readonly build: string;
+  /** The latest migration's phases, of an update in all its processes. */
+  readonly phases: PhaseRecord[];
   /** How a successor is to be started: program and arguments, and the folder for relative paths. */
   readonly launch: { readonly command: string[]; readonly directory: string };
 }

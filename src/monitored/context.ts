@@ -6,6 +6,7 @@ import type { Guest } from "../guest/guest.ts";
 import { inspect, type Inspection, inspectNothing } from "./board.ts";
 import type { ShutdownReason } from "../machine/machine.ts";
 import type { Timeline } from "../migration/cpr/timeline.ts";
+import type { PhaseRecord } from "../migration/phases.ts";
 import type { Migration } from "../migration/migration.ts";
 import type { MachineControl, MonitorContext, UpdateControl } from "../monitor/context.ts";
 import type { UpdateInformation } from "../monitor/events.ts";
@@ -37,11 +38,19 @@ export function updateInformation({ generation, account }: Timeline): UpdateInfo
 }
 
 /** How this process came to be, and how its successor is to be started. */
-export function updateControl(information: () => UpdateInformation): UpdateControl {
+export function updateControl(
+  information: () => UpdateInformation,
+  phases: () => PhaseRecord[],
+): UpdateControl {
   return {
     query: () => {
       const { command, directory } = launch.information;
-      return { ...information(), build: build(), launch: { command: [...command], directory } };
+      return {
+        ...information(),
+        build: build(),
+        phases: phases(),
+        launch: { command: [...command], directory },
+      };
     },
     rename: (from, to) => launch.rename(from, to),
   };
@@ -102,7 +111,7 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     },
     chardevs: vm.chardevs,
     descriptors: vm.descriptors,
-    update: updateControl(() => updateInformation(timeline)),
+    update: updateControl(() => updateInformation(timeline), () => timeline.phases.records),
     migration: vm.migration,
   };
 }

@@ -111,6 +111,14 @@ export const qmpCommands = {
       parts: z.record(z.string(), z.number()).optional(),
       // Which build of the version; how a successor is to be started, and in which folder.
       build: z.string().optional(),
+      // The latest migration's phases; `start` is in microseconds since the epoch, `time` in microseconds.
+      phases: z.array(z.looseObject({
+        phase: z.string(),
+        pid: z.number(),
+        start: z.number(),
+        time: z.number(),
+        bytes: z.number(),
+      })).optional(),
       launch: z.looseObject({ command: z.array(z.string()), directory: z.string() }).optional(),
     }),
   },

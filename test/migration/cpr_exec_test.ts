@@ -68,6 +68,28 @@ Deno.test(`${UPDATES} updates in a row: same process and memory, no output lost,
   );
 });
 
+Deno.test("the successor reports the phases of the update in all of its processes", async () => {
+  await using machine = await UpdatedMachine.start();
+  for (const _ of ["the first update", "one that follows another"]) {
+    await machine.update();
+    const { pid, phases = [] } = await machine.vm.qmp.execute("x-query-update");
+    const there = ["connect", "setup", "answer", "stop", "device", "handover"];
+    const here = ["load", "take-over", "resume"];
+    const of = (process: number) =>
+      phases.filter((record) => record.pid === process).map(({ phase }) => phase);
+    assertEquals(of(pid), [...there, ...here], "before and after the execve");
+    const [interim = 0, ...more] = new Set(
+      phases.map((record) => record.pid).filter((p) => p !== pid),
+    );
+    assertEquals(more, []);
+    assertEquals(of(interim), [...here, ...there], "in the interim monitor");
+    for (const { phase, start, time, bytes } of phases) {
+      assert(start > 0 && time >= 0 && bytes >= 0, phase);
+      if (["setup", "device"].includes(phase)) assert(bytes > 0, `${phase}: ${bytes} bytes`);
+    }
+  }
+});
+
 Deno.test("an update by way of a file works the same, and so does one with a script as its command", async () => {
   await using machine = await UpdatedMachine.start();
   const file = machine.directory.file("state");

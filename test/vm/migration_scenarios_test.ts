@@ -241,6 +241,34 @@ scenario("cancelling where there is nothing to cancel harms no migration", {}, a
   await destination.completed();
 });
 
+const traced = { both: ["-trace", "migration_*", "-msg", "timestamp=on"] };
+scenario(
+  "each phase of a migration is traced, and reported by x-query-update",
+  traced,
+  async (pair) => {
+    const { source, destination } = pair;
+    const way = await pair.listen(unix(pair));
+    await source.converge();
+    await source.migrate(way);
+    await source.completed();
+    await destination.completed();
+    const line = /^\d+@\d+\.\d{6}:migration_phase (\S+) time \d+ us, bytes (\d+)$/gm;
+    for (
+      const [side, phases] of [
+        [source, ["connect", "setup", "precopy", "stop", "device"]],
+        [destination, ["load", "take-over", "resume"]],
+      ] as const
+    ) {
+      const traced = [...side.machine.errorText.matchAll(line)];
+      assertEquals(traced.map(([, phase]) => phase), phases);
+      const { phases: records } = await side.machine.execute("x-query-update");
+      assertEquals(records.map(({ phase }: { phase: string }) => phase), phases);
+      const bytes = traced.reduce((sum, [, , bytes]) => sum + Number(bytes), 0);
+      assert(bytes > 1 << 20, `${bytes} bytes`);
+    }
+  },
+);
+
 scenario("a destination that is not there is reported, and the guest runs on", {}, async (pair) => {
   await pair.listen(tcp);
   await pair.source.migrate(tcp);

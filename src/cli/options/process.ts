@@ -20,7 +20,7 @@ import {
   readJsonOrTree,
   readList,
 } from "../option.ts";
-import { traceWarnings } from "../trace.ts";
+import { traceHelp, traceWarnings } from "../trace.ts";
 import type { InheritedDescriptor, LogConfig, ProcessConfig } from "../../configuration/process.ts";
 
 const runWithProperties = {
@@ -93,6 +93,7 @@ export class ProcessOptions implements OptionGroup {
   #message: PropertiesOf<typeof messageProperties> = {};
   #pidFile: string | undefined;
   #logFile: string | undefined;
+  readonly #tracePatterns: string[] = [];
   readonly #traceFiles: string[] = [];
   readonly #descriptors: InheritedDescriptor[] = [];
   readonly #dataDirectories: string[] = [];
@@ -174,7 +175,7 @@ export class ProcessOptions implements OptionGroup {
     this.#value(
       "trace",
       "[[enable=]<pattern>][,events=<file>][,file=<file>]",
-      "accepted: there are no trace events",
+      "trace events: '-trace help' for a list",
       (occurrence) => this.#trace(occurrence),
     ),
     this.#value("display", "none", "molt has no display", (occurrence) => display(occurrence)),
@@ -239,8 +240,9 @@ export class ProcessOptions implements OptionGroup {
     for (const item of items) {
       if (item.startsWith("trace:")) {
         const pattern = item.slice("trace:".length);
-        if (pattern === "help") throw new InformationRequest("");
+        if (pattern === "help") throw new InformationRequest(traceHelp());
         for (const warning of traceWarnings(pattern)) warn(warning);
+        this.#tracePatterns.push(pattern);
         continue;
       }
       const instead = missingItems.get(item);
@@ -253,12 +255,13 @@ export class ProcessOptions implements OptionGroup {
 
   #trace(occurrence: Occurrence): void {
     const { argument, where, warn } = occurrence;
-    if (argument === "help" || argument === "?") throw new InformationRequest("");
+    if (argument === "help" || argument === "?") throw new InformationRequest(traceHelp());
     const { enable, events, file } = readCheckedList(traceProperties, occurrence, {
       title: "trace",
       impliedKey: "enable",
     });
     for (const warning of traceWarnings(enable ?? "")) warn(`${where}${warning}`);
+    if (enable !== undefined) this.#tracePatterns.push(enable);
     if (events !== undefined) this.#traceFiles.push(events);
     if (file !== undefined) this.#logFile = file;
   }
@@ -281,6 +284,7 @@ export class ProcessOptions implements OptionGroup {
       log: {
         timestamp: this.#message.timestamp ?? false,
         guestName: this.#message["guest-name"] ?? false,
+        tracePatterns: this.#tracePatterns,
         traceFiles: this.#traceFiles,
         ...given({ file: this.#logFile }),
       },

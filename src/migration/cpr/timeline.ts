@@ -11,12 +11,16 @@
  */
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createMemfd } from "../../native/file.ts";
+import { processId } from "../../native/process.ts";
+import { PHASE_LOG_NUMBERS, PhaseLog } from "../phases.ts";
 import { Mapping } from "../../native/mapping.ts";
 import { programStart } from "../../program_start.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./descriptors.ts";
 
 const TIMELINE_NAME = "molt.timeline";
 const SIZE = 4096;
+/** Where the phases lie (phases.ts), in bytes from the beginning. */
+const PHASES = 1024;
 
 const moments = [
   "stop begins",
@@ -56,10 +60,14 @@ export interface UpdateAccount {
 export class Timeline implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #memory: Mapping;
+  /** The phases of the latest migration, in all processes of an update. */
+  readonly phases: PhaseLog;
   /** The generation, then the moments. */
   readonly #values: Float64Array<ArrayBuffer>;
   #role: "monitor" | "interim";
   #generation: number;
+  /** A process before this one has written here. */
+  readonly #inherited: boolean;
 
   /** Takes over what the process before this one left, if it left something. */
   constructor(inherited: InheritedDescriptors | undefined, role: "monitor" | "interim") {
@@ -74,7 +82,13 @@ export class Timeline implements Disposable {
       ),
     );
     this.#values = new Float64Array(this.#memory.bytes.buffer, 0, 1 + moments.length);
+    this.phases = new PhaseLog(
+      new Float64Array(this.#memory.bytes.buffer, PHASES, PHASE_LOG_NUMBERS),
+      processId(),
+      role === "interim" ? 1 : left === undefined ? 0 : 2,
+    );
     this.#role = role;
+    this.#inherited = left !== undefined;
     const updated = left !== undefined && role === "monitor";
     this.#generation = (this.#values[0] ?? 0) + (updated ? 1 : 0);
     if (updated) this.#set("program starts", programStart);
@@ -101,6 +115,16 @@ export class Timeline implements Disposable {
   /** What a successor or an interim monitor is to have. */
   get kept(): KeptDescriptor {
     return { name: TIMELINE_NAME, id: 0, fd: this.#descriptor.fd };
+  }
+
+  /** The guest is moved away: the phases are that migration's from now on, unless it is a part of an update. */
+  outgoingBegins(): void {
+    if (this.#role === "monitor") this.phases.clear();
+  }
+
+  /** The guest is loaded: the same, unless the phases of the source are here. */
+  incomingBegins(): void {
+    if (!this.#inherited) this.phases.clear();
   }
 
   /** Notes that a moment is now. */

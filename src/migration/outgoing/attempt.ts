@@ -23,6 +23,7 @@ import type { MigrationDependencies } from "../dependencies.ts";
 import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "../errors.ts";
 import { type MigrationInformation, ramInformation } from "../information.ts";
 import type { MigrationMode } from "../parameters.ts";
+import type { Phase } from "../phases.ts";
 import type { MigratableMachine } from "../source.ts";
 import { isUnderWay, type MigrationStatus, type MigrationStatusName } from "../status.ts";
 import { limitSilence } from "../tcp_limits.ts";
@@ -91,6 +92,8 @@ export class OutgoingMigration {
   /** Opens what can be opened at once. Throws, the attempt having failed, if that cannot be done. */
   begin(): void {
     this.#startTime = now();
+    this.#dependencies.timeline.outgoingBegins();
+    this.#beginPhase("connect");
     this.#setStatus("setup");
     try {
       this.#strategy.begin();
@@ -234,6 +237,7 @@ export class OutgoingMigration {
         this.#setStatus(status);
       },
       stop: () => this.#stop(),
+      phase: (phase) => this.#beginPhase(phase),
       runState: () => this.#resumeState ?? this.#source.machine.runState,
       continued: this.#continued.promise,
       // What is dirty is looked at once more when the guest has stopped; that is no pass.
@@ -270,6 +274,7 @@ export class OutgoingMigration {
     const { timeline } = this.#dependencies;
     this.#interrupt.signal.throwIfAborted();
     timeline.mark("stop begins");
+    this.#beginPhase("stop");
     this.#stopTime = now();
     this.#guest = { kind: "stopped", resumeState: machine.stop("finish-migrate") };
     timeline.mark("stopped");
@@ -279,6 +284,7 @@ export class OutgoingMigration {
   #complete(): void {
     this.#source.machine.setRunState("postmigrate");
     this.#endTime = now();
+    this.#endPhases();
     this.#setStatus("completed");
     if (!this.#strategy.executes) this.#ended.resolve();
   }
@@ -304,6 +310,7 @@ export class OutgoingMigration {
     }
     this.#rollBack(() => this.#dependencies.update.rollback());
     this.#endTime = now();
+    this.#endPhases();
     this.#setStatus(cancelled ? "cancelled" : "failed");
     this.#ended.resolve();
   }
@@ -316,6 +323,16 @@ export class OutgoingMigration {
       report(messageOf(error));
       this.#errorDescription ??= messageOf(error);
     }
+  }
+
+  #beginPhase(phase: Phase): void {
+    this.#dependencies.timeline.phases.begin(phase, this.#session?.bytes ?? 0);
+  }
+
+  #endPhases(): void {
+    const { phases } = this.#dependencies.timeline;
+    phases.end(this.#session?.bytes ?? 0);
+    phases.trace();
   }
 
   #setStatus(status: MigrationStatus): void {

@@ -29,6 +29,7 @@ import { handOver } from "./handover.ts";
 import { modeOf, type OutgoingPlan } from "./plan.ts";
 import { createRamSender } from "../ram_sender.ts";
 import type { RamSender, RamStatistics } from "../ram/sender.ts";
+import type { Phase } from "../phases.ts";
 import { MOLT_PING, ReturnPathReader } from "../return_path.ts";
 import { type MigratableMachine, streamConfiguration } from "../source.ts";
 import type { MigrationStatus } from "../status.ts";
@@ -57,6 +58,8 @@ export interface SessionOwner {
   connect(): OutgoingChannel | Promise<OutgoingChannel>;
   /** Reports a change of status; throws the signal's reason once it is aborted. */
   advance(status: MigrationStatus): void;
+  /** A phase begins. */
+  phase(phase: Phase): void;
   /** Stops the guest for good; nothing happens if that was done before. */
   stop(): void;
   /** What the destination is to do with the guest. */
@@ -87,6 +90,11 @@ export class OutgoingSession {
     this.#channel = channel;
     this.#writer = new StreamWriter(channel.position);
     this.#sender = new StreamSender(this.#writer, channel);
+  }
+
+  /** Bytes sent so far, on all channels. */
+  get bytes(): number {
+    return Math.max(this.#channel.position, this.#ram?.statistics.transferred ?? 0);
   }
 
   get statistics(): RamStatistics | undefined {
@@ -126,6 +134,7 @@ export class OutgoingSession {
     // From here on the connection is not cut without a word.
     signal.removeEventListener("abort", cut);
     if (this.#returnPath) {
+      this.#owner.phase("handover");
       await handOver({
         channel: this.#channel,
         writer: this.#writer,
@@ -155,6 +164,7 @@ export class OutgoingSession {
 
   async #begin(ram: RamSender): Promise<void> {
     const { source, plan } = this.#owner;
+    this.#owner.phase("setup");
     this.#writer.begin(streamConfiguration(source, plan.capabilities));
     this.#openReturnPath();
     await ram.begin();
@@ -182,6 +192,7 @@ export class OutgoingSession {
    */
   async #introduction(): Promise<void> {
     if (this.#returnPath === undefined) return;
+    this.#owner.phase("answer");
     await this.#limited(this.#returnPath.introduced);
   }
 
@@ -229,6 +240,7 @@ export class OutgoingSession {
     const { source, plan } = owner;
     if (modeOf(plan.route) !== "normal") owner.stop();
     owner.advance("active");
+    owner.phase("precopy");
     while (!await ram.pass()) {
       await this.#sender.flush();
       this.#returnPath?.check();
@@ -240,6 +252,7 @@ export class OutgoingSession {
     await this.#pause();
     using _ = this.#limitStop();
     owner.advance("device");
+    owner.phase("device");
     this.#announceSwitchover();
     await ram.finish();
     saveDevices(this.#writer, source, this.#runState());
@@ -279,6 +292,7 @@ export class OutgoingSession {
       await this.#pause();
     }
     using _ = this.#limitStop();
+    owner.phase("device");
     // A molt that the guest comes to loads one part while the next one is saved.
     const inParts = this.#returnPath?.destinationAwaitsCommit ?? false;
     if (inParts) this.#sender.sendWhatFits();
@@ -312,6 +326,7 @@ export class OutgoingSession {
   async #pause(): Promise<void> {
     if (!this.#owner.plan.capabilities.has("pause-before-switchover")) return;
     this.#owner.advance("pre-switchover");
+    this.#owner.phase("pre-switchover");
     await unlessAborted(this.#owner.continued, this.#owner.signal);
   }
 

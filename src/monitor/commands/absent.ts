@@ -11,11 +11,6 @@ const emptyLists = [
   ...["query-tpm-models", "query-tpm-types", "query-vcpu-dirty-limit", "query-vnc-servers"],
 ];
 
-/** There are no trace events, so that only patterns find what they ask for. */
-function refuseEvent(name: string): void {
-  if (!/[*?]/.test(name)) throw new CommandError(`unknown event "${name}"`);
-}
-
 export const absentCommands = [
   ...emptyLists.map((name) =>
     defineCommand({ name, arguments: empty, returns: z.array(anyValue), run: () => [] })
@@ -77,22 +72,4 @@ export const absentCommands = [
     },
   }),
   defineCommand({ name: "rtc-reset-reinjection", arguments: empty, run: () => {} }),
-  defineCommand({
-    name: "trace-event-get-state",
-    arguments: struct({ name: z.string() }),
-    returns: z.array(struct({ name: z.string(), state: z.enum(["disabled", "enabled"]) })),
-    run: (_context, { name }) => {
-      refuseEvent(name);
-      return [];
-    },
-  }),
-  defineCommand({
-    name: "trace-event-set-state",
-    arguments: struct({
-      "name": z.string(),
-      "enable": z.boolean(),
-      "ignore-unavailable": z.boolean().optional(),
-    }),
-    run: (_context, { name }) => refuseEvent(name),
-  }),
 ];

@@ -1,6 +1,7 @@
 /** Every command. Loading this loads zod: import it when the guest runs, or when a client asks. */
 import { type CommandTable, commandTable } from "../command.ts";
 import { absentCommands } from "./absent.ts";
+import { traceCommands } from "./trace.ts";
 import { balloonCommands } from "./balloon.ts";
 import { blockCommands } from "./block.ts";
 import { chardevCommands } from "./chardev.ts";
@@ -34,4 +35,5 @@ export const commands: CommandTable = commandTable([
   ...migrationCommands,
   ...yankCommands,
   ...absentCommands,
+  ...traceCommands,
 ]);

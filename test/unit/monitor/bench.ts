@@ -310,6 +310,7 @@ export class MonitorBench extends Bench {
       },
       update: {
         query: () => ({
+          phases: [],
           ...{ generation: 0, pid: 1, version: "test", build: "test" },
           launch: { command: ["molt"], directory: "/" },
         }),

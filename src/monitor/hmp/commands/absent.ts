@@ -12,7 +12,6 @@ const absent: readonly (readonly [names: string, help: string, text: string])[] 
   ["replay", "show record/replay information", "Record/replay is not active\n"],
   ["spice", "show the spice server status", "Server: disabled\n"],
   ["tpm", "show the TPM device", ""],
-  ["trace-events", "show available trace-events & their state", ""],
   ["vnc", "show the vnc server status", "None\n"],
 ];
 

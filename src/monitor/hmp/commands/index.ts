@@ -1,6 +1,7 @@
 /** Every human monitor command. */
 import type { HumanCommand } from "../command.ts";
 import { absentInfo } from "./absent.ts";
+import { traceInfo } from "./trace.ts";
 import { chardevCommands } from "./chardev.ts";
 import { deviceCommands, deviceInfo } from "./devices.ts";
 import { helpCommands } from "./help.ts";
@@ -14,7 +15,7 @@ import { runCommands } from "./run.ts";
 
 export const humanCommands: readonly HumanCommand[] = [
   ...helpCommands,
-  infoCommand([...deviceInfo, ...migrationInfo, ...snapshotInfo, ...absentInfo]),
+  infoCommand([...deviceInfo, ...migrationInfo, ...snapshotInfo, ...absentInfo, ...traceInfo]),
   ...deviceCommands,
   ...runCommands,
   ...migrationHumanCommands,
