@@ -1,36 +1,26 @@
 /*
- * Pages between guest memory and their fixed places in a file (mapped-ram), by several threads at once.
+ * Pages between guest memory and their fixed places in a file (mapped-ram).
  *
- * TypeScript describes a range of a block in a struct molt_page_transfer; threads take it apart in
- * chunks until it is done, one of them fails, or it is cancelled. Runs of pages move by one pwrite or
- * pread straight from or to guest memory, and past the page cache where a descriptor for that is given.
+ * TypeScript describes a range of a block in a struct molt_page_transfer, which one thread moves; several
+ * ranges may be moved at the same time. Runs of pages move by one pwrite or pread straight from or to guest
+ * memory, and past the page cache where a descriptor for that is given.
  */
 #include "molt.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "mapped_ram.h"
 #include "pages.h"
-#include "thread.h"
 #include "thread_functions.h"
 
-/* Stops all threads; what the first of them reports stays. */
-static void fail(struct molt_page_transfer *transfer, int32_t error, uint64_t page)
-{
-	int32_t none = 0;
+/* Pages that are looked at together. Larger writes let the host's page cache use larger folios. */
+#define CHUNK 1024
 
-	if (__atomic_compare_exchange_n(&transfer->error, &none, error, false, __ATOMIC_RELAXED,
-					__ATOMIC_RELAXED))
-		transfer->error_page = page;
-}
-
-static bool stopped(const struct molt_page_transfer *transfer)
+static bool cancelled(const struct molt_page_transfer *transfer)
 {
-	return __atomic_load_n(&transfer->cancelled, __ATOMIC_RELAXED) ||
-	       __atomic_load_n(&transfer->error, __ATOMIC_RELAXED);
+	return __atomic_load_n(&transfer->cancelled, __ATOMIC_RELAXED);
 }
 
 static uint8_t *page_at(const struct molt_page_transfer *transfer, uint64_t page)
@@ -84,8 +74,8 @@ static ssize_t write_pages(const struct molt_page_transfer *transfer, const void
 	return pwrite(transfer->fd, memory, length, offset);
 }
 
-/* Moves the pages [first, end) between memory and file. False if that failed. */
-static bool move_run(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+/* Moves the pages [first, end) between memory and file. Returns 0 or -errno; -ENODATA: the file ends. */
+static int32_t move_run(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
 {
 	uint8_t *memory = page_at(transfer, first);
 	int64_t offset = transfer->file_offset + (int64_t)(first << MOLT_PAGE_SHIFT);
@@ -106,13 +96,13 @@ static bool move_run(struct molt_page_transfer *transfer, uint64_t first, uint64
 		if (error == EINTR)
 			continue;
 		if (error) {
-			fail(transfer, error, first + (done >> MOLT_PAGE_SHIFT));
-			return false;
+			transfer->error_page = first + (done >> MOLT_PAGE_SHIFT);
+			return -error;
 		}
 		done += (size_t)moved & ~(size_t)(MOLT_PAGE_SIZE - 1);
 	}
-	__atomic_fetch_add(&transfer->moved, end - first, __ATOMIC_RELAXED);
-	return true;
+	transfer->moved += end - first;
+	return 0;
 }
 
 /* The first page of [first, end) that does not count as zero unseen. */
@@ -138,41 +128,41 @@ static uint64_t content_end(const struct molt_page_transfer *transfer, uint64_t 
 }
 
 /* Writes the selected pages of [first, end) that are not zero, and notes for all whether they are. */
-static bool save_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+static int32_t save_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
 {
 	const uint64_t *selected = (const uint64_t *)(uintptr_t)transfer->selected;
 	uint64_t *stored = (uint64_t *)(uintptr_t)transfer->stored;
-	uint64_t zero = 0;
 	uint64_t page = molt_next_set(selected, first, end);
+	int32_t error = 0;
 
-	while (page < end) {
+	while (page < end && !error) {
 		uint64_t limit = molt_next_clear(selected, page, end);
 		uint64_t run = next_written(transfer, page, limit);
 
 		molt_bitmap_fill(stored, page, run, 0);
-		zero += run - page;
+		transfer->zero += run - page;
 		page = content_end(transfer, run, limit);
 		molt_bitmap_fill(stored, run, page, 1);
-		if (page > run && !move_run(transfer, run, page))
-			return false;
+		if (page > run)
+			error = move_run(transfer, run, page);
 		if (run < limit && page == run) {
 			molt_clear_bit(stored, page++);
-			zero++;
+			transfer->zero++;
 		}
 		page = molt_next_set(selected, page, end);
 	}
-	__atomic_fetch_add(&transfer->zero, zero, __ATOMIC_RELAXED);
-	return true;
+	return error;
 }
 
 /* Reads the stored pages of [first, end), and clears those others that are selected. */
-static bool load_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
+static int32_t load_chunk(struct molt_page_transfer *transfer, uint64_t first, uint64_t end)
 {
 	const uint64_t *selected = (const uint64_t *)(uintptr_t)transfer->selected;
 	const uint64_t *stored = (const uint64_t *)(uintptr_t)transfer->stored;
 	uint64_t page = first;
+	int32_t error = 0;
 
-	while (page < end) {
+	while (page < end && !error) {
 		uint64_t run = molt_next_set(stored, page, end);
 		uint64_t after = molt_next_clear(stored, run, end);
 
@@ -180,51 +170,30 @@ static bool load_chunk(struct molt_page_transfer *transfer, uint64_t first, uint
 		     page = molt_next_set(selected, page + 1, run))
 			if (!molt_page_is_zero(page_at(transfer, page)))
 				memset(page_at(transfer, page), 0, MOLT_PAGE_SIZE);
-		if (after > run && !move_run(transfer, run, after))
-			return false;
+		if (after > run)
+			error = move_run(transfer, run, after);
 		page = after;
 	}
-	return true;
-}
-
-static void *work(void *argument)
-{
-	struct molt_page_transfer *transfer = argument;
-
-	while (!stopped(transfer)) {
-		uint64_t first = __atomic_fetch_add(&transfer->next, transfer->chunk,
-						    __ATOMIC_RELAXED);
-		uint64_t end = first + transfer->chunk;
-
-		if (first >= transfer->end)
-			break;
-		if (end > transfer->end)
-			end = transfer->end;
-		if (!(transfer->direction == MOLT_PAGES_SAVE ? save_chunk :
-							      load_chunk)(transfer, first, end))
-			break;
-	}
-	return NULL;
+	return error;
 }
 
 /*
- * Moves the range by `threads` threads, of which the calling one is one. Returns 0, -ECANCELED, or the
- * negative errno of the first failure, whose page is then in `error_page`. Fewer threads than asked for
- * do it where the system gives no more.
+ * Moves the range. Returns 0, -ECANCELED, or the negative errno of the first failure, whose page is then in
+ * `error_page`.
  */
-int32_t molt_pages_transfer(struct molt_page_transfer *transfer, uint32_t threads)
+int32_t molt_pages_transfer(struct molt_page_transfer *transfer)
 {
-	pthread_t *helpers = calloc(threads, sizeof *helpers);
-	uint32_t started = 0;
+	int32_t error = 0;
 
-	while (helpers && started + 1 < threads &&
-	       molt_thread_start(&helpers[started], "mapped-ram", work, transfer) == 0)
-		started++;
-	work(transfer);
-	for (uint32_t i = 0; i < started; i++)
-		pthread_join(helpers[i], NULL);
-	free(helpers);
-	if (transfer->error)
-		return -transfer->error;
-	return __atomic_load_n(&transfer->cancelled, __ATOMIC_RELAXED) ? -ECANCELED : 0;
+	for (uint64_t first = transfer->first; first < transfer->end && !error; first += CHUNK) {
+		uint64_t end = transfer->end - first > CHUNK ? first + CHUNK : transfer->end;
+
+		if (cancelled(transfer))
+			error = -ECANCELED;
+		else if (transfer->direction == MOLT_PAGES_SAVE)
+			error = save_chunk(transfer, first, end);
+		else
+			error = load_chunk(transfer, first, end);
+	}
+	return error;
 }

@@ -50,7 +50,7 @@ static int64_t call_channel_read(const uint64_t *a)
 
 static int64_t call_pages_transfer(const uint64_t *a)
 {
-	return molt_pages_transfer(at(a[0]), (uint32_t)a[1]);
+	return molt_pages_transfer(at(a[0]));
 }
 
 static int64_t call_dirty_log_get(const uint64_t *a)

@@ -29,7 +29,7 @@ int32_t molt_channel_write(struct molt_channel *channel, void *buffer, uint64_t 
 int64_t molt_channel_read(struct molt_channel *channel, void *buffer, uint64_t length);
 
 /* mapped_ram.c */
-int32_t molt_pages_transfer(struct molt_page_transfer *transfer, uint32_t threads);
+int32_t molt_pages_transfer(struct molt_page_transfer *transfer);
 
 /* dirty.c */
 int32_t molt_dirty_log_get(int32_t vm, uint32_t slot, uint64_t pages, uint64_t *scratch,

@@ -29,6 +29,9 @@ export interface PageTransferOptions {
   readonly direct?: DirectAccess | undefined;
   /** File offset of the block's page 0. */
   readonly fileOffset: number;
+  /** The range [first, end); `first` is a multiple of 64. */
+  readonly first: number;
+  readonly end: number;
   /**
    * Save: the pages to write. Load: the pages whose memory may hold something, which is cleared
    * where the file has no page.
@@ -55,13 +58,10 @@ export class PageTransferError extends SystemError {
 
 const offsets = layouts.molt_page_transfer;
 
-/** Pages that a thread takes at once. Larger writes let the host's page cache use larger folios. */
-const CHUNK = 1024;
-
 /** Pages of a run that is written past the page cache where that is not asked for: 256 KiB. */
 const LONG_RUN = 64;
 
-/** One block's transfer. It may be run several times, for one range after another. */
+/** The transfer of a range. */
 export class PageTransfer {
   readonly #options: PageTransferOptions;
   readonly #bytes = new Uint8Array(offsets.sizeof);
@@ -69,7 +69,10 @@ export class PageTransfer {
 
   constructor(options: PageTransferOptions) {
     this.#options = options;
-    const { memory, selected, stored } = options;
+    const { memory, selected, stored, first, end } = options;
+    if (first % 64 !== 0 || first > end || end > stored.pages) {
+      throw new RangeError(`pages ${first} to ${end} of ${stored.pages}`);
+    }
     const pages = Math.min(selected.pages, options.written?.pages ?? selected.pages);
     if (stored.pages > memory.size / 4096 || stored.pages > pages) {
       throw new RangeError("the page bitmaps do not fit the memory");
@@ -80,7 +83,8 @@ export class PageTransfer {
     view.setBigUint64(offsets.selected, selected.address, true);
     view.setBigUint64(offsets.stored, stored.address, true);
     view.setBigUint64(offsets.written, options.written?.address ?? 0n, true);
-    view.setBigUint64(offsets.chunk, BigInt(CHUNK), true);
+    view.setBigUint64(offsets.first, BigInt(first), true);
+    view.setBigUint64(offsets.end, BigInt(end), true);
     view.setInt32(offsets.fd, options.fd, true);
     view.setInt32(offsets.direction, options.direction === "save" ? 0 : 1, true);
     view.setInt32(offsets.direct_fd, options.direct?.fd ?? -1, true);
@@ -88,36 +92,31 @@ export class PageTransfer {
     view.setInt32(offsets.detect_zero, options.detectZero ? 1 : 0, true);
   }
 
-  /** Pages written or read so far, in all runs. Grows while threads work. */
+  /** Pages written or read. */
   get moved(): number {
     return Number(this.#view.getBigUint64(offsets.moved, true));
   }
 
-  /** Selected pages that were zero so far, when saving. */
+  /** Selected pages that were zero, when saving. */
   get zero(): number {
     return Number(this.#view.getBigUint64(offsets.zero, true));
   }
 
   /**
-   * Moves the pages in [first, end), `first` being a multiple of 64, by `count` threads. False if it
-   * was cancelled. Memory and bitmaps stay until it has ended, and the descriptor must.
+   * Moves the range, on a thread. False if it was cancelled. Memory and bitmaps stay until it has ended, and
+   * the descriptor must.
    */
-  async run(count: number, first = 0, end = this.#options.stored.pages): Promise<boolean> {
-    if (first % 64 !== 0 || first > end || end > this.#options.stored.pages) {
-      throw new RangeError(`pages ${first} to ${end} of ${this.#options.stored.pages}`);
-    }
+  async run(): Promise<boolean> {
     const { memory, selected, stored, written } = this.#options;
     using _ = holdAll(memory, selected, stored, ...(written ? [written] : []));
-    this.#view.setBigUint64(offsets.next, BigInt(first), true);
-    this.#view.setBigUint64(offsets.end, BigInt(end), true);
-    const result = await threads.molt_pages_transfer(this.#bytes, count);
+    const result = await threads.molt_pages_transfer(this.#bytes);
     if (result === 0) return true;
     if (result === -Errno.ECANCELED) return false;
     const page = Number(this.#view.getBigUint64(offsets.error_page, true));
     throw new PageTransferError(this.#options.direction, page, -result);
   }
 
-  /** Makes the threads stop after what they are writing or reading now. */
+  /** Makes the thread stop after what it is writing or reading now. */
   cancel(): void {
     this.#view.setInt32(offsets.cancelled, 1, true);
   }

@@ -2,14 +2,15 @@
  * RAM from a file in which every page has a fixed place (see stream/mapped_ram.ts).
  *
  *   bitmaps   of all blocks are read and checked against the file's size
- *   pages     that are stored go straight to guest memory, by several threads; the others become zero,
- *             without touching memory that nobody has touched yet
+ *   pages     that are stored go straight to guest memory, in ranges as when saving (running.ts); the others
+ *             become zero, without touching memory that nobody has touched yet
  */
 import type { IncomingFile } from "../../channel/file.ts";
 import { PAGE_SIZE, type RamBlock } from "../../memory/ram_block.ts";
-import { PageTransfer, PageTransferError } from "../../native/mapped_ram.ts";
+import { type DirectAccess, PageTransfer, PageTransferError } from "../../native/mapped_ram.ts";
 import { PageBitmap } from "../../native/pages.ts";
 import { MigrationError } from "../errors.ts";
+import { inParallel } from "../ram/parallel.ts";
 import { dropUnwritten } from "../ram/unwritten.ts";
 import type { MappedRamPlace } from "../stream/mapped_ram.ts";
 import { pageError } from "./errors.ts";
@@ -33,10 +34,21 @@ export interface MappedRamLoadOptions {
   readonly directIo: boolean;
 }
 
-/** A block and the pages that the file has of it. */
+/** A block, the pages that the file has of it, and those whose memory may hold something. */
 interface CheckedSource extends MappedRamSource {
   readonly stored: PageBitmap;
+  readonly touched: PageBitmap;
 }
+
+/** Pages [first, end) of a block. */
+interface LoadedRange {
+  readonly source: CheckedSource;
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Pages of a range, as many as when saving (ram/precopy.ts): 16 MiB. */
+const RANGE_PAGES = 4096;
 
 /**
  * Loads all blocks. Throws MigrationError, having touched no memory if bitmaps or places are wrong, and
@@ -45,37 +57,59 @@ interface CheckedSource extends MappedRamSource {
 export async function loadMappedRam(options: MappedRamLoadOptions): Promise<void> {
   const { file, sources, directIo } = options;
   using resources = new DisposableStack();
-  const checked: CheckedSource[] = [];
+  const bitmaps: PageBitmap[] = [];
   for (const source of sources) {
-    checked.push({ ...source, stored: resources.use(await readBitmap(file, source)) });
+    bitmaps.push(resources.use(await readBitmap(file, source)));
   }
   const direct = directAccess(file, directIo, resources);
-  for (const { block, length, place, stored } of checked) {
-    using touched = new PageBitmap(length / PAGE_SIZE);
+  const checked: CheckedSource[] = [];
+  for (const [i, source] of sources.entries()) {
+    const touched = resources.use(new PageBitmap(source.length / PAGE_SIZE));
     touched.fill(true);
-    await dropUnwritten(block, touched, 0, touched.pages);
-    const transfer = new PageTransfer({
-      direction: "load",
-      memory: block.mapping,
-      fd: file.fd,
-      direct,
-      fileOffset: place.pagesOffset,
-      selected: touched,
-      stored,
-      detectZero: true,
-    });
-    try {
-      await moveRange(transfer, {
-        threads: threadsFor(options.channels),
-        cancelled: file.cancelled,
-        first: 0,
-        end: touched.pages,
-      });
-    } catch (error) {
-      throw error instanceof PageTransferError
-        ? pageError(error, "read", block.name, file.name, place.pagesOffset)
-        : error;
+    await dropUnwritten(source.block, touched, 0, touched.pages);
+    checked.push({ ...source, stored: bitmaps[i]!, touched });
+  }
+  const ranges = rangesOf(checked);
+  await inParallel(
+    threadsFor(options.channels),
+    () => ranges.next().value,
+    (range) => loadRange(range, file, direct),
+  );
+}
+
+function* rangesOf(sources: readonly CheckedSource[]): Generator<LoadedRange, undefined> {
+  for (const source of sources) {
+    const { pages } = source.stored;
+    for (let first = 0; first < pages; first += RANGE_PAGES) {
+      yield { source, first, end: Math.min(first + RANGE_PAGES, pages) };
     }
+  }
+}
+
+async function loadRange(
+  { source, first, end }: LoadedRange,
+  file: IncomingFile,
+  direct: DirectAccess | undefined,
+): Promise<void> {
+  const { block, place, stored, touched } = source;
+  const transfer = new PageTransfer({
+    direction: "load",
+    memory: block.mapping,
+    fd: file.fd,
+    direct,
+    fileOffset: place.pagesOffset,
+    first,
+    end,
+    selected: touched,
+    stored,
+    detectZero: true,
+  });
+  try {
+    await moveRange(transfer, file.cancelled);
+  } catch (error) {
+    throw error instanceof PageTransferError
+      ? pageError(error, "read", block.name, file.name, place.pagesOffset)
+      : error;
   }
 }
 

@@ -1,4 +1,7 @@
-/** Transfers between memory and a file: how many threads, and how they end when somebody cancels. */
+/**
+ * Transfers between memory and a file. Saving and loading go the same way: ranges of a block, one thread for
+ * each, as many at a time as there are multifd channels (ram/parallel.ts).
+ */
 import type { Descriptor } from "../../native/descriptor.ts";
 import type { DirectAccess, PageTransfer } from "../../native/mapped_ram.ts";
 import { MigrationCancelled } from "../errors.ts";
@@ -6,7 +9,7 @@ import { MigrationCancelled } from "../errors.ts";
 /** More threads than this gain nothing on one file, and would keep the isolate's own from running. */
 const MOST_THREADS = 16;
 
-/** Threads for a number of multifd channels. */
+/** How many ranges are moved at a time for a number of multifd channels. */
 export function threadsFor(channels: number): number {
   return Math.min(channels, MOST_THREADS);
 }
@@ -32,25 +35,16 @@ export function directAccess(
   return { fd: owner.use(descriptor).fd, always: demanded };
 }
 
-/** How a range is moved. */
-export interface RangeOptions {
-  readonly threads: number;
-  readonly cancelled: AbortSignal;
-  readonly first: number;
-  readonly end: number;
-}
-
 /**
- * Runs `transfer` over a range. Throws PageTransferError, or MigrationCancelled when `cancelled` was
- * aborted. No thread works any more when it settles.
+ * Runs `transfer`. Throws PageTransferError, or MigrationCancelled when `cancelled` was aborted. No thread
+ * works any more when it settles.
  */
-export async function moveRange(transfer: PageTransfer, options: RangeOptions): Promise<void> {
-  const { threads, cancelled, first, end } = options;
+export async function moveRange(transfer: PageTransfer, cancelled: AbortSignal): Promise<void> {
   const stop = () => transfer.cancel();
   if (cancelled.aborted) throw new MigrationCancelled();
   cancelled.addEventListener("abort", stop);
   try {
-    if (!await transfer.run(threads, first, end)) throw new MigrationCancelled();
+    if (!await transfer.run()) throw new MigrationCancelled();
   } finally {
     cancelled.removeEventListener("abort", stop);
   }

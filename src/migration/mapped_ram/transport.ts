@@ -92,12 +92,14 @@ export class MappedRamTransport implements PageTransport {
       fd: file.fd,
       direct: this.#direct,
       fileOffset: place.pagesOffset,
+      first,
+      end,
       selected: dirty,
       stored,
       written,
       detectZero,
     });
-    const moving = moveRange(transfer, { threads: 1, cancelled: file.cancelled, first, end });
+    const moving = moveRange(transfer, file.cancelled);
     this.#working.add(moving);
     try {
       await moving;

@@ -13,6 +13,7 @@ import type { StreamWriter } from "../stream/stream_writer.ts";
 import { AutoConverge, type AutoConvergeParameters, type CpuThrottle } from "./auto_converge.ts";
 import { BandwidthMeter, type DowntimeLimits } from "./convergence.ts";
 import { DirtyPages, type DirtyRange, type WriteSources } from "./dirty_pages.ts";
+import { inParallel } from "./parallel.ts";
 import { RateLimiter } from "./rate_limiter.ts";
 import { blockListing, emptyRamStatistics, type RamListing, type RamSender } from "./sender.ts";
 import type { PageTransport } from "./transport.ts";
@@ -136,25 +137,12 @@ export class PrecopySender implements RamSender {
 
   /** Sends the sweep's ranges while `goOn` says so, as many at a time as the transport takes. */
   async #send(goOn: () => boolean, limited: boolean): Promise<void> {
-    const { transport } = this.#options;
-    let failed = false;
     this.#dirty.beginSweep();
-    const worker = async () => {
-      while (!failed && goOn()) {
-        const range = await this.#nextRange(limited);
-        if (range === undefined) return;
-        try {
-          await this.#sendRange(range, limited);
-        } catch (error) {
-          failed = true;
-          throw error;
-        }
-      }
-    };
-    const workers = Array.from({ length: transport.parallel }, worker);
-    const outcomes = await Promise.allSettled(workers);
-    const failure = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failure !== undefined) throw failure.reason;
+    await inParallel(
+      this.#options.transport.parallel,
+      async () => goOn() ? await this.#nextRange(limited) : undefined,
+      (range) => this.#sendRange(range, limited),
+    );
   }
 
   async #nextRange(limited: boolean): Promise<DirtyRange | undefined> {

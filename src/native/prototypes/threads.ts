@@ -45,7 +45,7 @@ export const threadPrototypes = {
   ],
 
   // mapped_ram.c
-  molt_pages_transfer: ["int32_t", "struct molt_page_transfer *transfer", "uint32_t threads"],
+  molt_pages_transfer: ["int32_t", "struct molt_page_transfer *transfer"],
 
   // dirty.c
   molt_dirty_log_get: [
