@@ -1,6 +1,7 @@
 /** molt: starts a virtual machine, or one of molt's own subcommands. */
 import "./src/program_start.ts";
 import { isSubcommand, parseCommandLine } from "./src/cli/command_line.ts";
+import { usage } from "./src/cli/help.ts";
 import { InformationRequest } from "./src/cli/information.ts";
 import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
@@ -99,6 +100,9 @@ async function createMachine(
 
 async function main(argv: readonly string[]): Promise<number> {
   try {
+    if (argv.length === 0) {
+      throw new OptionError("nothing to start: no kernel, firmware or disk is named", usage);
+    }
     if (!isSubcommand(argv)) return await runMachine(argv);
     const { runSubcommand } = await import("./src/cli/subcommand.ts");
     return await runSubcommand(argv);

@@ -126,20 +126,27 @@ export interface TransportNeeds {
   readonly extraDescriptors?: boolean;
 }
 
+/** What mapped-ram needs. QEMU's text, and behind it what asks for it: it may have been set long before. */
+export const SEEKABLE_TRANSPORT =
+  "Migration requires seekable transport (e.g. file): the capability 'mapped-ram' is on";
+
 /** Throws a ChannelError with QEMU's text if the transport cannot do what is asked of it. */
 export function checkTransport({ kind }: ChannelAddress, needs: TransportNeeds): void {
-  if (needs.seekable && kind !== "file") {
-    throw new ChannelError("Migration requires seekable transport (e.g. file)");
-  }
+  if (needs.seekable && kind !== "file") throw new ChannelError(SEEKABLE_TRANSPORT);
   if (needs.severalChannels && kind !== "inet" && kind !== "unix") {
-    throw new ChannelError("Migration requires multi-channel URIs (e.g. tcp)");
+    throw new ChannelError(
+      "Migration requires multi-channel URIs (e.g. tcp): the capability 'multifd' is on",
+    );
   }
   if (needs.streamable && kind === "file") {
-    throw new ChannelError("Migration requires streamable transport (eg unix)");
+    throw new ChannelError(
+      "Migration requires streamable transport (eg unix): the parameter 'mode' is 'cpr-transfer'",
+    );
   }
   if (needs.extraDescriptors && kind !== "file") {
     throw new ChannelError(
-      "Migration requires a transport that allows for extra fds (e.g. file)",
+      "Migration requires a transport that allows for extra fds (e.g. file): " +
+        "the parameter 'direct-io' is on",
     );
   }
 }

@@ -54,6 +54,11 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
   const devices = commandLine.devices.finish(globals, dependencies);
   const times = guest.finish();
   notices.push(...unconnected(devices, networks.netdevs));
+  if (parts.machine.type === "microvm") {
+    const { kernel, firmware } = parts.boot;
+    const bootsFromDisk = kernel === undefined && firmware === undefined;
+    notices.push(...block.checkUse(usedDrives(devices), bootsFromDisk));
+  }
   if (times.clock.slewLostTicks && parts.machine.type === "microvm" && parts.machine.rtc === "on") {
     notices.push("warning: -rtc driftfix=slew: lost ticks are not made up for");
   }
@@ -83,6 +88,17 @@ export function combine(commandLine: CommandLine): VirtualMachineConfig {
     ...process.finish(guest.processName()),
     warnings: commandLine.warnings,
   };
+}
+
+/** The drives that devices take. */
+function usedDrives(devices: readonly DeviceConfig[]): ReadonlySet<string> {
+  return new Set(
+    devices.flatMap((device) =>
+      device.driver === "virtio-blk-device" && device.properties.drive !== undefined
+        ? [device.properties.drive]
+        : []
+    ),
+  );
 }
 
 /** Warnings of network cards and backends that nothing is at the other end of. */

@@ -14,6 +14,16 @@ function describe({ names, argument, help }: Option): string {
   return [head.padEnd(indent) + first, ...rest.map((line) => " ".repeat(indent) + line)].join("\n");
 }
 
+/** What to type, for who has typed nothing else than the program's name. */
+export const usage = [
+  "usage: molt [options] [disk_image]",
+  "       molt inspect FILE...",
+  "",
+  "A guest starts from a kernel, for example:",
+  "  molt -accel kvm -m 512M -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0",
+  "'molt -help' lists all options.",
+].join("\n");
+
 /** Every option with its argument and what it does. */
 export function helpText(groups: readonly OptionGroup[]): string {
   const shown = groups.map(({ title, options }) => ({

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import type { BlockDifference, Comparison, PageRange, ValueDifference } from "./compare.ts";
 import { isSame } from "./compare.ts";
+import { namedDifferences } from "./register_names.ts";
 import { tableLines } from "./text_table.ts";
 import { counted, hex, valueText } from "./values.ts";
 
@@ -18,8 +19,8 @@ export function comparisonText(comparison: Comparison): string {
   }
   if (onlyInA.length > 0) sections.push(["Only in a", ...onlyInA.map((name) => `  ${name}`)]);
   if (onlyInB.length > 0) sections.push(["Only in b", ...onlyInB.map((name) => `  ${name}`)]);
-  for (const { section, fields } of devices) {
-    sections.push([section, ...valueLines("field", fields)]);
+  for (const device of devices) {
+    sections.push([device.section, ...valueLines("field", namedDifferences(device))]);
   }
   for (const block of blocks) sections.push(blockLines(block));
   return sections.map((lines) => lines.join("\n")).join("\n\n");

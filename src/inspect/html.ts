@@ -1,4 +1,11 @@
-/** A report as one HTML page: pictures of which pages are present, sections, every field. */
+/**
+ * HTML pages: a report with pictures of which pages are present, sections and every field; and what two files
+ * differ in.
+ */
+import { PAGE_SIZE } from "../memory/ram_block.ts";
+import type { BlockDifference, Comparison, ValueDifference } from "./compare.ts";
+import { isSame } from "./compare.ts";
+import { namedDifferences, namedFields } from "./register_names.ts";
 import { script, style } from "./html_assets.ts";
 import { pictureOf } from "./picture.ts";
 import type { BlockReport, CprReport, Report, StreamReport } from "./report.ts";
@@ -11,16 +18,75 @@ export function reportHtml(report: Report): string {
     const { runs, ...rest } = pictureOf(pages);
     return { ...rest, runs: runs.map(({ count, stored, zero }) => [count, stored, zero]) };
   });
+  return page(report.file, body, pictures);
+}
+
+/** What two files differ in, as a page. `reports` are theirs. */
+export function comparisonHtml(comparison: Comparison, reports: readonly Report[]): string {
+  const { a, b, configuration, onlyInA, onlyInB, devices, blocks } = comparison;
+  const values = (title: string, rows: readonly ValueDifference[]) =>
+    table([title, "~a", "~b"], rows.map(({ name, a, b }) => [name, valueText(a), valueText(b)]));
+  const list = (title: string, names: readonly string[]) =>
+    names.length === 0 ? [] : [`<h2>${title}</h2>`, table(["name"], names.map((name) => [name]))];
+  const parts = [
+    ...reports.map(problemText),
+    table(
+      ["", "file", "~what it is"],
+      reports.map((report, i) => [
+        i === 0 ? "a" : "b",
+        report.file,
+        report.kind === "cpr" ? `CPR state of ${report.mode}` : streamFacts(report),
+      ]),
+    ),
+    ...(isSame(comparison) ? ["<p>No difference.</p>"] : []),
+    ...(configuration.length === 0
+      ? []
+      : ["<h2>Configuration</h2>", values("name", configuration)]),
+    ...list("Only in a", onlyInA),
+    ...list("Only in b", onlyInB),
+    ...(devices.length === 0 ? [] : ["<h2>Devices</h2>"]),
+    ...devices.map((device) =>
+      `<details open><summary>${escape(device.section)} <span class="faint">${
+        counted(device.fields.length, "field")
+      }</span></summary>${values("field", namedDifferences(device))}</details>`
+    ),
+    ...(blocks.length === 0 ? [] : ["<h2>Memory</h2>"]),
+    ...blocks.map(differenceHtml),
+  ];
+  return page(`${a} and ${b}`, parts.join("\n"), []);
+}
+
+/** Most ranges of pages that are listed for a block. */
+const RANGES = 1000;
+
+function differenceHtml({ block, lengths, ranges }: BlockDifference): string {
+  const pages = ranges.reduce((sum, { count }) => sum + count, 0);
+  const facts = [
+    `${counted(pages, "page")} ${pages === 1 ? "differs" : "differ"}`,
+    ...(lengths.a === lengths.b ? [] : [`${hex(lengths.a)} bytes in a, ${hex(lengths.b)} in b`]),
+    ...(ranges.length > RANGES ? [`the first ${RANGES} of ${ranges.length} ranges`] : []),
+  ];
+  const rows = ranges.slice(0, RANGES).map(({ first, count }) => [
+    hex(first * PAGE_SIZE),
+    hex((first + count) * PAGE_SIZE),
+    String(count),
+  ]);
+  return `<details open><summary>${escape(block)} <span class="faint">${
+    escape(facts.join(" · "))
+  }</span></summary>${table(["#from", "#to", "#pages"], rows)}</details>`;
+}
+
+function page(title: string, body: string, pictures: readonly unknown[]): string {
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(report.file)}</title>
+<title>${escape(title)}</title>
 <style>${style}</style>
 </head>
 <body>
-<h1>${escape(report.file)}</h1>
+<h1>${escape(title)}</h1>
 ${body}
 <script type="application/json" id="pictures">${JSON.stringify(pictures)}</script>
 <script>${script}</script>
@@ -65,16 +131,19 @@ ${problemText(report)}
 ${table(["#offset", "name", "#id", "descriptor"], rows)}`;
 }
 
-function streamBody(report: StreamReport): string {
-  const { capabilities, machineType, uuid, parts, devices, blocks } = report;
-  const form = capabilities.includes("mapped-ram") ? "Snapshot (mapped-ram)" : "Migration stream";
-  const facts = [
-    form,
+/** What a stream is, in one line. */
+function streamFacts({ capabilities, machineType, size, uuid }: StreamReport): string {
+  return [
+    capabilities.includes("mapped-ram") ? "Snapshot (mapped-ram)" : "Migration stream",
     ...(machineType === undefined ? [] : [`machine type ${machineType}`]),
-    sizeText(report.size),
+    sizeText(size),
     capabilities.length > 0 ? `capabilities ${capabilities.join(", ")}` : "no capabilities",
     ...(uuid === undefined ? [] : [`uuid ${uuid}`]),
-  ];
+  ].join(" · ");
+}
+
+function streamBody(report: StreamReport): string {
+  const { parts, devices, blocks } = report;
   const sections = parts.map(({ offset, size, kind, name, section }) => [
     hex(offset),
     String(size),
@@ -82,22 +151,23 @@ function streamBody(report: StreamReport): string {
     section === undefined ? name : `${name}/${section.instanceId}`,
     section === undefined ? "" : String(section.version),
   ]);
-  return `<p>${escape(facts.join(" · "))}</p>
+  return `<p>${escape(streamFacts(report))}</p>
 ${problemText(report)}
 ${blocks.length === 0 ? "" : `<h2>Memory</h2>\n${legend}\n${blocks.map(blockHtml).join("\n")}`}
 <h2>Sections</h2>
 ${table(["#offset", "#size", "kind", "name", "#version"], sections)}
 <h2>Devices</h2>
 ${
-    devices.map(({ name, instanceId, version, offset, size, fields }) =>
-      `<details><summary>${
+    devices.map((device) => {
+      const { name, instanceId, version, offset, size } = device;
+      return `<details><summary>${
         escape(`${name}/${instanceId}`)
       } <span class="faint">version ${version}, ${counted(size, "byte")} at ${
         hex(offset)
       }</span></summary>${
         table(
           ["#offset", "#size", "type", "field", "~value"],
-          fields.map(({ path, offset, size, type, value }) => [
+          namedFields(device).map(({ path, offset, size, type, value }) => [
             hex(offset),
             String(size),
             type,
@@ -105,8 +175,8 @@ ${
             valueText(value),
           ]),
         )
-      }</details>`
-    ).join("\n")
+      }</details>`;
+    }).join("\n")
   }`;
 }
 

@@ -9,7 +9,7 @@ import { blockChecksum } from "./checksum.ts";
 import { compare, isSame } from "./compare.ts";
 import { comparisonText, comparisonValue } from "./comparison_text.ts";
 import { examine } from "./examine.ts";
-import { reportHtml } from "./html.ts";
+import { comparisonHtml, reportHtml } from "./html.ts";
 import { jsonText, reportValue } from "./json.ts";
 import type { OpenReport } from "./report.ts";
 import { reportText } from "./table.ts";
@@ -23,7 +23,7 @@ two files, what they differ in: configuration, sections, fields by name, pages b
   --summary       leave out the devices' fields
   --checksum      SHA-256 of each block's content
   --json          everything as JSON
-  --html PAGE     write the report to PAGE, with a picture of which pages are present
+  --html PAGE     write to PAGE: the report, with a picture of which pages are present, or what differs
   --offset SIZE   where the stream begins in the file (as with file:PATH,offset=SIZE)
   --help          this text
 
@@ -76,7 +76,11 @@ function run(argv: readonly string[], { print, complain }: InspectOutput): numbe
     if (first === undefined) throw new UsageError("no file is named");
     if (second === undefined) return show(first, options, print, complain);
     const comparison = compare(first, second);
-    print(options.json ? jsonText(comparisonValue(comparison)) : comparisonText(comparison));
+    if (options.html !== undefined) {
+      writePage(options.html, comparisonHtml(comparison, reports.map(({ report }) => report)));
+    }
+    if (options.json) print(jsonText(comparisonValue(comparison)));
+    else if (options.html === undefined) print(comparisonText(comparison));
     const damaged = reports.filter(({ report }) => complainOf(report, complain));
     return damaged.length === 0 && isSame(comparison) ? 0 : 1;
   } catch (error) {
@@ -136,9 +140,6 @@ function parseOptions(argv: readonly string[]): Options | undefined {
     throw new UsageError(`${files.length} files are named; 1 or 2 can be inspected`);
   }
   if (args.html === "") throw new UsageError("--html needs the name of the page");
-  if (args.html !== undefined && files.length > 1) {
-    throw new UsageError("--html shows one file, not a comparison");
-  }
   const offset = args.offset === undefined ? undefined : parseSize(args.offset);
   if (offset !== undefined && offset.kind !== "size") {
     throw new UsageError(`--offset '${args.offset}' is not a size`);

@@ -1,6 +1,7 @@
 /** Reports as text for a person. */
 import type { FieldTrace } from "../vmstate/vmstate.ts";
 import type { BlockReport, CprReport, DeviceReport, Part, Report, StreamReport } from "./report.ts";
+import { namedFields } from "./register_names.ts";
 import { tableLines } from "./text_table.ts";
 import { counted, hex, sizeText, valueText } from "./values.ts";
 
@@ -122,7 +123,8 @@ function partLines(parts: readonly Part[], { size, trailing }: StreamReport): st
   ];
 }
 
-function deviceLines({ name, instanceId, version, offset, size, fields }: DeviceReport): string[] {
+function deviceLines(device: DeviceReport): string[] {
+  const { name, instanceId, version, offset, size } = device;
   return [
     `${name}/${instanceId}  version ${version}, ${counted(size, "byte")} at ${hex(offset)}`,
     ...tableLines(
@@ -132,7 +134,7 @@ function deviceLines({ name, instanceId, version, offset, size, fields }: Device
         { title: "field" },
         { title: "value" },
       ],
-      foldFields(fields).map(({ first, last, count, size }) => [
+      foldFields(namedFields(device)).map(({ first, last, count, size }) => [
         hex(first.offset),
         String(size),
         count === 1 ? first.path : foldedPath(first.path, last.path),

@@ -5,6 +5,7 @@
 import { halvesOf } from "../vmstate/halves.ts";
 import type { CpuState } from "./cpu_state.ts";
 import { MsrList } from "./msr_list.ts";
+import { msrName } from "./msr_names.ts";
 
 const TSC = 0x10;
 const TSC_DEADLINE = 0x6e0;
@@ -199,7 +200,7 @@ export class MsrTable {
     if (this.#available.has(index)) list.add(index, value);
     else if (value !== BigInt(resetValue(key))) {
       throw new Error(
-        `The vCPU uses MSR 0x${index.toString(16)}, which this host's KVM does not have`,
+        `The vCPU uses ${msrName(index)}, which this host's KVM does not have`,
       );
     }
   }

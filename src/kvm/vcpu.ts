@@ -6,6 +6,7 @@ import { VcpuThread } from "../native/vcpu_thread.ts";
 import { Ioctl } from "./constants.ts";
 import type { CpuidEntry, Kvm } from "./kvm.ts";
 import { MsrList } from "./msr_list.ts";
+import { msrName } from "./msr_names.ts";
 import type { KvmVm } from "./vm.ts";
 
 /** Offsets in struct kvm_run. */
@@ -70,7 +71,7 @@ export class Vcpu implements Disposable {
   getMsrs(list: MsrList): void {
     const done = ioctl(this.fd, Ioctl.getMsrs, list.bytes, "KVM_GET_MSRS");
     if (done === list.length) return;
-    throw new Error(`Could not read MSR 0x${list.index(done).toString(16)} of vCPU ${this.index}`);
+    throw new Error(`Could not read ${msrName(list.index(done))} of vCPU ${this.index}`);
   }
 
   /** Reads one MSR. */
@@ -85,7 +86,7 @@ export class Vcpu implements Disposable {
     const done = ioctl(this.fd, Ioctl.setMsrs, list.bytes, "KVM_SET_MSRS");
     if (done === list.length) return;
     throw new Error(
-      `Could not set MSR 0x${list.index(done).toString(16)} of vCPU ${this.index} ` +
+      `Could not set ${msrName(list.index(done))} of vCPU ${this.index} ` +
         `to 0x${list.value(done).toString(16)}`,
     );
   }

@@ -13,6 +13,7 @@
  *
  * Which pages came is not judged: what is zero or was handed over is not sent.
  */
+import { SEEKABLE_TRANSPORT } from "../channel/address.ts";
 import type { IncomingChannel } from "../channel/channel.ts";
 import { IncomingFile } from "../channel/file.ts";
 import type { RamBlock } from "../memory/ram_block.ts";
@@ -156,7 +157,7 @@ export class RamReceiver implements Disposable {
   async #loadFile(sources: readonly MappedRamSource[]): Promise<void> {
     const { channel, fileAccess } = this.#options;
     if (!(channel instanceof IncomingFile)) {
-      throw new MigrationError("Migration requires seekable transport (e.g. file)");
+      throw new MigrationError(SEEKABLE_TRANSPORT);
     }
     const { channels, directIo } = fileAccess?.() ?? { channels: 1, directIo: false };
     await loadMappedRam({ file: channel, sources, channels, directIo });

@@ -1,4 +1,5 @@
 /** Chooses how RAM leaves: by the migration's mode, its capabilities and its channel. */
+import { SEEKABLE_TRANSPORT } from "../channel/address.ts";
 import type { OutgoingChannel } from "../channel/channel.ts";
 import { OutgoingFile } from "../channel/file.ts";
 import type { Compression } from "../native/multifd.ts";
@@ -100,7 +101,7 @@ function pageTransport(options: RamSenderOptions): PageTransport {
   const multifd = capabilities.has("multifd");
   if (capabilities.has("mapped-ram")) {
     if (!(channel instanceof OutgoingFile)) {
-      throw new MigrationError("Migration requires seekable transport (e.g. file)");
+      throw new MigrationError(SEEKABLE_TRANSPORT);
     }
     return new MappedRamTransport({
       writer,

@@ -181,7 +181,10 @@ Deno.test("what cannot be is refused at once, by name, and the guest runs on", a
     await assertRejects(() => qmp.execute("migrate", { channels }), Error, text);
     assertEquals((await qmp.execute("query-status")).status, "running");
   };
-  await refuse([file, cpr], "Migration requires streamable transport (eg unix)");
+  await refuse(
+    [file, cpr],
+    "Migration requires streamable transport (eg unix): the parameter 'mode' is 'cpr-transfer'",
+  );
   await refuse([tcp("0"), cpr], "port");
   await refuse([main], "missing 'cpr' migration channel");
   await refuse([cpr], "Channel list has no main entry");

@@ -82,6 +82,16 @@ Deno.test("what cannot be opened is an error that names the option", async () =>
   }
 });
 
+Deno.test("the program's name alone says what to type, and fails", async () => {
+  using directory = new TemporaryDirectory();
+  const { status, output, errors } = await run(directory.file("."), []);
+  assertEquals([status, output], [1, ""]);
+  assertMatch(
+    errors,
+    /^molt: nothing to start: no kernel, firmware or disk is named\nusage: molt /,
+  );
+});
+
 Deno.test("-add-fd takes what was inherited, and nothing of the program's own", async () => {
   using directory = new TemporaryDirectory();
   // The runtime has descriptors of its own with such numbers.
@@ -158,7 +168,10 @@ Deno.test("an image of another format is refused unless it is said to be raw, an
       [[...drive(""), ...device], "-drive file=disk: "],
       [drive(""), "-drive file=disk: "],
       [["-hda", "disk"], "-drive file=disk: "],
-      [[...drive(""), ...device, "-incoming", "defer"], ""],
+      [
+        [...drive(""), ...device, "-incoming", "defer"],
+        "-device virtio-blk-device,drive=d: ",
+      ],
     ] as const
   ) {
     const { status, errors } = await run(folder, [...machine, ...argv, "-S"]);

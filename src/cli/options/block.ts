@@ -16,6 +16,8 @@ import { readDrive } from "./drive.ts";
 interface GivenDrive {
   readonly drive: DriveConfig;
   readonly where: string;
+  /** It was given as a disk of a PC (-hda, -cdrom, a word): the board has no controller that takes it. */
+  readonly forController: boolean;
 }
 
 export class BlockOptions implements OptionGroup {
@@ -54,23 +56,27 @@ export class BlockOptions implements OptionGroup {
       argument: "file",
       help: ["as -drive file=...,index=2,media=cdrom"],
       apply: (occurrence) =>
-        this.#drive(occurrence, { file: occurrence.argument, index: "2", media: "cdrom" }),
+        this.#drive(occurrence, { file: occurrence.argument, index: "2", media: "cdrom" }, true),
     },
   ];
 
   /** An image by its name alone. */
   addImage(occurrence: Occurrence, index: number): void {
     const { argument } = occurrence;
-    this.#drive(occurrence, { file: argument, index: String(index), media: "disk" });
+    this.#drive(occurrence, { file: argument, index: String(index), media: "disk" }, true);
   }
 
-  #drive({ where }: Occurrence, values: Readonly<Record<string, string>>): void {
+  #drive(
+    { where }: Occurrence,
+    values: Readonly<Record<string, string>>,
+    forController = false,
+  ): void {
     const drive = readDrive(values, where, this.#indexes);
     if (this.#drives.has(drive.id)) {
       throw new OptionError(`${where}Duplicate ID '${drive.id}' for drive`);
     }
     this.#indexes.add(drive.index);
-    this.#drives.set(drive.id, { drive, where });
+    this.#drives.set(drive.id, { drive, where, forController });
   }
 
   #blockdev(occurrence: Occurrence): void {
@@ -98,6 +104,24 @@ export class BlockOptions implements OptionGroup {
       throw new OptionError(`${where}Duplicate nodes with node-name='${name}'`);
     }
     this.#nodeNames.add(name);
+  }
+
+  /**
+   * Looks for drives that the guest would not see: neither a device nor, by its boot sector, the start takes
+   * them. Returns warnings; throws for what was given as a disk of a PC.
+   */
+  checkUse(used: ReadonlySet<string>, bootsFromDisk: boolean): string[] {
+    const all = [...this.#drives.values()].filter(({ drive: { node } }) => node !== undefined);
+    const booted = bootsFromDisk ? all[0] : undefined;
+    return all.flatMap((given) => {
+      const { drive: { id }, where, forController } = given;
+      if (used.has(id) || given === booted) return [];
+      const remedy = `add '-device virtio-blk-device,drive=${id}'`;
+      if (!forController) return [`warning: nothing uses the drive '${id}': ${remedy}`];
+      throw new OptionError(
+        `${where}the board has no disk controller, the guest would not see this disk: ${remedy}, or leave it out`,
+      );
+    });
   }
 
   finish(): {

@@ -77,17 +77,20 @@ const unixProperties = {
 };
 const descriptorProperties = { str: required(text()) };
 
+/** What to do for a network without rights on the host: the commands as they are typed. */
+const PASST = "run 'passt --socket /tmp/passt.sock', then molt with " +
+  "'-netdev stream,id=net0,server=off,addr.type=unix,addr.path=/tmp/passt.sock " +
+  "-device virtio-net-device,netdev=net0' (for hostfwd=tcp::2222-:22 passt has '-t 2222:22')";
+
 /** Backends that QEMU has and molt has not, with what to use instead. */
 const foreignBackends: ReadonlyMap<string, string> = new Map([
   [
     "user",
-    "there is no network stack in this process: run 'passt --socket PATH' and use " +
-    "'stream,id=ID,server=off,addr.type=unix,addr.path=PATH', or use tap",
+    `molt has no network stack of its own, passt has one: ${PASST}`,
   ],
   [
     "passt",
-    "run 'passt --socket PATH' and use " +
-    "'stream,id=ID,server=off,addr.type=unix,addr.path=PATH'",
+    `molt starts no helpers: ${PASST}`,
   ],
   ["hubport", "connect a bridge of the host by tap"],
   ["bridge", "create a tap interface on the bridge and use 'tap,ifname=NAME,script=no'"],
@@ -96,6 +99,11 @@ const foreignBackends: ReadonlyMap<string, string> = new Map([
   ["vhost-user", "use 'stream' or 'tap'"],
   ["vhost-vdpa", "use 'tap'"],
 ]);
+
+/** What to use instead of a backend that molt has not; `undefined` for others. */
+export function insteadOf(type: string): string | undefined {
+  return foreignBackends.get(type);
+}
 
 /** What `-netdev help` lists. */
 export const netdevTypes = ["socket", "stream", "dgram", "tap"] as const;

@@ -14,7 +14,7 @@ import {
 } from "../option.ts";
 import { parseJsonObject } from "../json.ts";
 import type { NetdevConfig } from "../../configuration/network.ts";
-import { isTreeType, netdevTable, netdevTypes, readNetdev } from "./netdev.ts";
+import { insteadOf, isTreeType, netdevTable, netdevTypes, readNetdev } from "./netdev.ts";
 
 const idProperties = { id: required(text("Name of the backend")) };
 
@@ -100,8 +100,17 @@ function noCard(occurrence: Occurrence): void {
   const { type } = values;
   if (type === "none") return;
   if (type === undefined) throw new OptionError(`${where}Parameter 'type' is missing`);
-  throw new OptionError(
-    `${where}'type=${type}' is not available: ` +
-      "use '-netdev TYPE,id=ID,...' and '-device virtio-net-device,netdev=ID'",
-  );
+  throw new OptionError(`${where}'type=${type}' is not available: ${cardAdvice(type, values)}`);
+}
+
+/** What the option would be here: a backend and a card, each by an option of its own. */
+function cardAdvice(type: string, values: Readonly<Record<string, string>>): string {
+  const instead = insteadOf(type);
+  if (instead !== undefined) return instead;
+  const { mac, model: _model, macaddr = mac, id = "net0", netdev = id, ...others } = values;
+  const address = macaddr === undefined ? "" : `,mac=${macaddr}`;
+  const card = `'-device virtio-net-device,netdev=${netdev}${address}'`;
+  if (type === "nic") return `use '-netdev TYPE,id=${netdev},...' and ${card}`;
+  const rest = Object.entries(without(others, "type")).map(([name, value]) => `,${name}=${value}`);
+  return `use '-netdev ${type},id=${netdev}${rest.join("")}' and ${card}`;
 }

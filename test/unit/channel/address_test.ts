@@ -87,7 +87,7 @@ Deno.test("structured addresses mean the same as URIs", () => {
   assertThrows(() => channelAddress({ transport: "exec", args: [] }), ChannelError);
 });
 
-Deno.test("what a transport cannot do is said in QEMU's words", () => {
+Deno.test("what a transport cannot do is said in QEMU's words, with what asks for it", () => {
   const said = (uri: string, needs: Parameters<typeof checkTransport>[1]) => {
     try {
       checkTransport(parseUri(uri), needs);
@@ -96,9 +96,12 @@ Deno.test("what a transport cannot do is said in QEMU's words", () => {
       return (error as Error).message;
     }
   };
-  const seekable = "Migration requires seekable transport (e.g. file)";
-  const several = "Migration requires multi-channel URIs (e.g. tcp)";
-  const direct = "Migration requires a transport that allows for extra fds (e.g. file)";
+  const seekable =
+    "Migration requires seekable transport (e.g. file): the capability 'mapped-ram' is on";
+  const several =
+    "Migration requires multi-channel URIs (e.g. tcp): the capability 'multifd' is on";
+  const direct =
+    "Migration requires a transport that allows for extra fds (e.g. file): the parameter 'direct-io' is on";
   assertEquals(said("file:/x", { seekable: true, extraDescriptors: true }), undefined);
   for (const uri of ["tcp:a:1", "unix:/s", "fd:a", "exec:cat"]) {
     assertEquals(said(uri, { seekable: true }), seekable);
@@ -112,6 +115,6 @@ Deno.test("what a transport cannot do is said in QEMU's words", () => {
   assertEquals(said("unix:/s", { severalChannels: true }), undefined);
   assertEquals(
     said("file:/x", { streamable: true }),
-    "Migration requires streamable transport (eg unix)",
+    "Migration requires streamable transport (eg unix): the parameter 'mode' is 'cpr-transfer'",
   );
 });

@@ -1,5 +1,6 @@
-import { assertEquals, assertObjectMatch } from "@std/assert";
+import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
 import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { OptionError } from "../../../src/configuration/errors.ts";
 
 function parse(text: string) {
   return parseCommandLine(text.split(" "));
@@ -38,7 +39,8 @@ Deno.test("a drive is a raw node over a file, with the treatment of its errors",
 
 Deno.test("drives without a name or place get QEMU's", () => {
   const { drives, warnings } = parse(
-    "-drive file=a,format=raw -cdrom c -drive file=d,format=raw",
+    "-drive file=a,format=raw -cdrom c -drive file=d,format=raw" +
+      " -device virtio-blk-device,drive=none20 -device virtio-blk-device,drive=none10",
   );
   assertEquals(drives.map(({ id, index, media }) => [id, index, media]), [
     ["none00", 0, "disk"],
@@ -51,6 +53,31 @@ Deno.test("drives without a name or place get QEMU's", () => {
     drives.map(({ node }) => node?.driver === "raw" && node.probed),
     [false, true, false],
   );
+});
+
+Deno.test("a disk that the guest would not see is refused as a PC's, and warned of as a drive", () => {
+  const refusal = (text: string) => assertThrows(() => parse(text), OptionError).message;
+  for (
+    const [text, option, drive] of [
+      ["-kernel k -hda a", "-hda a", "none00"],
+      ["-kernel k a", "a", "none00"],
+      ["-bios b -cdrom a", "-cdrom a", "none20"],
+      // The first one is booted from.
+      ["-hda a -hdb b", "-hdb b", "none10"],
+    ]
+  ) {
+    assertEquals(
+      refusal(text ?? ""),
+      `${option}: the board has no disk controller, the guest would not see this disk: ` +
+        `add '-device virtio-blk-device,drive=${drive}', or leave it out`,
+    );
+  }
+  for (const text of ["-hda a", "-kernel k -hda a -device virtio-blk-device,drive=none00"]) {
+    assertEquals(parse(text).warnings, []);
+  }
+  assertEquals(parse("-kernel k -drive file=a,id=d").warnings, [
+    "warning: nothing uses the drive 'd': add '-device virtio-blk-device,drive=d'",
+  ]);
 });
 
 Deno.test("a word that is no option is a disk image", () => {

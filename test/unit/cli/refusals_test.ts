@@ -33,9 +33,15 @@ const refusals: readonly (readonly [argv: string, ...parts: string[]])[] = [
   ["-drive file=x,format=raw,snapshot=on", "'snapshot=on'", "copy"],
   ["-drive file=x,format=raw,iops=100", "'iops=100'", "cgroups"],
   ["-blockdev qcow2,node-name=a,file=x", "qcow2", "qemu-img convert"],
-  ["-netdev user,id=a", "-netdev user,id=a", "passt"],
+  ...["-netdev user,id=a", "-nic user", "-net user", "-nic user,hostfwd=tcp::22-:22"].map((
+    argv,
+  ) => [argv, argv, "passt --socket", "-netdev stream,id=net0", "netdev=net0"] as const),
   ["-netdev tap,id=a,vhost=on", "'vhost=on'", "leave it off"],
-  ["-nic user", "-nic user", "-netdev"],
+  [
+    "-nic tap,ifname=t,mac=52:54:00:12:34:56,model=virtio",
+    "'-netdev tap,id=net0,ifname=t' and '-device virtio-net-device,netdev=net0,mac=52:54:00:12:34:56'",
+  ],
+  ["-net nic", "'-netdev TYPE,id=net0,...' and '-device virtio-net-device,netdev=net0'"],
   ["-device virtio-net-pci", "virtio-net-pci", "virtio-net-device"],
   ["-device virtio-net-device,packed=on", "'packed=on'", "split virtqueues"],
   ["-global fw_cfg_io.dma_enabled=off", "fw_cfg_io.dma_enabled=off", "-machine"],

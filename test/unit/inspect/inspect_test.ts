@@ -43,7 +43,8 @@ Deno.test("a snapshot is shown with blocks, sections and every field by name", a
   assertMatch(out, /^ {2}microvm\.ram +8 MiB +2048 +33 +2015 +0 +0x8c +0x100000$/m);
   assertMatch(out, /^ {2}0xa1018e +2119 +FULL +cpu\/0 +12 +5$/m);
   assertMatch(out, /^cpu\/0 {2}version 12, 2119 bytes at 0xa1018e$/m);
-  assertMatch(out, /^ {2}0xa1021f +8 +env\.eip +2100910 \(0x200eae\)$/m);
+  assertMatch(out, /^ {2}0xa1019f +8 +env\.regs\[0\] \(rax\) +\d/m);
+  assertMatch(out, /^ {2}0xa1021f +8 +env\.eip \(rip\) +2100910 \(0x200eae\)$/m);
   assertMatch(
     out,
     /^ {2}0xa103cf +256 +env\.xmm_regs\[0\]\[0\.\.15\]\._q_ZMMReg\[0\.\.1\] +32 × 0$/m,
@@ -235,6 +236,24 @@ Deno.test("the page shows every block as a picture, needs nothing else, and keep
   assertEquals(html.match(/<details>/g)?.length, 14);
 });
 
+Deno.test("what two files differ in can be a page, too", async () => {
+  using files = new Files();
+  const [a, b] = [await files.golden("mapped-ram.mig"), await files.golden("microvm-min.mig")];
+  const page = `${files.folder}/difference.html`;
+  const { status, out } = await run("--html", page, a, b);
+  assertEquals([status, out], [1, ""]);
+  const html = await Deno.readTextFile(page);
+  for (const part of ["Only in a", "<h2>Devices</h2>", "env.regs[0] (rax)", "cpu/0"]) {
+    assertStringIncludes(html, part);
+  }
+  const fields = JSON.parse((await run("--json", a, b)).out).devices
+    .flatMap(({ fields }: { fields: unknown[] }) => fields);
+  const [, devices = ""] = /<h2>Devices<\/h2>(.*?)<h2>Memory/s.exec(html) ?? [];
+  assertEquals(devices.match(/<tr><td/g)?.length, fields.length);
+  await run("--html", page, a, a);
+  assertStringIncludes(await Deno.readTextFile(page), "No difference.");
+});
+
 Deno.test("wrong usage says what is wrong, and what cannot be read says why", async () => {
   using files = new Files();
   const path = await files.golden("microvm-min.mig");
@@ -242,12 +261,18 @@ Deno.test("wrong usage says what is wrong, and what cannot be read says why", as
     [[], 2, /no file is named/],
     [["--bogus", path], 2, /unknown option '--bogus'/],
     [[path, path, path], 2, /3 files are named/],
-    [["--html", "x", path, path], 2, /--html shows one file/],
     [["--offset", "1x", path], 2, /--offset '1x' is not a size/],
     [["/nonexistent"], 1, /Could not open '\/nonexistent': No such file or directory/],
     [[files.folder], 1, /Is a directory/],
     [["/dev/null"], 1, /Illegal seek/],
-    [[files.write("empty", new Uint8Array())], 1, /offset 0x0/],
+    [[files.write("empty", new Uint8Array())], 1, /neither .* nor CPR state: it is empty$/],
+    [
+      [files.write("text", new TextEncoder().encode("# molt\n"))],
+      1,
+      /'[^']*text' is neither a migration stream nor CPR state: it begins with 23206d6f, not with 5145564d$/,
+    ],
+    [[files.write("gzip", Uint8Array.of(0x1f, 0x8b, 8, 0))], 1, /it is compressed by gzip$/],
+    [["--offset", "1", path], 1, /what is at offset 0x1 begins with 45564d00/],
     [[await files.golden("tcp-multifd.ch1")], 1, /multifd channel/],
   ];
   for (const [argv, status, complaint] of statuses) {
