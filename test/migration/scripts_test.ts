@@ -36,6 +36,20 @@ Deno.test("the scripted migrations report what they do, and refuse what makes no
       "x",
     ],
     [3, /cannot connect to .*nobody: No such file/, "update:exec", ...nobody],
+    [0, /^Usage: deno task qmp ADDRESS/, "qmp", "--help"],
+    [2, /^qmp: a COMMAND is missing/, "qmp", directory.file("nobody")],
+    [2, /^qmp: migrate: .*JSON/, "qmp", directory.file("nobody"), "migrate {uri}"],
+    [2, /^qmp: migrate: the arguments are no JSON object: \[\]/, "qmp", "nobody", "migrate []"],
+    [2, /^qmp: --timeout soon: seconds are expected/, "qmp", "--timeout", "soon", "x", "quit"],
+    [2, /^qmp: x:99999: .*port 99999 is above 65535/, "qmp", "x:99999", "quit"],
+    [
+      3,
+      /cannot connect to .*nobody: No such/,
+      "qmp",
+      "--timeout=1",
+      directory.file("nobody"),
+      "quit",
+    ],
   ];
   for (const [expected, text, task, ...args] of cases) {
     const { status, output, errorText } = await runTask(task ?? "", ...args);

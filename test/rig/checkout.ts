@@ -23,9 +23,14 @@ export async function copyCheckout(tree: string, testFiles: readonly string[]): 
   // Fills the cache.
   const programs = ["main.ts", "scripts/*.ts", ...testFiles];
   await run(["sh", "-c", `'${Deno.execPath()}' cache --quiet ${programs.join(" ")}`], options);
-  await copy(root, [...await sources(), ...built], `${tree}/checkout`);
+  await copyCheckoutFiles(`${tree}/checkout`);
   const info = JSON.parse(await runForText([Deno.execPath(), "info", "--json"]));
   await copy(info.denoDir, ["npm", `gen/file${checkoutFolder}`], `${tree}/${CACHE}`);
+}
+
+/** Copies the checkout's files, changed and new ones among them, and what is built of it. */
+export async function copyCheckoutFiles(to: string): Promise<void> {
+  await copy(root, [...await sources(), ...built], to);
 }
 
 /** Paths of the checkout's own files, new ones among them. */
