@@ -14,7 +14,7 @@ import {
   type RegisterRegion,
   type Resettable,
 } from "./device.ts";
-import { type FwCfgState, fwCfgState } from "./fw_cfg_state.ts";
+import { type FwCfgRegisters, type FwCfgState, fwCfgState } from "./fw_cfg_state.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
 /** Selector and data port; the DMA address register. */
@@ -119,9 +119,8 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   readonly #items = new Map<number, Item>();
   /** In the order of their names: the index gives the key. */
   readonly #files: File[] = [];
-  #entry: number = FwCfgKey.signature;
-  #offset = 0;
-  #dmaAddressHigh = 0;
+  /** All that is saved but the files' sizes. Of `dmaAddr` the high half; the low one starts a transfer. */
+  #state: FwCfgRegisters = { curEntry: FwCfgKey.signature, curOffset: 0, dmaAddr: 0n };
 
   constructor(memory: DmaMemory) {
     this.#memory = memory;
@@ -206,18 +205,14 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
       linkerMrSize: this.#fileSize(ACPI_LOADER_FILE),
       rsdpMrSize: this.#fileSize(ACPI_RSDP_FILE),
     };
-    const state: FwCfgState = {
-      curEntry: this.#entry,
-      curOffset: this.#offset,
-      dmaAddr: BigInt(this.#dmaAddressHigh) << 32n,
-    };
+    const state: FwCfgState = { ...this.#state };
     // Whole pages are known from the RAM blocks.
     if (Object.values(sizes).some((size) => size % PAGE_SIZE !== 0n)) state.acpiSizes = sizes;
     return state;
   }
 
   load(state: FwCfgState): void {
-    const acpi = state.acpiSizes;
+    const { acpiSizes: acpi, dmaAddr = 0n, ...registers } = state;
     const resized: [File, number][] = [];
     if (acpi !== undefined) {
       this.#checkSize(ACPI_TABLES_FILE, acpi.tableMrSize, resized);
@@ -226,9 +221,7 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
     }
     for (const [file, size] of resized) file.length = size;
     this.#writeDirectory();
-    this.#entry = state.curEntry;
-    this.#offset = state.curOffset;
-    this.#dmaAddressHigh = Number((state.dmaAddr ?? 0n) >> 32n);
+    this.#state = { ...registers, dmaAddr: dmaAddr >> 32n << 32n };
   }
 
   #checkSize(name: string, size: bigint, resized: [File, number][]): void {
@@ -264,28 +257,28 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
 
   #select(key: number): void {
     const number = key & KEY_MASK;
-    this.#entry = number < FIRST_FILE + FILE_SLOTS ? key : INVALID;
-    this.#offset = 0;
+    this.#state.curEntry = number < FIRST_FILE + FILE_SLOTS ? key : INVALID;
+    this.#state.curOffset = 0;
   }
 
   #selected(): Item | undefined {
-    if (this.#entry === INVALID) return undefined;
-    return this.#items.get(this.#entry & (ARCHITECTURE_ITEM | KEY_MASK));
+    if (this.#state.curEntry === INVALID) return undefined;
+    return this.#items.get(this.#state.curEntry & (ARCHITECTURE_ITEM | KEY_MASK));
   }
 
   #readByte(): number {
     const item = this.#selected();
-    if (item === undefined || this.#offset >= item.length) return 0;
-    return bytesOf(item)[this.#offset++] ?? 0;
+    if (item === undefined || this.#state.curOffset >= item.length) return 0;
+    return bytesOf(item)[this.#state.curOffset++] ?? 0;
   }
 
   #writeDmaAddress(offset: number, size: AccessSize, value: number): void {
     if (size !== 4) return;
     if (offset === 0) {
-      this.#dmaAddressHigh = swap32(value);
+      this.#state.dmaAddr = BigInt(swap32(value)) << 32n;
     } else if (offset === 4) {
-      const address = this.#dmaAddressHigh * 2 ** 32 + swap32(value);
-      this.#dmaAddressHigh = 0;
+      const address = Number(this.#state.dmaAddr) + swap32(value);
+      this.#state.dmaAddr = 0n;
       this.#transfer(address);
     }
   }
@@ -320,12 +313,12 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
     const item = this.#selected();
     let done = 0;
     while (done < length) {
-      const available = item === undefined ? 0 : Math.max(item.length - this.#offset, 0);
+      const available = item === undefined ? 0 : Math.max(item.length - this.#state.curOffset, 0);
       const count = Math.min(length - done, DMA_CHUNK, available > 0 ? available : Infinity);
       const bytes = item !== undefined && available > 0
-        ? bytesOf(item).subarray(this.#offset, this.#offset + count)
+        ? bytesOf(item).subarray(this.#state.curOffset, this.#state.curOffset + count)
         : new Uint8Array(count);
-      if (available > 0) this.#offset += count;
+      if (available > 0) this.#state.curOffset += count;
       try {
         this.#memory.write(address + done, bytes);
       } catch {
@@ -339,7 +332,10 @@ export class FwCfg implements SavedDevice<FwCfgState>, Resettable {
   #skip(length: number): void {
     const item = this.#selected();
     if (item === undefined) return;
-    this.#offset = Math.min(this.#offset + length, Math.max(item.length, this.#offset));
+    this.#state.curOffset = Math.min(
+      this.#state.curOffset + length,
+      Math.max(item.length, this.#state.curOffset),
+    );
   }
 
   #finish(descriptor: number, control: number): void {

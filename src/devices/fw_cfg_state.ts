@@ -29,3 +29,8 @@ export const fwCfgState = struct({
 });
 
 export type FwCfgState = StateOf<typeof fwCfgState>;
+
+/** What the device keeps of it: the sizes are its files'. */
+export type FwCfgRegisters = Required<Omit<FwCfgState, "acpiSizes" | "dmaAddr">> & {
+  dmaAddr: bigint;
+};

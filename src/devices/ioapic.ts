@@ -9,7 +9,7 @@
  * an EOI of the vector clears remote IRR, and if the pin is still high it starts again.
  */
 import type { AccessSize, InterruptLine, RegisterRegion, Resettable } from "./device.ts";
-import { type IoapicState, ioapicState } from "./ioapic_state.ts";
+import { type IoapicRegisters, type IoapicState, ioapicState } from "./ioapic_state.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
 /** Bytes of registers, and number of inputs. */
@@ -69,10 +69,8 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   readonly #connected = new Map<number, ConnectedInput>();
   /** Low and high words of the redirection table, alternating. */
   readonly #table = new Uint32Array(2 * IOAPIC_PINS);
-  #id = 0;
-  #index = 0;
-  /** Levels of level-triggered pins, and edges that were not delivered yet. */
-  #irr = 0;
+  /** All that is saved but the table. `irr`: levels of level-triggered pins, and edges to be delivered. */
+  #state: IoapicRegisters = { id: 0, ioregsel: 0, irr: 0 };
 
   constructor(instanceId: number, deliver: (message: InterruptMessage) => void) {
     this.instanceId = instanceId;
@@ -81,9 +79,7 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   }
 
   reset(): void {
-    this.#id = 0;
-    this.#index = 0;
-    this.#irr = 0;
+    this.#state = { id: 0, ioregsel: 0, irr: 0 };
     for (let pin = 0; pin < IOAPIC_PINS; pin++) {
       this.#table[2 * pin] = MASKED;
       this.#table[2 * pin + 1] = 0;
@@ -122,7 +118,7 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   read(offset: number, size: AccessSize): number {
     switch (offset & 0xff) {
       case IOREGSEL:
-        return this.#index;
+        return this.#state.ioregsel;
       case IOWIN:
         return size === 4 ? this.#readIndexed() : 0;
       default:
@@ -133,7 +129,7 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   write(offset: number, size: AccessSize, value: number): void {
     switch (offset & 0xff) {
       case IOREGSEL:
-        this.#index = value & 0xff;
+        this.#state.ioregsel = value & 0xff;
         return;
       case IOWIN:
         if (size === 4) this.#writeIndexed(value);
@@ -146,9 +142,8 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
 
   save(): IoapicState {
     return {
-      id: this.#id,
-      ioregsel: this.#index,
-      irr: this.#irr | this.#connectedLevels(),
+      ...this.#state,
+      irr: this.#state.irr | this.#connectedLevels(),
       ioredtbl: Array.from(
         { length: IOAPIC_PINS },
         (_, pin) => BigInt(this.#high(pin)) << 32n | BigInt(this.#entry(pin)),
@@ -156,16 +151,18 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
     };
   }
 
-  load(state: IoapicState): void {
-    this.#id = state.id & 0x0f;
-    this.#index = state.ioregsel;
-    this.#irr = state.irr & ((1 << IOAPIC_PINS) - 1);
-    state.ioredtbl.forEach((entry, pin) => {
+  load({ ioredtbl, ...registers }: IoapicState): void {
+    this.#state = {
+      ...registers,
+      id: registers.id & 0x0f,
+      irr: registers.irr & ((1 << IOAPIC_PINS) - 1),
+    };
+    ioredtbl.forEach((entry, pin) => {
       this.#table[2 * pin] = Number(entry & 0xffff_ffffn);
       this.#table[2 * pin + 1] = Number(entry >> 32n);
     });
     for (const pin of this.#connected.keys()) {
-      this.#irr &= ~(1 << pin);
+      this.#state.irr &= ~(1 << pin);
       this.#table[2 * pin] = this.#entry(pin) & ~REMOTE_IRR;
     }
     this.#routeConnected();
@@ -194,20 +191,20 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   }
 
   #readIndexed(): number {
-    switch (this.#index) {
+    switch (this.#state.ioregsel) {
       case INDEX_ID:
       case INDEX_ARBITRATION:
-        return (this.#id << 24) >>> 0;
+        return (this.#state.id << 24) >>> 0;
       case INDEX_VERSION:
         return VERSION | ((IOAPIC_PINS - 1) << 16);
       default:
-        return this.#table[this.#index - INDEX_REDIRECTION] ?? 0;
+        return this.#table[this.#state.ioregsel - INDEX_REDIRECTION] ?? 0;
     }
   }
 
   #writeIndexed(value: number): void {
-    if (this.#index === INDEX_ID) this.#id = (value >>> 24) & 0x0f;
-    const word = this.#index - INDEX_REDIRECTION;
+    if (this.#state.ioregsel === INDEX_ID) this.#state.id = (value >>> 24) & 0x0f;
+    const word = this.#state.ioregsel - INDEX_REDIRECTION;
     if (word < 0 || word >= this.#table.length) return;
     const pin = word >> 1;
     if ((word & 1) !== 0) {
@@ -227,14 +224,14 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
     const entry = this.#entry(pin);
     if ((entry & LEVEL_TRIGGERED) !== 0) {
       if (level) {
-        this.#irr |= bit;
+        this.#state.irr |= bit;
         this.#service(pin);
       } else {
-        this.#irr &= ~bit;
+        this.#state.irr &= ~bit;
       }
     } else if (level && (entry & MASKED) === 0) {
       // The manual says that an edge on a masked pin is ignored.
-      this.#irr |= bit;
+      this.#state.irr |= bit;
       this.#service(pin);
     }
   }
@@ -243,9 +240,9 @@ export class Ioapic implements RegisterRegion, SavedDevice<IoapicState>, Resetta
   #service(pin: number): void {
     const bit = 1 << pin;
     const entry = this.#entry(pin);
-    if ((this.#irr & bit) === 0 || (entry & MASKED) !== 0) return;
+    if ((this.#state.irr & bit) === 0 || (entry & MASKED) !== 0) return;
     if ((entry & LEVEL_TRIGGERED) === 0) {
-      this.#irr &= ~bit;
+      this.#state.irr &= ~bit;
     } else {
       if ((entry & REMOTE_IRR) !== 0) return;
       this.#table[2 * pin] = entry | REMOTE_IRR;

@@ -18,3 +18,6 @@ export const ioapicState = struct({
 });
 
 export type IoapicState = StateOf<typeof ioapicState>;
+
+/** What an I/O APIC in user space keeps of it: its redirection table is in 32-bit words. */
+export type IoapicRegisters = Omit<IoapicState, "ioredtbl">;

@@ -19,7 +19,7 @@ import type {
 } from "./device.ts";
 import { PeriodicTimer, TICKS_PER_SECOND } from "./rtc_periodic.ts";
 import { Cmos, RegisterA, RegisterB, RegisterC, RegisterD } from "./rtc_registers.ts";
-import { type RtcState, rtcState } from "./rtc_state.ts";
+import { type RtcRegisters, type RtcState, rtcState } from "./rtc_state.ts";
 import { readBytes, writeBytes } from "./split_access.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
@@ -65,14 +65,11 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   readonly #clock: VirtualClock;
   readonly #updateTimer: VirtualTimer;
   readonly #periodic: PeriodicTimer;
-  readonly #cmos = new Uint8Array(128);
-  #index = 0;
-  /** Seconds since 1970 at `#lastUpdate`, plus `#offset` ns. */
-  #baseRtc: bigint;
-  #lastUpdate: bigint;
-  #offset = 0n;
-  #nextAlarmTime = 0n;
-  #irqReinjectOnAckCount = 0;
+  /**
+   * All that is saved but the timers: `baseRtc` seconds since 1970 at `lastUpdate`, plus `offset` ns, signed
+   * here.
+   */
+  #state: RtcRegisters;
 
   constructor(dependencies: RtcDependencies) {
     this.#dependencies = dependencies;
@@ -83,26 +80,35 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
       () => ({ a: this.#a, b: this.#b }),
       () => this.#periodicTick(),
     );
-    this.#cmos[Cmos.a] = 0x26;
-    this.#cmos[Cmos.b] = RegisterB.hours24;
-    this.#cmos[Cmos.d] = RegisterD.valid;
-    this.#baseRtc = BigInt(Math.trunc(dependencies.startTime));
-    this.#lastUpdate = this.#clock.now();
-    writeCalendar(this.#cmos, Number(this.#baseRtc));
+    const cmosData = new Uint8Array(128);
+    cmosData[Cmos.a] = 0x26;
+    cmosData[Cmos.b] = RegisterB.hours24;
+    cmosData[Cmos.d] = RegisterD.valid;
+    this.#state = {
+      cmosData,
+      cmosIndex: 0,
+      baseRtc: BigInt(Math.trunc(dependencies.startTime)),
+      lastUpdate: this.#clock.now(),
+      offset: 0n,
+      nextAlarmTime: 0n,
+      irqReinjectOnAckCount: 0,
+    };
+    writeCalendar(this.#state.cmosData, Number(this.#state.baseRtc));
     this.#scheduleUpdate();
   }
 
   /** Sets a byte of CMOS RAM, as firmware setup would. Not for the registers 0x00 to 0x0d. */
   setByte(index: number, value: number): void {
-    if (index <= Cmos.d || index >= this.#cmos.length) {
+    if (index <= Cmos.d || index >= this.#state.cmosData.length) {
       throw new RangeError(`CMOS byte 0x${index.toString(16)} is not RAM`);
     }
-    this.#cmos[index] = value;
+    this.#state.cmosData[index] = value;
   }
 
   reset(): void {
-    this.#cmos[Cmos.b] = this.#b & ~(RegisterB.periodic | RegisterB.alarm | RegisterB.squareWave);
-    this.#cmos[Cmos.c] = 0;
+    this.#state.cmosData[Cmos.b] = this.#b &
+      ~(RegisterB.periodic | RegisterB.alarm | RegisterB.squareWave);
+    this.#state.cmosData[Cmos.c] = 0;
     this.#scheduleUpdate();
     this.#periodic.restart();
     this.#dependencies.irq.set(false);
@@ -111,35 +117,35 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   read(offset: number, size: AccessSize): number {
     if (size !== 1) return readBytes(this, offset, size);
     if (offset !== 1) return 0xff;
-    if (this.#index === Cmos.ps2Century) this.#index = Cmos.century;
-    if (isCalendar(this.#index)) return this.#readCalendar(this.#index);
-    switch (this.#index) {
+    if (this.#state.cmosIndex === Cmos.ps2Century) this.#state.cmosIndex = Cmos.century;
+    if (isCalendar(this.#state.cmosIndex)) return this.#readCalendar(this.#state.cmosIndex);
+    switch (this.#state.cmosIndex) {
       case Cmos.a:
         return this.#a | (this.#updateInProgress() ? RegisterA.updateInProgress : 0);
       case Cmos.c:
         return this.#acknowledge();
       default:
-        return this.#cmos[this.#index] ?? 0;
+        return this.#state.cmosData[this.#state.cmosIndex] ?? 0;
     }
   }
 
   write(offset: number, size: AccessSize, value: number): void {
     if (size !== 1) return writeBytes(this, offset, size, value);
     if (offset === 0) {
-      this.#index = value & 0x7f;
+      this.#state.cmosIndex = value & 0x7f;
       return;
     }
     if (offset !== 1) return;
-    if (this.#index === Cmos.ps2Century) this.#index = Cmos.century;
-    if (isCalendar(this.#index)) {
-      this.#writeCalendar(this.#index, value);
+    if (this.#state.cmosIndex === Cmos.ps2Century) this.#state.cmosIndex = Cmos.century;
+    if (isCalendar(this.#state.cmosIndex)) {
+      this.#writeCalendar(this.#state.cmosIndex, value);
       return;
     }
-    switch (this.#index) {
+    switch (this.#state.cmosIndex) {
       case Cmos.secondsAlarm:
       case Cmos.minutesAlarm:
       case Cmos.hoursAlarm:
-        this.#cmos[this.#index] = value;
+        this.#state.cmosData[this.#state.cmosIndex] = value;
         this.#scheduleUpdate();
         return;
       case Cmos.a:
@@ -152,38 +158,36 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
       case Cmos.d:
         return;
       default:
-        this.#cmos[this.#index] = value;
+        this.#state.cmosData[this.#state.cmosIndex] = value;
     }
   }
 
   save(): RtcState {
+    const { cmosData, baseRtc, lastUpdate } = this.#state;
     return {
-      cmosData: this.#cmos.slice(),
-      cmosIndex: this.#index,
+      ...this.#state,
+      cmosData: cmosData.slice(),
       ...this.#periodic.save(),
-      baseRtc: BigInt.asUintN(64, this.#baseRtc),
-      lastUpdate: BigInt.asUintN(64, this.#lastUpdate),
-      offset: this.#offset,
+      baseRtc: BigInt.asUintN(64, baseRtc),
+      lastUpdate: BigInt.asUintN(64, lastUpdate),
       updateTimer: this.#updateTimer.expiry,
-      nextAlarmTime: this.#nextAlarmTime,
-      irqReinjectOnAckCount: this.#irqReinjectOnAckCount,
     };
   }
 
   load(state: RtcState): void {
-    this.#cmos.set(state.cmosData);
-    this.#index = state.cmosIndex & 0x7f;
-    this.#irqReinjectOnAckCount = state.irqReinjectOnAckCount;
-    this.#baseRtc = BigInt.asIntN(64, state.baseRtc);
-    this.#lastUpdate = BigInt.asIntN(64, state.lastUpdate);
-    this.#offset = state.offset;
-    this.#nextAlarmTime = state.nextAlarmTime;
+    this.#state = {
+      ...state,
+      cmosData: state.cmosData.slice(),
+      cmosIndex: state.cmosIndex & 0x7f,
+      baseRtc: BigInt.asIntN(64, state.baseRtc),
+      lastUpdate: BigInt.asIntN(64, state.lastUpdate),
+    };
     if (state.updateTimer === undefined) this.#updateTimer.disarm();
     else this.#updateTimer.arm(state.updateTimer);
     this.#periodic.load(state);
     if (!this.#dependencies.clockSurvivesMigration) {
       this.#setTimeFromCalendar();
-      this.#offset = 0n;
+      this.#state.offset = 0n;
       this.#scheduleUpdate();
       this.#periodic.restart();
     } else if (this.#periodic.beyondPeriod) {
@@ -193,15 +197,15 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   }
 
   get #a(): number {
-    return this.#cmos[Cmos.a] ?? 0;
+    return this.#state.cmosData[Cmos.a] ?? 0;
   }
 
   get #b(): number {
-    return this.#cmos[Cmos.b] ?? 0;
+    return this.#state.cmosData[Cmos.b] ?? 0;
   }
 
   get #c(): number {
-    return this.#cmos[Cmos.c] ?? 0;
+    return this.#state.cmosData[Cmos.c] ?? 0;
   }
 
   /** Whether the calendar counts. */
@@ -212,16 +216,17 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
 
   /** The guest's time in ns since 1970. */
   #time(): bigint {
-    return this.#baseRtc * SECOND + this.#clock.now() - this.#lastUpdate + this.#offset;
+    return this.#state.baseRtc * SECOND + this.#clock.now() - this.#state.lastUpdate +
+      this.#state.offset;
   }
 
   #readCalendar(index: number): number {
     if (this.#running) this.#refreshCalendar();
-    return this.#cmos[index] ?? 0;
+    return this.#state.cmosData[index] ?? 0;
   }
 
   #writeCalendar(index: number, value: number): void {
-    this.#cmos[index] = value;
+    this.#state.cmosData[index] = value;
     if (!this.#running) return;
     this.#setTimeFromCalendar();
     this.#scheduleUpdate();
@@ -235,13 +240,13 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
       updating = 0;
     } else if (wasReset && (value & RegisterA.divider) <= RegisterA.dividerCounting) {
       if ((this.#b & RegisterB.set) === 0) {
-        this.#offset = HALF_SECOND;
+        this.#state.offset = HALF_SECOND;
         this.#setTimeFromCalendar();
       }
       updating = 0;
     }
     const rateChanged = ((this.#a ^ value) & RegisterA.rate) !== 0;
-    this.#cmos[Cmos.a] = (value & ~RegisterA.updateInProgress) | updating;
+    this.#state.cmosData[Cmos.a] = (value & ~RegisterA.updateInProgress) | updating;
     if (rateChanged) this.#periodic.change();
     this.#scheduleUpdate();
   }
@@ -250,19 +255,20 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     const periodicChanged = ((this.#b ^ value) & RegisterB.periodic) !== 0;
     if ((value & RegisterB.set) !== 0) {
       if (this.#running) this.#refreshCalendar();
-      this.#cmos[Cmos.a] = this.#a & ~RegisterA.updateInProgress;
+      this.#state.cmosData[Cmos.a] = this.#a & ~RegisterA.updateInProgress;
       value &= ~RegisterB.update;
     } else if (
       (this.#b & RegisterB.set) !== 0 && (this.#a & RegisterA.divider) <= RegisterA.dividerCounting
     ) {
-      this.#offset = modulo(this.#time(), SECOND);
+      this.#state.offset = modulo(this.#time(), SECOND);
       this.#setTimeFromCalendar();
     }
     // Enabling an interrupt whose flag is set raises it at once.
     const pending = (value & this.#c & RegisterC.sources) !== 0;
-    this.#cmos[Cmos.c] = (this.#c & ~RegisterC.interrupt) | (pending ? RegisterC.interrupt : 0);
+    this.#state.cmosData[Cmos.c] = (this.#c & ~RegisterC.interrupt) |
+      (pending ? RegisterC.interrupt : 0);
     this.#dependencies.irq.set(pending);
-    this.#cmos[Cmos.b] = value;
+    this.#state.cmosData[Cmos.b] = value;
     if (periodicChanged) this.#periodic.change();
     this.#scheduleUpdate();
   }
@@ -271,7 +277,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   #acknowledge(): number {
     const flags = this.#c;
     this.#dependencies.irq.set(false);
-    this.#cmos[Cmos.c] = 0;
+    this.#state.cmosData[Cmos.c] = 0;
     if ((flags & (RegisterC.update | RegisterC.alarm)) !== 0) this.#scheduleUpdate();
     return flags;
   }
@@ -280,13 +286,13 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   #refreshCalendar(): void {
     if ((this.#b & RegisterB.set) !== 0) return;
     const time = this.#time();
-    writeCalendar(this.#cmos, Number((time - modulo(time, SECOND)) / SECOND));
+    writeCalendar(this.#state.cmosData, Number((time - modulo(time, SECOND)) / SECOND));
   }
 
   #setTimeFromCalendar(): void {
-    const seconds = readCalendar(this.#cmos);
-    this.#baseRtc = BigInt(seconds);
-    this.#lastUpdate = this.#clock.now();
+    const seconds = readCalendar(this.#state.cmosData);
+    this.#state.baseRtc = BigInt(seconds);
+    this.#state.lastUpdate = this.#clock.now();
     this.#dependencies.onTimeSet?.(seconds);
   }
 
@@ -295,7 +301,7 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     const expiry = this.#updateTimer.expiry;
     if (expiry !== undefined && this.#clock.now() >= expiry - UPDATE_CYCLE) {
       // It stays set until the timer ends the update, so that a late timer cannot show a torn time.
-      this.#cmos[Cmos.a] = this.#a | RegisterA.updateInProgress;
+      this.#state.cmosData[Cmos.a] = this.#a | RegisterA.updateInProgress;
       return true;
     }
     return modulo(this.#time(), SECOND) >= SECOND - UPDATE_CYCLE;
@@ -309,18 +315,20 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
     }
     const nextSecond = this.#clock.now() + SECOND - modulo(this.#time(), SECOND);
     this.#refreshCalendar();
-    const alarm = secondsToAlarm(this.#cmos);
-    this.#nextAlarmTime = alarm === undefined ? NEVER : nextSecond + BigInt(alarm - 1) * SECOND;
+    const alarm = secondsToAlarm(this.#state.cmosData);
+    this.#state.nextAlarmTime = alarm === undefined
+      ? NEVER
+      : nextSecond + BigInt(alarm - 1) * SECOND;
     let next = nextSecond;
     if ((this.#a & RegisterA.updateInProgress) === 0 && (this.#c & RegisterC.update) !== 0) {
       if (
         (this.#b & RegisterB.set) !== 0 || (this.#c & RegisterC.alarm) !== 0 ||
-        this.#nextAlarmTime === NEVER
+        this.#state.nextAlarmTime === NEVER
       ) {
         this.#updateTimer.disarm();
         return;
       }
-      next = this.#nextAlarmTime;
+      next = this.#state.nextAlarmTime;
     }
     if (this.#updateTimer.expiry !== next) this.#updateTimer.arm(next);
   }
@@ -328,9 +336,9 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
   /** A second has ended. */
   #update(): void {
     this.#refreshCalendar();
-    this.#cmos[Cmos.a] = this.#a & ~RegisterA.updateInProgress;
+    this.#state.cmosData[Cmos.a] = this.#a & ~RegisterA.updateInProgress;
     this.#setFlags(
-      this.#clock.now() >= this.#nextAlarmTime
+      this.#clock.now() >= this.#state.nextAlarmTime
         ? RegisterC.update | RegisterC.alarm
         : RegisterC.update,
     );
@@ -339,16 +347,16 @@ export class Rtc implements RegisterRegion, SavedDevice<RtcState>, Resettable {
 
   #setFlags(flags: number): void {
     const added = flags & ~this.#c;
-    this.#cmos[Cmos.c] = this.#c | flags;
+    this.#state.cmosData[Cmos.c] = this.#c | flags;
     if ((added & this.#b) === 0) return;
-    this.#cmos[Cmos.c] = this.#c | RegisterC.interrupt;
+    this.#state.cmosData[Cmos.c] = this.#c | RegisterC.interrupt;
     this.#dependencies.irq.set(true);
   }
 
   #periodicTick(): void {
-    this.#cmos[Cmos.c] = this.#c | RegisterC.periodic;
+    this.#state.cmosData[Cmos.c] = this.#c | RegisterC.periodic;
     if ((this.#b & RegisterB.periodic) === 0) return;
-    this.#cmos[Cmos.c] = this.#c | RegisterC.interrupt;
+    this.#state.cmosData[Cmos.c] = this.#c | RegisterC.interrupt;
     this.#dependencies.irq.set(true);
   }
 }

@@ -4,17 +4,11 @@
  */
 import type { VirtualClock, VirtualTimer } from "./device.ts";
 import { RegisterA, RegisterB } from "./rtc_registers.ts";
-import type { RtcState } from "./rtc_state.ts";
+import type { PeriodicState } from "./rtc_state.ts";
 
 const SECOND = 1_000_000_000n;
 /** Ticks of the time base in a second. */
 export const TICKS_PER_SECOND = 32768n;
-
-/** The part of the clock's state that is the periodic interrupt's. */
-type PeriodicState = Pick<
-  RtcState,
-  "periodicTimer" | "nextPeriodicTime" | "period" | "irqCoalesced"
->;
 
 /** When the interrupt comes. */
 export class PeriodicTimer {

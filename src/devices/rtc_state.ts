@@ -53,3 +53,12 @@ export const rtcState = struct({
 });
 
 export type RtcState = StateOf<typeof rtcState>;
+
+/** The part of the state that is the periodic interrupt's (rtc_periodic.ts). */
+export type PeriodicState = Pick<
+  RtcState,
+  "periodicTimer" | "nextPeriodicTime" | "period" | "irqCoalesced"
+>;
+
+/** What the clock keeps itself: its timer has the rest of its part. */
+export type RtcRegisters = Omit<RtcState, keyof PeriodicState | "updateTimer">;

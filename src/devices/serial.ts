@@ -37,7 +37,7 @@ import {
   RESET_DIVIDER,
   TRIGGER_LEVELS,
 } from "./serial_registers.ts";
-import { type SerialState, serialState } from "./serial_state.ts";
+import { type SerialRegisters, type SerialState, serialState } from "./serial_state.ts";
 import { readBytes, writeBytes } from "./split_access.ts";
 import type { SavedDevice } from "../vmstate/saved_device.ts";
 
@@ -69,23 +69,11 @@ export class Serial
   readonly #receiveFifo = new Fifo8(FIFO_SIZE);
   readonly #transmitFifo = new Fifo8(FIFO_SIZE);
 
-  #divider = RESET_DIVIDER;
-  #rbr = 0;
-  #thr = 0;
-  #tsr = 0;
-  #ier = 0;
-  #iir: number = Iir.none;
-  #fcr = 0;
-  #lcr = 0;
-  #mcr = 0;
-  #lsr = 0;
-  #msr = 0;
-  #scr = 0;
-  /** THR became empty and the guest has not been notified or has not looked yet. */
-  #transmitPending = false;
-  #timeoutPending = false;
-  /** Above 0: TSR holds a byte the backend did not take. */
-  #tsrRetry = 0;
+  /**
+   * All that is saved but the FIFOs and the timer. `thrIpending`: THR became empty and the guest has not been
+   * notified or has not looked yet. `tsr.tsrRetry` above 0: TSR holds a byte the backend did not take.
+   */
+  #state = powerOn();
   #triggerLevel = 1;
   #characterTime = 0n;
   #level = false;
@@ -95,7 +83,7 @@ export class Serial
   readonly #outgoing = new Uint8Array(1);
   readonly #onWritable = () => {
     this.#waitingForWritable = false;
-    if (this.#running && this.#tsrRetry > 0) this.#transmit();
+    if (this.#running && this.#state.tsr.tsrRetry > 0) this.#transmit();
   };
 
   constructor(dependencies: SerialDependencies, instanceId = 0) {
@@ -119,20 +107,10 @@ export class Serial
     this.#timeout.disarm();
     this.#receiveFifo.clear();
     this.#transmitFifo.clear();
-    this.#rbr = 0;
-    this.#ier = 0;
-    this.#iir = Iir.none;
-    this.#lcr = 0;
-    this.#lsr = Lsr.transmitterEmpty | Lsr.thrEmpty;
-    this.#msr = Msr.dcd | Msr.dsr | Msr.cts;
-    this.#divider = RESET_DIVIDER;
-    this.#mcr = Mcr.out2;
-    this.#scr = 0;
-    this.#tsrRetry = 0;
-    this.#transmitPending = false;
-    this.#timeoutPending = false;
+    const { thr, tsr } = this.#state.tsr;
+    this.#state = powerOn();
+    this.#state.tsr = { tsrRetry: 0, thr, tsr };
     this.#characterTime = RESET_CHARACTER_TIME;
-    this.#fcr = 0;
     this.#triggerLevel = 1;
   }
 
@@ -140,60 +118,64 @@ export class Serial
     if (size !== 1) return readBytes(this, offset, size);
     switch (offset) {
       case Port.lineStatus: {
-        const lsr = this.#lsr;
+        const lsr = this.#state.lsr;
         if ((lsr & (Lsr.break | Lsr.overrun)) !== 0) {
-          this.#lsr = lsr & ~(Lsr.break | Lsr.overrun);
+          this.#state.lsr = lsr & ~(Lsr.break | Lsr.overrun);
           this.#updateInterrupt();
         }
         return lsr;
       }
       case Port.data:
-        return (this.#lcr & Lcr.divisorLatch) !== 0 ? this.#divider & 0xff : this.#readReceived();
+        return (this.#state.lcr & Lcr.divisorLatch) !== 0
+          ? this.#state.divider & 0xff
+          : this.#readReceived();
       case Port.interruptEnable:
-        return (this.#lcr & Lcr.divisorLatch) !== 0 ? this.#divider >> 8 : this.#ier;
+        return (this.#state.lcr & Lcr.divisorLatch) !== 0
+          ? this.#state.divider >> 8
+          : this.#state.ier;
       case Port.interruptIdentification: {
-        const iir = this.#iir;
+        const iir = this.#state.iir;
         if ((iir & Iir.source) === Iir.transmitterEmpty) {
-          this.#transmitPending = false;
+          this.#state.thrIpending = 0;
           this.#updateInterrupt();
         }
         return iir;
       }
       case Port.lineControl:
-        return this.#lcr;
+        return this.#state.lcr;
       case Port.modemControl:
-        return this.#mcr;
+        return this.#state.mcr;
       case Port.modemStatus:
         return this.#readModemStatus();
       default:
-        return this.#scr;
+        return this.#state.scr;
     }
   }
 
   write(offset: number, size: AccessSize, value: number): void {
     if (size !== 1) return writeBytes(this, offset, size, value);
-    const latch = (this.#lcr & Lcr.divisorLatch) !== 0;
+    const latch = (this.#state.lcr & Lcr.divisorLatch) !== 0;
     switch (offset) {
       case Port.data:
-        if (latch) this.#setDivider((this.#divider & 0xff00) | value);
+        if (latch) this.#setDivider((this.#state.divider & 0xff00) | value);
         else this.#writeTransmit(value);
         return;
       case Port.interruptEnable:
-        if (latch) this.#setDivider((this.#divider & 0x00ff) | (value << 8));
+        if (latch) this.#setDivider((this.#state.divider & 0x00ff) | (value << 8));
         else this.#writeInterruptEnable(value);
         return;
       case Port.fifoControl:
         this.#writeFifoControl(value);
         return;
       case Port.lineControl:
-        this.#lcr = value;
+        this.#state.lcr = value;
         this.#updateCharacterTime();
         return;
       case Port.modemControl:
-        this.#mcr = value & Mcr.stored;
+        this.#state.mcr = value & Mcr.stored;
         return;
       case Port.scratch:
-        this.#scr = value;
+        this.#state.scr = value;
         return;
       default:
         // LSR and MSR are read-only.
@@ -203,7 +185,9 @@ export class Serial
 
   canReceive(): number {
     if (!this.#running) return 0;
-    if ((this.#fcr & Fcr.enable) === 0) return (this.#lsr & Lsr.dataReady) === 0 ? 1 : 0;
+    if ((this.#state.fcr & Fcr.enable) === 0) {
+      return (this.#state.lsr & Lsr.dataReady) === 0 ? 1 : 0;
+    }
     if (this.#receiveFifo.isFull) return 0;
     // Up to the trigger level and no further before the guest has read, so that the level it chose
     // decides how often it is interrupted. Lowering the level below the fill lets single bytes in.
@@ -212,15 +196,15 @@ export class Serial
   }
 
   receive(bytes: Uint8Array<ArrayBuffer>): void {
-    if ((this.#fcr & Fcr.enable) !== 0) {
+    if ((this.#state.fcr & Fcr.enable) !== 0) {
       for (const byte of bytes) this.#pushReceived(byte);
-      this.#lsr |= Lsr.dataReady;
+      this.#state.lsr |= Lsr.dataReady;
       this.#armTimeout();
     } else {
       for (const byte of bytes) {
-        if ((this.#lsr & Lsr.dataReady) !== 0) this.#lsr |= Lsr.overrun;
-        this.#rbr = byte;
-        this.#lsr |= Lsr.dataReady;
+        if ((this.#state.lsr & Lsr.dataReady) !== 0) this.#state.lsr |= Lsr.overrun;
+        this.#state.rbr = byte;
+        this.#state.lsr |= Lsr.dataReady;
       }
     }
     this.#updateInterrupt();
@@ -228,79 +212,61 @@ export class Serial
 
   event(event: CharacterEvent): void {
     if (event !== "break") return;
-    this.#rbr = 0;
+    this.#state.rbr = 0;
     this.#pushReceived(0);
-    this.#lsr |= Lsr.break | Lsr.dataReady;
+    this.#state.lsr |= Lsr.break | Lsr.dataReady;
     this.#updateInterrupt();
   }
 
   runStateChanged(running: boolean): void {
     this.#running = running;
     if (!running) return;
-    if (this.#tsrRetry > 0) this.#transmit();
+    if (this.#state.tsr.tsrRetry > 0) this.#transmit();
     this.#backend.acceptInput();
   }
 
   save(): SerialState {
     return {
-      divider: this.#divider,
-      rbr: this.#rbr,
-      ier: this.#ier,
-      iir: this.#iir,
-      lcr: this.#lcr,
-      mcr: this.#mcr,
-      lsr: this.#lsr,
-      msr: this.#msr,
-      scr: this.#scr,
-      fcr: this.#fcr,
-      thrIpending: this.#transmitPending ? 1 : 0,
-      tsr: { tsrRetry: this.#tsrRetry, thr: this.#thr, tsr: this.#tsr },
+      ...this.#state,
+      tsr: { ...this.#state.tsr },
       receiveFifo: this.#receiveFifo.save(),
       transmitFifo: this.#transmitFifo.save(),
       fifoTimeoutTimer: this.#timeout.expiry,
-      timeoutIpending: this.#timeoutPending ? 1 : 0,
     };
   }
 
   load(state: SerialState): void {
     this.#initialize();
-    if (state.receiveFifo !== undefined) this.#receiveFifo.load(state.receiveFifo);
-    if (state.transmitFifo !== undefined) this.#transmitFifo.load(state.transmitFifo);
-    this.#divider = state.divider;
-    this.#rbr = state.rbr;
-    this.#ier = state.ier & 0x0f;
-    this.#iir = state.iir;
-    this.#lcr = state.lcr;
-    this.#mcr = state.mcr & Mcr.stored;
-    this.#lsr = state.lsr;
-    this.#msr = state.msr;
-    this.#scr = state.scr;
+    const { receiveFifo, transmitFifo, fifoTimeoutTimer, poll: _, ...registers } = state;
+    if (receiveFifo !== undefined) this.#receiveFifo.load(receiveFifo);
+    if (transmitFifo !== undefined) this.#transmitFifo.load(transmitFifo);
+    if (fifoTimeoutTimer !== undefined) this.#timeout.arm(fifoTimeoutTimer);
+    const { thrIpending = Number((state.iir & Iir.source) === Iir.transmitterEmpty) } = state;
+    const tsr = { ...this.#state.tsr, ...state.tsr };
+    this.#state = {
+      ...registers,
+      ier: state.ier & 0x0f,
+      mcr: state.mcr & Mcr.stored,
+      thrIpending: thrIpending === 0 ? 0 : 1,
+      tsr: { ...tsr, tsrRetry: Math.min(tsr.tsrRetry, MAXIMUM_RETRY_COUNT) },
+      timeoutIpending: state.timeoutIpending === 0 ? 0 : 1,
+    };
     this.#setFifoControl(state.fcr);
-    this.#transmitPending = state.thrIpending === undefined
-      ? (state.iir & Iir.source) === Iir.transmitterEmpty
-      : state.thrIpending !== 0;
-    if (state.tsr !== undefined) {
-      this.#tsrRetry = Math.min(state.tsr.tsrRetry, MAXIMUM_RETRY_COUNT);
-      this.#thr = state.tsr.thr;
-      this.#tsr = state.tsr.tsr;
-    }
-    if (state.fifoTimeoutTimer !== undefined) this.#timeout.arm(state.fifoTimeoutTimer);
-    this.#timeoutPending = state.timeoutIpending !== 0;
     this.#updateCharacterTime();
     // The interrupt controller brings the line's level with its own state.
-    this.#level = (this.#iir & Iir.pending) !== Iir.none;
+    this.#level = (this.#state.iir & Iir.pending) !== Iir.none;
   }
 
   #readReceived(): number {
     let byte: number;
-    if ((this.#fcr & Fcr.enable) !== 0) {
+    if ((this.#state.fcr & Fcr.enable) !== 0) {
       byte = this.#receiveFifo.pop() ?? 0;
-      if (this.#receiveFifo.length === 0) this.#lsr &= ~(Lsr.dataReady | Lsr.break);
+      if (this.#receiveFifo.length === 0) this.#state.lsr &= ~(Lsr.dataReady | Lsr.break);
       else this.#armTimeout();
-      this.#timeoutPending = false;
+      this.#state.timeoutIpending = 0;
     } else {
-      byte = this.#rbr;
-      this.#lsr &= ~(Lsr.dataReady | Lsr.break);
+      byte = this.#state.rbr;
+      this.#state.lsr &= ~(Lsr.dataReady | Lsr.break);
     }
     this.#updateInterrupt();
     this.#backend.acceptInput();
@@ -308,56 +274,57 @@ export class Serial
   }
 
   #readModemStatus(): number {
-    if ((this.#mcr & Mcr.loopback) !== 0) {
+    if ((this.#state.mcr & Mcr.loopback) !== 0) {
       // The modem outputs are looped back to the modem inputs.
-      return ((this.#mcr & Mcr.out2) !== 0 ? Msr.dcd : 0) |
-        ((this.#mcr & Mcr.out1) !== 0 ? Msr.ri : 0) |
-        ((this.#mcr & Mcr.dtr) !== 0 ? Msr.dsr : 0) |
-        ((this.#mcr & Mcr.rts) !== 0 ? Msr.cts : 0);
+      return ((this.#state.mcr & Mcr.out2) !== 0 ? Msr.dcd : 0) |
+        ((this.#state.mcr & Mcr.out1) !== 0 ? Msr.ri : 0) |
+        ((this.#state.mcr & Mcr.dtr) !== 0 ? Msr.dsr : 0) |
+        ((this.#state.mcr & Mcr.rts) !== 0 ? Msr.cts : 0);
     }
-    const msr = this.#msr;
+    const msr = this.#state.msr;
     if ((msr & Msr.deltas) !== 0) {
-      this.#msr = msr & ~Msr.deltas;
+      this.#state.msr = msr & ~Msr.deltas;
       this.#updateInterrupt();
     }
     return msr;
   }
 
   #writeTransmit(byte: number): void {
-    this.#thr = byte;
-    if ((this.#fcr & Fcr.enable) !== 0) {
+    this.#state.tsr.thr = byte;
+    if ((this.#state.fcr & Fcr.enable) !== 0) {
       // An overrun of the transmit FIFO overwrites its oldest byte.
       if (this.#transmitFifo.isFull) this.#transmitFifo.pop();
       this.#transmitFifo.push(byte);
     }
-    this.#transmitPending = false;
-    this.#lsr &= ~(Lsr.thrEmpty | Lsr.transmitterEmpty);
+    this.#state.thrIpending = 0;
+    this.#state.lsr &= ~(Lsr.thrEmpty | Lsr.transmitterEmpty);
     this.#updateInterrupt();
-    if (this.#tsrRetry === 0) this.#transmit();
+    if (this.#state.tsr.tsrRetry === 0) this.#transmit();
   }
 
   #writeInterruptEnable(value: number): void {
-    const changed = (this.#ier ^ value) & 0x0f;
-    this.#ier = value & 0x0f;
+    const changed = (this.#state.ier ^ value) & 0x0f;
+    this.#state.ier = value & 0x0f;
     if ((changed & Ier.transmitterEmpty) !== 0) {
       // Enabling the interrupt while THR is empty raises it.
-      this.#transmitPending = (this.#ier & Ier.transmitterEmpty) !== 0 &&
-        (this.#lsr & Lsr.thrEmpty) !== 0;
+      const raised = (this.#state.ier & Ier.transmitterEmpty) !== 0 &&
+        (this.#state.lsr & Lsr.thrEmpty) !== 0;
+      this.#state.thrIpending = raised ? 1 : 0;
     }
     if (changed !== 0) this.#updateInterrupt();
   }
 
   #writeFifoControl(value: number): void {
-    const toggled = ((value ^ this.#fcr) & Fcr.enable) !== 0;
+    const toggled = ((value ^ this.#state.fcr) & Fcr.enable) !== 0;
     if (toggled || (value & Fcr.clearReceive) !== 0) {
-      this.#lsr &= ~(Lsr.dataReady | Lsr.break);
+      this.#state.lsr &= ~(Lsr.dataReady | Lsr.break);
       this.#timeout.disarm();
-      this.#timeoutPending = false;
+      this.#state.timeoutIpending = 0;
       this.#receiveFifo.clear();
     }
     if (toggled || (value & Fcr.clearTransmit) !== 0) {
-      this.#lsr |= Lsr.thrEmpty;
-      this.#transmitPending = true;
+      this.#state.lsr |= Lsr.thrEmpty;
+      this.#state.thrIpending = 1;
       this.#transmitFifo.clear();
     }
     this.#setFifoControl(value & Fcr.stored);
@@ -366,27 +333,27 @@ export class Serial
   }
 
   #setFifoControl(fcr: number): void {
-    this.#fcr = fcr;
+    this.#state.fcr = fcr;
     if ((fcr & Fcr.enable) !== 0) {
-      this.#iir |= Iir.fifosOn;
+      this.#state.iir |= Iir.fifosOn;
       this.#triggerLevel = TRIGGER_LEVELS[(fcr >> 6) & 3] ?? 1;
     } else {
-      this.#iir &= ~Iir.fifosOn;
+      this.#state.iir &= ~Iir.fifosOn;
     }
   }
 
   #setDivider(divider: number): void {
-    this.#divider = divider;
+    this.#state.divider = divider;
     this.#updateCharacterTime();
   }
 
   #updateCharacterTime(): void {
-    if (this.#divider === 0 || this.#divider > BAUD_BASE) return;
-    this.#characterTime = characterTime(this.#divider, this.#lcr);
+    if (this.#state.divider === 0 || this.#state.divider > BAUD_BASE) return;
+    this.#characterTime = characterTime(this.#state.divider, this.#state.lcr);
   }
 
   #pushReceived(byte: number): void {
-    if (!this.#receiveFifo.push(byte)) this.#lsr |= Lsr.overrun;
+    if (!this.#receiveFifo.push(byte)) this.#state.lsr |= Lsr.overrun;
   }
 
   #armTimeout(): void {
@@ -395,37 +362,37 @@ export class Serial
 
   #characterTimeout(): void {
     if (this.#receiveFifo.length === 0) return;
-    this.#timeoutPending = true;
+    this.#state.timeoutIpending = 1;
     this.#updateInterrupt();
   }
 
   /** Sends TSR, and whatever waits behind it, for as long as the backend takes it. */
   #transmit(): void {
     do {
-      if (this.#tsrRetry === 0) this.#loadShiftRegister();
-      this.#outgoing[0] = this.#tsr;
-      if ((this.#mcr & Mcr.loopback) !== 0) {
+      if (this.#state.tsr.tsrRetry === 0) this.#loadShiftRegister();
+      this.#outgoing[0] = this.#state.tsr.tsr;
+      if ((this.#state.mcr & Mcr.loopback) !== 0) {
         this.receive(this.#outgoing);
       } else if (!this.#send()) {
-        if (this.#tsrRetry < MAXIMUM_RETRY_COUNT) this.#tsrRetry++;
+        if (this.#state.tsr.tsrRetry < MAXIMUM_RETRY_COUNT) this.#state.tsr.tsrRetry++;
         this.#waitingForWritable = true;
         return;
       }
-      this.#tsrRetry = 0;
-    } while ((this.#lsr & Lsr.thrEmpty) === 0);
-    this.#lsr |= Lsr.transmitterEmpty;
+      this.#state.tsr.tsrRetry = 0;
+    } while ((this.#state.lsr & Lsr.thrEmpty) === 0);
+    this.#state.lsr |= Lsr.transmitterEmpty;
   }
 
   #loadShiftRegister(): void {
-    if ((this.#fcr & Fcr.enable) !== 0) {
-      this.#tsr = this.#transmitFifo.pop() ?? this.#thr;
-      if (this.#transmitFifo.length === 0) this.#lsr |= Lsr.thrEmpty;
+    if ((this.#state.fcr & Fcr.enable) !== 0) {
+      this.#state.tsr.tsr = this.#transmitFifo.pop() ?? this.#state.tsr.thr;
+      if (this.#transmitFifo.length === 0) this.#state.lsr |= Lsr.thrEmpty;
     } else {
-      this.#tsr = this.#thr;
-      this.#lsr |= Lsr.thrEmpty;
+      this.#state.tsr.tsr = this.#state.tsr.thr;
+      this.#state.lsr |= Lsr.thrEmpty;
     }
-    if ((this.#lsr & Lsr.thrEmpty) !== 0 && !this.#transmitPending) {
-      this.#transmitPending = true;
+    if ((this.#state.lsr & Lsr.thrEmpty) !== 0 && this.#state.thrIpending === 0) {
+      this.#state.thrIpending = 1;
       this.#updateInterrupt();
     }
   }
@@ -440,21 +407,21 @@ export class Serial
 
   #updateInterrupt(): void {
     let source: number = Iir.none;
-    if ((this.#ier & Ier.lineStatus) !== 0 && (this.#lsr & Lsr.interrupting) !== 0) {
+    if ((this.#state.ier & Ier.lineStatus) !== 0 && (this.#state.lsr & Lsr.interrupting) !== 0) {
       source = Iir.lineStatus;
-    } else if ((this.#ier & Ier.receivedData) !== 0 && this.#timeoutPending) {
+    } else if ((this.#state.ier & Ier.receivedData) !== 0 && this.#state.timeoutIpending !== 0) {
       source = Iir.characterTimeout;
     } else if (
-      (this.#ier & Ier.receivedData) !== 0 && (this.#lsr & Lsr.dataReady) !== 0 &&
-      ((this.#fcr & Fcr.enable) === 0 || this.#receiveFifo.length >= this.#triggerLevel)
+      (this.#state.ier & Ier.receivedData) !== 0 && (this.#state.lsr & Lsr.dataReady) !== 0 &&
+      ((this.#state.fcr & Fcr.enable) === 0 || this.#receiveFifo.length >= this.#triggerLevel)
     ) {
       source = Iir.receivedData;
-    } else if ((this.#ier & Ier.transmitterEmpty) !== 0 && this.#transmitPending) {
+    } else if ((this.#state.ier & Ier.transmitterEmpty) !== 0 && this.#state.thrIpending !== 0) {
       source = Iir.transmitterEmpty;
-    } else if ((this.#ier & Ier.modemStatus) !== 0 && (this.#msr & Msr.deltas) !== 0) {
+    } else if ((this.#state.ier & Ier.modemStatus) !== 0 && (this.#state.msr & Msr.deltas) !== 0) {
       source = Iir.modemStatus;
     }
-    this.#iir = (this.#iir & ~Iir.pending) | source;
+    this.#state.iir = (this.#state.iir & ~Iir.pending) | source;
     const level = source !== Iir.none;
     // Setting an in-kernel interrupt line is a system call.
     if (level !== this.#level) {
@@ -462,4 +429,23 @@ export class Serial
       this.#irq.set(level);
     }
   }
+}
+
+/** After power-on or a reset. */
+function powerOn(): SerialRegisters {
+  return {
+    divider: RESET_DIVIDER,
+    rbr: 0,
+    ier: 0,
+    iir: Iir.none,
+    lcr: 0,
+    mcr: Mcr.out2,
+    lsr: Lsr.transmitterEmpty | Lsr.thrEmpty,
+    msr: Msr.dcd | Msr.dsr | Msr.cts,
+    scr: 0,
+    fcr: 0,
+    thrIpending: 0,
+    tsr: { tsrRetry: 0, thr: 0, tsr: 0 },
+    timeoutIpending: 0,
+  };
 }

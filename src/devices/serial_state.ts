@@ -140,3 +140,16 @@ export const serialState = struct({
 
 /** State of the section. */
 export type SerialState = StateOf<typeof serialState>;
+
+/** What the UART keeps itself, always whole: FIFOs and timer have their own part of the state. */
+export type SerialRegisters =
+  & Required<
+    Omit<
+      SerialState,
+      "receiveFifo" | "transmitFifo" | "fifoTimeoutTimer" | "poll" | "thrIpending" | "tsr"
+    >
+  >
+  & {
+    thrIpending: number;
+    tsr: NonNullable<SerialState["tsr"]>;
+  };

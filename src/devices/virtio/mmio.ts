@@ -45,6 +45,12 @@ export interface VirtioMmioOptions {
   readonly faulted: (fault: unknown) => void;
 }
 
+/** What the driver has selected, as it is saved. */
+type SelectorState = Pick<
+  SavedVirtioState<unknown>,
+  "hostFeaturesSel" | "guestFeaturesSel" | "guestPageShift" | "queueSel"
+>;
+
 /** The registers of a transport, and the device behind it, which it takes over. */
 export class VirtioMmio<Own>
   implements
@@ -59,12 +65,14 @@ export class VirtioMmio<Own>
   readonly device: VirtioDevice<Own>;
   readonly legacy: boolean;
   readonly #transport: VirtioTransport<Own>;
-  #deviceFeaturesSel = 0;
-  #driverFeaturesSel = 0;
+  #state: SelectorState = {
+    hostFeaturesSel: 0,
+    guestFeaturesSel: 0,
+    guestPageShift: 0,
+    queueSel: 0,
+  };
   /** As the driver wrote them, modern only: low and high word. */
   #driverFeatures: [number, number] = [0, 0];
-  #guestPageShift = 0;
-  #queueSel = 0;
 
   constructor(device: VirtioDevice<Own>, options: VirtioMmioOptions) {
     const { address, legacy, notifications, loop, faulted } = options;
@@ -105,19 +113,14 @@ export class VirtioMmio<Own>
 
   reset(): void {
     this.#resetDevice();
-    this.#deviceFeaturesSel = 0;
-    this.#driverFeaturesSel = 0;
-    this.#guestPageShift = 0;
+    this.#state = { ...this.#state, hostFeaturesSel: 0, guestFeaturesSel: 0, guestPageShift: 0 };
   }
 
   save(): SavedVirtioState<Own> {
     const present = this.#transport.queues.filter(({ maximum }) => maximum > 0);
     return {
       ...this.#transport.save(),
-      hostFeaturesSel: this.#deviceFeaturesSel,
-      guestFeaturesSel: this.#driverFeaturesSel,
-      guestPageShift: this.#guestPageShift,
-      queueSel: this.#queueSel,
+      ...this.#state,
       mmio: this.legacy ? undefined : {
         state: {
           guestFeatures: [...this.#driverFeatures],
@@ -136,10 +139,8 @@ export class VirtioMmio<Own>
     }
     this.#transport.check(state);
     this.#resetDevice();
-    this.#deviceFeaturesSel = state.hostFeaturesSel;
-    this.#driverFeaturesSel = state.guestFeaturesSel;
-    this.#guestPageShift = state.guestPageShift;
-    this.#queueSel = state.queueSel;
+    const { hostFeaturesSel, guestFeaturesSel, guestPageShift, queueSel } = state;
+    this.#state = { hostFeaturesSel, guestFeaturesSel, guestPageShift, queueSel };
     this.#transport.load(state);
     const mmio = state.mmio?.state;
     if (mmio) {
@@ -153,7 +154,7 @@ export class VirtioMmio<Own>
   }
 
   #readRegister(offset: number): number {
-    const queue = this.#transport.queues[this.#queueSel];
+    const queue = this.#transport.queues[this.#state.queueSel];
     switch (offset) {
       case Register.magicValue:
         return MAGIC;
@@ -169,7 +170,9 @@ export class VirtioMmio<Own>
         return queue?.maximum ?? 0;
       case Register.queuePfn:
         return this.legacy
-          ? Number(BigInt.asUintN(32, (queue?.descriptors ?? 0n) >> BigInt(this.#guestPageShift)))
+          ? Number(
+            BigInt.asUintN(32, (queue?.descriptors ?? 0n) >> BigInt(this.#state.guestPageShift)),
+          )
           : 0;
       case Register.queueReady:
         return queue?.modern.enabled ? 1 : 0;
@@ -188,24 +191,26 @@ export class VirtioMmio<Own>
   }
 
   #offeredWord(): number {
-    if (this.#deviceFeaturesSel === 0) return Number(BigInt.asUintN(32, this.#transport.offered));
+    if (this.#state.hostFeaturesSel === 0) {
+      return Number(BigInt.asUintN(32, this.#transport.offered));
+    }
     return this.legacy ? 0 : Number(BigInt.asUintN(32, this.#transport.offered >> 32n));
   }
 
   #writeRegister(offset: number, value: number): void {
     switch (offset) {
       case Register.deviceFeaturesSel:
-        this.#deviceFeaturesSel = value === 0 ? 0 : 1;
+        this.#state.hostFeaturesSel = value === 0 ? 0 : 1;
         return;
       case Register.driverFeaturesSel:
-        this.#driverFeaturesSel = value === 0 ? 0 : 1;
+        this.#state.guestFeaturesSel = value === 0 ? 0 : 1;
         return;
       case Register.driverFeatures:
-        if (!this.legacy) this.#driverFeatures[this.#driverFeaturesSel === 0 ? 0 : 1] = value;
-        else if (this.#driverFeaturesSel === 0) this.#transport.negotiate(BigInt(value));
+        if (!this.legacy) this.#driverFeatures[this.#state.guestFeaturesSel === 0 ? 0 : 1] = value;
+        else if (this.#state.guestFeaturesSel === 0) this.#transport.negotiate(BigInt(value));
         return;
       case Register.queueSel:
-        if (value < QUEUE_LIMIT) this.#queueSel = value;
+        if (value < QUEUE_LIMIT) this.#state.queueSel = value;
         return;
       case Register.queueNotify:
         this.#transport.notify(value);
@@ -217,7 +222,7 @@ export class VirtioMmio<Own>
         this.#setStatus(value & 0xff);
         return;
     }
-    const queue = this.#transport.queues[this.#queueSel];
+    const queue = this.#transport.queues[this.#state.queueSel];
     if (this.legacy) this.#writeLegacyRegister(offset, value, queue);
     else if (queue && queue.maximum > 0) this.#writeQueueRegister(offset, value, queue);
   }
@@ -225,7 +230,7 @@ export class VirtioMmio<Own>
   #writeLegacyRegister(offset: number, value: number, queue: Virtqueue | undefined): void {
     if (offset === Register.guestPageSize) {
       // The number of trailing zeros; of no bit at all, none.
-      this.#guestPageShift = value === 0 ? 0 : 31 - Math.clz32(value & -value);
+      this.#state.guestPageShift = value === 0 ? 0 : 31 - Math.clz32(value & -value);
       return;
     }
     if (queue === undefined || queue.maximum === 0) return;
@@ -246,7 +251,7 @@ export class VirtioMmio<Own>
           return;
         }
         this.#transport.stopQueue(queue);
-        queue.placeLegacy(BigInt.asUintN(64, BigInt(value) << BigInt(this.#guestPageShift)));
+        queue.placeLegacy(BigInt.asUintN(64, BigInt(value) << BigInt(this.#state.guestPageShift)));
         this.#transport.startQueues();
         return;
     }
@@ -304,6 +309,6 @@ export class VirtioMmio<Own>
   #resetDevice(): void {
     this.#transport.reset();
     this.#driverFeatures = [0, 0];
-    this.#queueSel = 0;
+    this.#state.queueSel = 0;
   }
 }
