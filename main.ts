@@ -1,8 +1,9 @@
 /** molt: starts a virtual machine, or one of molt's own subcommands. */
 import "./src/program_start.ts";
-import { isSubcommand, parseCommandLine } from "./src/cli/command_line.ts";
 import { usage } from "./src/cli/help.ts";
+import { isSubcommand, parseCommandLine } from "./src/cli/parse.ts";
 import { InformationRequest } from "./src/cli/information.ts";
+import { withoutOption } from "./src/cli/words.ts";
 import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
 import type { VirtualMachineConfig } from "./src/configuration/virtual_machine.ts";
@@ -31,7 +32,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   timeline.mark("program loaded");
   const config = parseCommandLine(argv, { readText: readOptionFile });
   const { process, log } = config;
-  launch.follow(config);
+  launch.follow(config, withoutOption);
   const readiness = takeReadiness();
   const first = role.kind === "first";
   if (process.daemonize && first && readiness === undefined) return startDaemon();

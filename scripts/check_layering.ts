@@ -1,6 +1,6 @@
 /**
  * Checks the arrows between folders that must not exist (docs/architecture.md). Prints each import
- * that breaks a rule and exits with 1 if there is one.
+ * that breaks a rule, and files and folders that import each other; exits with 1 if there is one.
  */
 
 interface Rule {
@@ -74,11 +74,14 @@ async function* sources(folder: string): AsyncGenerator<string> {
 }
 
 const broken: string[] = [];
+/** Which files each file imports. */
+const files = new Map<string, Set<string>>();
 for await (const path of sources("src")) {
   const text = await Deno.readTextFile(path);
   const imports = [...text.matchAll(importPattern)].map(([, target]) =>
     new URL(target ?? "", `file:///${path}`).pathname.slice(1)
   );
+  files.set(path, new Set(imports));
   for (const rule of rules) {
     if (!path.startsWith(rule.from)) continue;
     if (rule.except?.some((prefix) => path.startsWith(prefix))) continue;
@@ -91,6 +94,51 @@ for await (const path of sources("src")) {
   if (!path.startsWith("src/native/") && /Deno\.dlopen|native\/library\.ts"/.test(text)) {
     broken.push(`${path} uses the C library directly: only src/native does`);
   }
+}
+/** Files that import each other, with the reason why they may. */
+const allowedCircles: readonly (readonly [files: readonly string[], why: string])[] = [
+  [
+    ["src/vmstate/structure.ts", "src/vmstate/subsection.ts"],
+    "a structure has subsections, and a subsection is a structure: types only",
+  ],
+];
+
+/** The groups of nodes from which each reaches each other (Tarjan's algorithm). */
+function circles(graph: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
+  const order = new Map<string, number>();
+  const stack: string[] = [];
+  const found: string[][] = [];
+  const visit = (node: string): number => {
+    const index = order.size;
+    order.set(node, index);
+    let low = index;
+    stack.push(node);
+    for (const target of graph.get(node) ?? []) {
+      if (!order.has(target)) low = Math.min(low, visit(target));
+      else if (stack.includes(target)) low = Math.min(low, order.get(target) ?? low);
+    }
+    if (low === index) {
+      const group = stack.splice(stack.indexOf(node));
+      if (group.length > 1) found.push(group.toSorted());
+    }
+    return low;
+  };
+  for (const node of graph.keys()) if (!order.has(node)) visit(node);
+  return found;
+}
+
+/** src/monitor/hmp/x.ts is of the folder src/monitor, src/x.ts of none. */
+const folderOf = (path: string) => path.split("/").length > 2 ? path.split("/", 2).join("/") : path;
+
+const folders = new Map<string, Set<string>>();
+for (const [path, targets] of files) {
+  const own = folders.get(folderOf(path)) ?? new Set();
+  folders.set(folderOf(path), own);
+  for (const target of targets) if (folderOf(target) !== folderOf(path)) own.add(folderOf(target));
+}
+for (const group of [...circles(files), ...circles(folders)]) {
+  if (allowedCircles.some(([allowed]) => allowed.join() === group.join())) continue;
+  broken.push(`these import each other: ${group.join(", ")}`);
 }
 for (const line of broken) console.error(line);
 console.log(`layering: ${broken.length} broken`);

@@ -39,7 +39,8 @@ import { isInherited } from "./native/descriptor.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
-import { reportFault, reportFaults } from "./process/faults.ts";
+import { reportFault } from "./native/faults.ts";
+import { reportFaults } from "./process/faults.ts";
 import { launch } from "./process/launch.ts";
 import { announce, report } from "./process/messages.ts";
 

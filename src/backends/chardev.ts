@@ -7,7 +7,7 @@ import { OpenFlags, type OpenPath, setNonBlocking, status, write } from "../nati
 import { takesOutput } from "../native/wait.ts";
 import { errnoMessage, SystemError } from "../native/errors.ts";
 import { contain, type EventLoop } from "../native/event_loop.ts";
-import { faultText } from "../process/faults.ts";
+import { faultText } from "../native/faults.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
 import type { ChardevOptions } from "../configuration/chardev.ts";
 

@@ -13,7 +13,7 @@ import {
   statusFlags,
   truncate,
 } from "../native/file.ts";
-import { descriptorSet, DescriptorSetError } from "./descriptor_path.ts";
+import { descriptorSet, DescriptorSetError } from "../native/descriptor_path.ts";
 
 /** A descriptor that is not there, or a name that cannot be. */
 export class DescriptorStoreError extends Error {

@@ -3,7 +3,7 @@ import { type EventLoop, Events, type Watch } from "../native/event_loop.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import { SystemError } from "../native/errors.ts";
 import { OpenFlags, type OpenPath, read } from "../native/file.ts";
-import { faultText } from "../process/faults.ts";
+import { faultText } from "../native/faults.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "./character.ts";
 
 /** A source of random bytes. */

@@ -24,7 +24,7 @@ import {
 } from "../native/socket.ts";
 import { SystemError } from "../native/errors.ts";
 import { OwnFile } from "../process/own_file.ts";
-import { faultText } from "../process/faults.ts";
+import { faultText } from "../native/faults.ts";
 import {
   Chardev,
   type ChardevEnvironment,

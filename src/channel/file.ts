@@ -16,7 +16,7 @@ import {
 } from "../native/file.ts";
 import { ChannelError, type IncomingChannel, type OutgoingChannel } from "./channel.ts";
 import { asNewFile, emptyFrom, type NewFile, openNewFile } from "./new_file.ts";
-import { namesSet } from "../backends/descriptor_path.ts";
+import { namesSet } from "../native/descriptor_path.ts";
 
 /** What opening the same file again takes. */
 interface Origin {

@@ -7,8 +7,6 @@ import { InformationRequest } from "./information.ts";
 import { OptionError } from "../configuration/errors.ts";
 import { helpText } from "./help.ts";
 import type { Occurrence, Option, OptionGroup } from "./option.ts";
-import { combine } from "./combine.ts";
-import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import { AcceleratorOptions } from "./options/accelerator.ts";
 import { BlockOptions } from "./options/block.ts";
 import { CharacterOptions } from "./options/character.ts";
@@ -156,25 +154,4 @@ export class CommandLine {
       });
     }
   }
-}
-
-/**
- * What the words after the program's name ask for. Throws an OptionError whose message is one line for the
- * user, or an InformationRequest if they ask for text only.
- */
-export function parseCommandLine(
-  argv: readonly string[],
-  host?: HostAccess,
-): VirtualMachineConfig {
-  const commandLine = new CommandLine(host);
-  commandLine.follow(argv);
-  return combine(commandLine);
-}
-
-/** molt's own commands, which are not options of a machine. */
-const subcommands: readonly string[] = ["inspect"];
-
-/** Whether the words after the program's name are one of molt's own commands with its arguments. */
-export function isSubcommand(argv: readonly string[]): boolean {
-  return subcommands.includes(argv[0] ?? "");
 }

@@ -8,7 +8,7 @@ import { cpuidFeature } from "../kvm/cpuid_features.ts";
 import { missingFeatures } from "../kvm/cpuid.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { OpenPath } from "../native/file.ts";
-import { openToRead, readPath } from "../backends/descriptor_path.ts";
+import { openToRead, readPath } from "../native/descriptor_path.ts";
 
 /** The 16 bytes of a UUID in its text form. */
 export function uuidBytes(uuid: string): Uint8Array<ArrayBuffer> {

@@ -2,7 +2,7 @@
  * The files that a guest starts from. They stay open: a guest that resets itself starts again from what
  * it started from, also when its kernel has been removed or replaced since.
  */
-import { openToRead } from "../backends/descriptor_path.ts";
+import { openToRead } from "../native/descriptor_path.ts";
 import type { Descriptor, Fd } from "../native/descriptor.ts";
 import { type OpenPath, readAt, readOpenFile } from "../native/file.ts";
 

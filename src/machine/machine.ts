@@ -11,7 +11,7 @@
  * is reset. The process lives on, and its monitor.
  */
 import { contain, type EventLoop } from "../native/event_loop.ts";
-import { faultText } from "../process/faults.ts";
+import { faultText } from "../native/faults.ts";
 import { report } from "../process/messages.ts";
 import { VcpuState } from "../native/vcpu_thread.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";

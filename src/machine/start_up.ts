@@ -12,7 +12,7 @@ import { isRam, lowRamEnd, microvmMemoryMap } from "../boot/memory_map.ts";
 import { encodeMpTable, mpTableAddress } from "../boot/mptable.ts";
 import { writeSegment } from "../boot/pvh.ts";
 import { type AcpiConfiguration, buildAcpiFiles, linkAcpiFiles } from "../devices/acpi/tables.ts";
-import { readPath } from "../backends/descriptor_path.ts";
+import { readPath } from "../native/descriptor_path.ts";
 import type { OpenPath } from "../native/file.ts";
 import { notice } from "../process/messages.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";

@@ -4,7 +4,7 @@
  */
 import { type EventLoop, monotonicTime, type Timer } from "../native/event_loop.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "../native/faults.ts";
 
 /** How long processors run between sleeps, in ns. */
 const RUN_TIME = 10_000_000;

@@ -11,7 +11,7 @@ import {
   realTime,
   type Timer,
 } from "../native/event_loop.ts";
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "../native/faults.ts";
 import type { JsonObject } from "../json/value.ts";
 
 /** What x-query-update returns. */

@@ -13,7 +13,7 @@
  * whoever registers a handler says what that is. A watch whose handler fails twice in a row rests for a
  * while, or a descriptor that stays ready would have it fail without end.
  */
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "./faults.ts";
 import { layouts } from "./layouts.ts";
 import { native } from "./library.ts";
 import { Errno, SystemError, unwrap } from "./errors.ts";

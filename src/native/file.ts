@@ -23,7 +23,7 @@ export const OpenFlags = {
 
 /**
  * Opens what a path stands for with O_* `flags`, as {@linkcode openFile} does; `mode` is for a file that is
- * created. A path that a user gave may stand for a descriptor of the process (backends/descriptor_path.ts).
+ * created. A path that a user gave may stand for a descriptor of the process (native/descriptor_path.ts).
  */
 export type OpenPath = (path: string, flags: number, mode?: number) => Descriptor;
 
@@ -280,11 +280,6 @@ export function createPipe(flags = 0): [reader: Descriptor, writer: Descriptor] 
   const ends = new Int32Array(2);
   unwrap(native.molt_pipe(new Uint8Array(ends.buffer), flags), "Could not create a pipe");
   return [new Descriptor(ends[0]!), new Descriptor(ends[1]!)];
-}
-
-/** A non-blocking eventfd. */
-export function createEvent(): Descriptor {
-  return new Descriptor(unwrap(native.molt_eventfd(), "Could not create an eventfd"));
 }
 
 /** The O_* status flags of an open file. */

@@ -1,6 +1,6 @@
 /** Memory mapped into this process. */
 import { native } from "./library.ts";
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "./faults.ts";
 import { SystemError, unwrap } from "./errors.ts";
 import { MemoryGuard } from "./memory_guard.ts";
 import type { Fd } from "./descriptor.ts";

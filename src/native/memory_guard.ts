@@ -2,11 +2,12 @@
  * Mapped files that somebody else can shorten (ffi/memory_guard.c). An access behind the new end finds
  * zeros instead of ending the process, and is reported here.
  */
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "./faults.ts";
 import type { Fd } from "./descriptor.ts";
 import { unwrap } from "./errors.ts";
 import { type EventLoop, Events } from "./event_loop.ts";
-import { createEvent, read } from "./file.ts";
+import { createEvent } from "./event_descriptor.ts";
+import { read } from "./file.ts";
 import { native } from "./library.ts";
 
 /** The guard of one mapping. Dispose it before the memory is unmapped. */

@@ -3,7 +3,7 @@
  * none holds a thread.
  */
 import type { Fd } from "./descriptor.ts";
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "./faults.ts";
 import { Events, processLoop, type Watch } from "./event_loop.ts";
 
 /** What is waited for: one of `events` ({@linkcode Events}; error and hang-up always count) for `fd`. */

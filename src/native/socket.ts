@@ -4,7 +4,8 @@ import { Errno, SystemError, unwrap } from "./errors.ts";
 import { asFd, Descriptor, type Fd } from "./descriptor.ts";
 import { Events } from "./event_loop.ts";
 import { untilReady } from "./readiness.ts";
-import { createEvent, pathKind, setMode } from "./file.ts";
+import { createEvent } from "./event_descriptor.ts";
+import { pathKind, setMode } from "./file.ts";
 import { AddressFamily, resolveInet } from "./resolve.ts";
 import { threads } from "./thread_pool.ts";
 

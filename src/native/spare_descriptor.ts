@@ -4,7 +4,7 @@
  */
 import type { Descriptor } from "./descriptor.ts";
 import { SystemError } from "./errors.ts";
-import { createEvent } from "./file.ts";
+import { createEvent } from "./event_descriptor.ts";
 
 /** One spare descriptor. */
 export class SpareDescriptor implements Disposable {

@@ -2,7 +2,7 @@
  * Calls of the C library on threads of its own (ffi/thread_pool.c): as many as there are calls, so that
  * none waits for another, whatever peers do. Results arrive through the event loop.
  */
-import { reportFault } from "../process/faults.ts";
+import { reportFault } from "./faults.ts";
 import { holds, refuseArguments, type Signature } from "./checked.ts";
 import { layouts } from "./layouts.ts";
 import { cString, native } from "./library.ts";

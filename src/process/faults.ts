@@ -7,7 +7,10 @@
  *   a device, a vCPU, the clocks  -> the guest stops in `internal-error` (machine/machine.ts)
  *   whatever else                 -> it is reported, here
  */
+import { faultText, reportFault, setFaultReporter } from "../native/faults.ts";
 import { report } from "./messages.ts";
+
+setFaultReporter(report);
 
 /**
  * Has faults that reach the runtime reported; by default it would end the process, and the guest with it.
@@ -29,18 +32,6 @@ export function outliveFaults(): Disposable {
       globalThis.removeEventListener("error", thrown);
     },
   };
-}
-
-/** What a fault says, in a line. */
-export function faultText(fault: unknown): string {
-  return fault instanceof Error ? fault.message : String(fault);
-}
-
-/** Reports a fault that ends nothing else. `where` names the part, such as `monitor 'mon0'`. */
-export function reportFault(fault: unknown, where?: string): void {
-  report(
-    `${where === undefined ? "internal fault" : `${where}: internal fault`}: ${faultText(fault)}`,
-  );
 }
 
 /** Does `action`; what fails is reported. */

@@ -8,9 +8,9 @@
  * does so in it (`inFolder`). If it has been removed, no runtime would start there: then it is the root, as
  * long as nothing that the command line names is relative.
  */
-import { relativePaths } from "../cli/relative_paths.ts";
+import { relativePaths } from "../configuration/relative_paths.ts";
 import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
-import { renameInWords, withoutOption } from "../cli/words.ts";
+import { renameInWords } from "./words.ts";
 import { showCommandLine, shownCommandLine } from "../native/command_line.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import { openFile, OpenFlags, readLink } from "../native/file.ts";
@@ -30,6 +30,9 @@ export interface LaunchInformation {
   readonly directory: string;
 }
 
+/** The words without an option and its arguments (cli/words.ts). */
+export type WithoutOption = (words: readonly string[], name: string) => string[];
+
 /** What this process was started with. */
 class Launch {
   readonly #folder: Descriptor;
@@ -38,6 +41,7 @@ class Launch {
   readonly #runtime: readonly string[];
   #words: readonly string[];
   #relative: readonly string[] = [];
+  #withoutOption: WithoutOption = (words) => [...words];
   #left = false;
 
   constructor() {
@@ -49,9 +53,10 @@ class Launch {
     this.#words = shown.slice(own);
   }
 
-  /** The command line has been understood. */
-  follow(config: VirtualMachineConfig): void {
+  /** The command line has been understood; `withoutOption` takes an option and its arguments out of it. */
+  follow(config: VirtualMachineConfig, withoutOption: WithoutOption): void {
     this.#relative = relativePaths(config);
+    this.#withoutOption = withoutOption;
   }
 
   /** For a successor, which may be a newer program under the same path. */
@@ -143,7 +148,7 @@ class Launch {
   }
 
   #successorWords(): string[] {
-    return withoutOption(this.#words, "incoming");
+    return this.#withoutOption(this.#words, "incoming");
   }
 
   #show(): void {

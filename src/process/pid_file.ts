@@ -2,7 +2,7 @@
  * -pidfile: the process's id in a locked file, removed at the end. A file that nobody has locked is taken
  * over if it is empty or holds one number; anything else at its path is left as it was.
  */
-import { namesSet } from "../backends/descriptor_path.ts";
+import { namesSet } from "../native/descriptor_path.ts";
 import type { Descriptor } from "../native/descriptor.ts";
 import { processId } from "../native/process.ts";
 import {

@@ -7,7 +7,7 @@
  * While answers wait for a client that does not read, no more commands are taken from it.
  */
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../backends/character.ts";
-import { faultText } from "../process/faults.ts";
+import { faultText } from "../native/faults.ts";
 import type { QtestLog } from "./log.ts";
 import { MAX_LINE, parseRequest, QtestError } from "./protocol.ts";
 import { execute, type QtestTarget } from "./target.ts";

@@ -1,5 +1,6 @@
 /** A file system without room. */
 import type { Life } from "./life.ts";
+import { run } from "./mounts.ts";
 
 /** One that is mounted in a life's folder. */
 export class FullDisk implements AsyncDisposable {
@@ -29,20 +30,4 @@ export class FullDisk implements AsyncDisposable {
     if (!success) throw new Error(errors);
     await Deno.remove(this.path);
   }
-}
-
-/** Whether this host lets tests mount file systems. */
-export async function canMount(): Promise<boolean> {
-  const path = await Deno.makeTempDir();
-  try {
-    if (!(await run("mount", "-t", "tmpfs", "molt-test", path)).success) return false;
-    return (await run("umount", path)).success;
-  } finally {
-    await Deno.remove(path);
-  }
-}
-
-async function run(program: string, ...args: readonly string[]) {
-  const output = await new Deno.Command(program, { args: [...args] }).output();
-  return { success: output.success, errors: new TextDecoder().decode(output.stderr).trim() };
 }

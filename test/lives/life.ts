@@ -15,7 +15,7 @@ import { awaitListening } from "../../scripts/lib/listening.ts";
 import { PATIENCE, patience } from "../support/patience.ts";
 import { killIfThere, processesWith } from "../support/processes.ts";
 import { TemporaryDirectory } from "../support/temporary_directory.ts";
-import { canMount } from "./full_disk.ts";
+import { canMount } from "./mounts.ts";
 import type { Installation } from "./installation.ts";
 import { Journal, quoted } from "./journal.ts";
 import { type MachineNames, machineOptions } from "./machine_options.ts";

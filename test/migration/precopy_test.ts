@@ -1,7 +1,7 @@
 /** Pages of a running guest, sent and applied in one process: afterwards both memories are equal. */
 import { assert, assertEquals } from "@std/assert";
 import { StreamChannel } from "../../src/channel/stream.ts";
-import { parseCommandLine } from "../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../src/cli/parse.ts";
 import { DirtyLog } from "../../src/kvm/dirty_log.ts";
 import type { DirtyTracker } from "../../src/kvm/dirty_tracker.ts";
 import { VcpuThrottle } from "../../src/machine/throttle.ts";

@@ -1,5 +1,5 @@
 /** Machines in this process that files are loaded into, as -incoming does: one after the other. */
-import { parseCommandLine } from "../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../src/cli/parse.ts";
 import type { CapabilityName } from "../../src/migration/capabilities.ts";
 import { Timeline } from "../../src/migration/cpr/timeline.ts";
 import { EventLoop } from "../../src/native/event_loop.ts";

@@ -6,7 +6,7 @@ import type { BlockNode } from "../../configuration/block.ts";
 import type { VirtualMachineConfig } from "../../configuration/virtual_machine.ts";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { OpenFlags, type OpenPath, status } from "../../native/file.ts";
-import { DescriptorSetError, namesSet, openToRead } from "../descriptor_path.ts";
+import { DescriptorSetError, namesSet, openToRead } from "../../native/descriptor_path.ts";
 import { Errno } from "../../native/errors.ts";
 import { ImageError } from "./errors.ts";
 import { openImage } from "./image.ts";

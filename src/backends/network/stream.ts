@@ -14,7 +14,7 @@ import type { NetworkPort } from "../../native/network.ts";
 import { setNonBlocking } from "../../native/file.ts";
 import { connect, listen, peerAddress, type SocketAddress } from "../../native/socket.ts";
 import type { NetworkAddress } from "../../configuration/network.ts";
-import { faultText } from "../../process/faults.ts";
+import { faultText } from "../../native/faults.ts";
 import { ClientListener } from "../client_listener.ts";
 import { keptName, type NetworkBackend, noAbilities } from "./backend.ts";
 

@@ -15,7 +15,8 @@ import {
   type DiskTotals,
   NativeDisk,
 } from "../../native/disk.ts";
-import { createEvent, read } from "../../native/file.ts";
+import { createEvent } from "../../native/event_descriptor.ts";
+import { read } from "../../native/file.ts";
 import type { ErrorAction } from "../../native/disk.ts";
 import type { BlockImage } from "../../backends/block/image.ts";
 import type { StateDescription } from "../../vmstate/vmstate.ts";

@@ -13,7 +13,8 @@ import {
 } from "../../backends/network/backend.ts";
 import { contain, type EventLoop, Events, type Watch } from "../../native/event_loop.ts";
 import type { Descriptor } from "../../native/descriptor.ts";
-import { createEvent, read } from "../../native/file.ts";
+import { createEvent } from "../../native/event_descriptor.ts";
+import { read } from "../../native/file.ts";
 import { ADDRESS_LENGTH, type FrameFilter, NativeNetwork } from "../../native/network.ts";
 import { TapOffload } from "../../native/tap.ts";
 import { VirtqueueError } from "../../native/virtqueue.ts";

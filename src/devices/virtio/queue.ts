@@ -8,7 +8,8 @@
 import type { Descriptor, Fd } from "../../native/descriptor.ts";
 import type { DeviceInterrupt } from "../../native/device_interrupt.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
-import { createEvent, write } from "../../native/file.ts";
+import { createEvent } from "../../native/event_descriptor.ts";
+import { write } from "../../native/file.ts";
 import { NativeQueue, type QueueElement, type QueueSetup } from "../../native/virtqueue.ts";
 import { Feature } from "./features.ts";
 import type { VirtioQueueState } from "./virtio_state.ts";

@@ -15,7 +15,7 @@ import { fromByteString, toByteString } from "../../backends/byte_string.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { MonitorContext } from "../context.ts";
 import { contain } from "../../native/event_loop.ts";
-import { reportFault } from "../../process/faults.ts";
+import { reportFault } from "../../native/faults.ts";
 import { PortWriter } from "../port_writer.ts";
 import { concatenate, type SavedHumanSession, type SavedSession } from "../saved_session.ts";
 import { qemuVersionText } from "../version.ts";

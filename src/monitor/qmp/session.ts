@@ -20,7 +20,7 @@ import type { MonitorContext } from "../context.ts";
 import { CommandError, describeError } from "../errors.ts";
 import type { EventHub, TimedEvent } from "../events.ts";
 import { contain } from "../../native/event_loop.ts";
-import { reportFault } from "../../process/faults.ts";
+import { reportFault } from "../../native/faults.ts";
 import { PortWriter } from "../port_writer.ts";
 import {
   concatenate,

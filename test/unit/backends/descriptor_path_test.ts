@@ -1,10 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { checkImages } from "../../../src/backends/block/check.ts";
 import { BlockImage } from "../../../src/backends/block/image.ts";
-import { openToRead } from "../../../src/backends/descriptor_path.ts";
+import { openToRead } from "../../../src/native/descriptor_path.ts";
 import { DescriptorStore } from "../../../src/backends/descriptor_store.ts";
 import { FileRng } from "../../../src/backends/rng.ts";
-import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../../src/cli/parse.ts";
 import { EventLoop } from "../../../src/native/event_loop.ts";
 import { openFile, OpenFlags } from "../../../src/native/file.ts";
 

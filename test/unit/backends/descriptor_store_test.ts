@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { DescriptorStore, DescriptorStoreError } from "../../../src/backends/descriptor_store.ts";
-import { DescriptorSetError } from "../../../src/backends/descriptor_path.ts";
+import { DescriptorSetError } from "../../../src/native/descriptor_path.ts";
 import { duplicate, setCloseOnExec } from "../../../src/native/descriptor.ts";
 import { Errno } from "../../../src/native/errors.ts";
 import { createPipe, openFile, OpenFlags, status, write } from "../../../src/native/file.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
-import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../../src/cli/parse.ts";
 import { OptionError } from "../../../src/configuration/errors.ts";
 
 function parse(text: string) {

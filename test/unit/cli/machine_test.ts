@@ -1,5 +1,5 @@
 import { assertEquals, assertObjectMatch } from "@std/assert";
-import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../../src/cli/parse.ts";
 
 const MiB = 2 ** 20;
 

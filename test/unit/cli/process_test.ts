@@ -1,5 +1,5 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
-import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../../src/cli/parse.ts";
 import { InformationRequest } from "../../../src/cli/information.ts";
 import { readTracePatterns } from "../../../src/cli/trace.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { isSubcommand, parseCommandLine } from "../../../src/cli/command_line.ts";
+import { isSubcommand, parseCommandLine } from "../../../src/cli/parse.ts";
 import { InformationRequest } from "../../../src/cli/information.ts";
 import { OptionError } from "../../../src/configuration/errors.ts";
 

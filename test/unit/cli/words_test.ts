@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { parseCommandLine } from "../../../src/cli/command_line.ts";
-import { relativePaths } from "../../../src/cli/relative_paths.ts";
-import { renameInWords, withoutOption } from "../../../src/cli/words.ts";
+import { parseCommandLine } from "../../../src/cli/parse.ts";
+import { relativePaths } from "../../../src/configuration/relative_paths.ts";
+import { withoutOption } from "../../../src/cli/words.ts";
+import { renameInWords } from "../../../src/process/words.ts";
 
 const words = (text: string) => text.split(" ");
 

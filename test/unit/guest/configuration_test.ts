@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseCommandLine } from "../../../src/cli/command_line.ts";
+import { parseCommandLine } from "../../../src/cli/parse.ts";
 import { OptionError } from "../../../src/configuration/errors.ts";
 import { openFile } from "../../../src/native/file.ts";
 import {

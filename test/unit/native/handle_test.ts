@@ -3,7 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { DeviceInterrupt } from "../../../src/native/device_interrupt.ts";
 import { DeviceMemory } from "../../../src/native/device_memory.ts";
 import { EventLoop } from "../../../src/native/event_loop.ts";
-import { createEvent } from "../../../src/native/file.ts";
+import { createEvent } from "../../../src/native/event_descriptor.ts";
 import { DisposedError, NativeHandle } from "../../../src/native/handle.ts";
 import { Mapping } from "../../../src/native/mapping.ts";
 import { MultifdEnd } from "../../../src/native/multifd.ts";

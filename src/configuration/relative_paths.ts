@@ -1,9 +1,9 @@
 /** Which files a configuration names relative to the folder in which the program was started. */
-import type { ChardevOptions } from "../configuration/chardev.ts";
-import type { BlockNode } from "../configuration/block.ts";
-import type { NetworkAddress } from "../configuration/network.ts";
-import type { ObjectConfig } from "../configuration/object.ts";
-import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
+import type { ChardevOptions } from "./chardev.ts";
+import type { BlockNode } from "./block.ts";
+import type { NetworkAddress } from "./network.ts";
+import type { ObjectConfig } from "./object.ts";
+import type { VirtualMachineConfig } from "./virtual_machine.ts";
 
 /** The relative paths among what `config` names, in no order that matters. */
 export function relativePaths(config: VirtualMachineConfig): string[] {

@@ -2,9 +2,9 @@
  * Paths that users give: /dev/fdset/N stands for one of the descriptors of set N (add-fd), as in QEMU.
  * Whoever opens such a path is given an {@linkcode OpenPath}: that of the process's DescriptorStore.
  */
-import type { Descriptor } from "../native/descriptor.ts";
-import { Errno, SystemError } from "../native/errors.ts";
-import { OpenFlags, type OpenPath, readOpenFile } from "../native/file.ts";
+import type { Descriptor } from "./descriptor.ts";
+import { Errno, SystemError } from "./errors.ts";
+import { OpenFlags, type OpenPath, readOpenFile } from "./file.ts";
 
 const SET_PREFIX = "/dev/fdset/";
 /** The largest number of a set: QEMU's are of C's type int. */
