@@ -7,8 +7,9 @@
 import type { QmpClient } from "../src/qmp_client/mod.ts";
 import { checkMovable, configure, follow, formatBytes, type Settings } from "./lib/migration.ts";
 import { address, count, flag, type OptionsOf, value } from "./lib/options.ts";
-import { nameOf, processOf } from "./lib/processes.ts";
+import { type DetachedProgram, nameOf, processOf } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
+import { requireUser } from "./lib/users.ts";
 import {
   awaitArrival,
   connectToSuccessor,
@@ -59,6 +60,7 @@ It works with molt, with QEMU, and from one to the other.`,
   await using cleanup = new AsyncDisposableStack();
   const machine = cleanup.use(await script.connect(options.qmp));
   const before = await checkMovable(machine);
+  script.report({ before: nameOf(machine) });
   script.say(`the guest is ${before} in ${nameOf(machine)}`);
 
   await using undo = new AsyncDisposableStack();
@@ -67,7 +69,11 @@ It works with molt, with QEMU, and from one to the other.`,
   cleanup.use(await configure(script, machine, sourceSettings(options)));
   using stops = machine.events("STOP");
   await script.change(machine, "migrate", { uri: destination.uri });
-  const sent = await script.wait("the migration has completed", () => follow(script, machine));
+  const sent = await script.wait("the migration has completed", async () => {
+    const { program } = destination;
+    const sending = () => follow(script, machine);
+    return program ? await program.explaining(sending) : await sending();
+  });
   undo.move();
 
   const { monitor } = destination;
@@ -86,7 +92,7 @@ It works with molt, with QEMU, and from one to the other.`,
   const pause = stop && (arrival ? (arrival.time - stop.time) / 1000 : sent.downtime);
   const bytes = sent.ram?.transferred ?? 0;
   const duration = sent["total-time"] ?? 0;
-  const { pid } = destination;
+  const pid = destination.program?.pid;
   script.report({ pid, program: arrival?.name, status: arrival?.status, bytes, duration, pause });
   script.say(
     `the guest ${arrival ? `is ${arrival.status} in ${arrival.name}` : "has arrived"}: ` +
@@ -100,7 +106,7 @@ interface Destination {
   readonly uri: string;
   readonly monitor: SuccessorMonitor | undefined;
   /** Its process, if it was started here. */
-  readonly pid: number | undefined;
+  readonly program: DetachedProgram | undefined;
   /** Ends the source. */
   readonly finish: () => Promise<void>;
 }
@@ -121,6 +127,9 @@ async function startHere(
   const { options } = script;
   const limit = options.timeout * 1000;
   const old = await processOf(machine);
+  if (!script.command || Deno.uid() !== 0) {
+    requireUser(old.pid, "a destination that is started here", { root: false });
+  }
   const plan = planSuccessor(script.command, old, ["defer"], {
     monitor: options["destination-qmp"],
     mode: "normal",
@@ -137,7 +146,7 @@ async function startHere(
   return {
     uri,
     monitor: waiting,
-    pid: waiting?.program.pid,
+    program: waiting?.program,
     finish: () => takePlace(script, { plan, machine, successor: waiting?.client, old, limit }),
   };
 }
@@ -152,7 +161,7 @@ async function prepareThere(
     await script.change(machine, "quit", {});
     await script.wait("the source has ended", () => machine.closed);
   };
-  if (address === undefined) return { uri, monitor: undefined, pid: undefined, finish };
+  if (address === undefined) return { uri, monitor: undefined, program: undefined, finish };
   const monitor = await connectToSuccessor(address, AbortSignal.timeout(10_000));
   const client = cleanup.use(monitor.client);
   const { status } = await client.execute("query-status");
@@ -161,11 +170,11 @@ async function prepareThere(
   }
   const { status: listening } = await client.execute("query-migrate");
   if (listening !== undefined && listening !== "none") {
-    return { uri, monitor, pid: undefined, finish };
+    return { uri, monitor, program: undefined, finish };
   }
   cleanup.use(await configure(script, client, bothSides(script.options)));
   await script.change(client, "migrate-incoming", { uri });
-  return { uri: await boundUri(client, uri), monitor, pid: undefined, finish };
+  return { uri: await boundUri(client, uri), monitor, program: undefined, finish };
 }
 
 /** What both sides have to agree on. */

@@ -18,6 +18,7 @@ import { address, count, flag, UsageError, value } from "./lib/options.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { runScript, type Script } from "./lib/script.ts";
 import { planMachine, receive, startWaiting } from "./lib/successor.ts";
+import { requireUser } from "./lib/users.ts";
 
 const options = {
   "file": value("FILE", "the snapshot"),
@@ -73,7 +74,13 @@ async function save(script: SnapshotScript): Promise<void> {
   const machine = cleanup.use(await script.connect(qmp));
   const before = await checkMovable(machine);
   script.say(`the guest is ${before} in ${nameOf(machine)}`);
-  const started = script.command ?? lasting(await processOf(machine));
+  const program = nameOf(machine);
+  script.report({ program });
+  const old = await processOf(machine);
+  requireUser(old.pid, "a snapshot, which is written by the machine and named here,", {
+    root: true,
+  });
+  const started = script.command ? { ...script.command, program } : lasting(old);
   cleanup.use(await configure(script, machine, settings(script)));
 
   await using undo = new AsyncDisposableStack();
@@ -107,8 +114,9 @@ async function restore(script: SnapshotScript): Promise<void> {
   const file = absolutePath(options.file);
   const limit = options.timeout * 1000;
   await using cleanup = new AsyncDisposableStack();
-  const started = script.command ?? await readKeptCommand(file);
-  const plan = planMachine(started, ["defer"], options.qmp);
+  const kept = script.command ?? await readKeptCommand(file);
+  if ("program" in kept) script.report({ before: kept.program });
+  const plan = planMachine(kept, ["defer"], options.qmp);
   const folder = await Deno.makeTempDir({ prefix: "molt-restore-" });
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
 

@@ -15,6 +15,7 @@ import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/m
 import { address, count, value } from "./lib/options.ts";
 import { isMolt, nameOf, ProcessGoneError, processOf, whileAlive } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
+import { requireUser } from "./lib/users.ts";
 
 const options = {
   "qmp": address("the running machine's monitor: a unix socket's path, or HOST:PORT"),
@@ -47,10 +48,11 @@ meant in the folder in which the machine was started.`,
   cleanup.use(machine);
   const before = await checkMovable(machine);
   await checkShared(machine);
-  const { pid, command } = await processOf(machine);
+  const { pid, command, program } = await processOf(machine);
+  script.report({ before: program });
   script.say(`process ${pid} runs ${nameOf(machine)}; the guest is ${before}`);
 
-  const state = await stateFile(script, machine);
+  const state = await stateFile(script, machine, pid);
   await using undo = new AsyncDisposableStack();
   if (state !== undefined) undo.defer(() => removeIfThere(state));
   const started = script.command?.command ?? appending(command);
@@ -91,10 +93,17 @@ meant in the folder in which the machine was started.`,
 });
 
 /** The file that the devices' state goes through; undefined if molt needs none. */
-async function stateFile(script: ExecScript, machine: QmpClient): Promise<string | undefined> {
+async function stateFile(
+  script: ExecScript,
+  machine: QmpClient,
+  pid: number,
+): Promise<string | undefined> {
   const { state } = script.options;
   if (state !== undefined) return absolutePath(state);
   if (isMolt(machine)) return undefined;
+  requireUser(pid, "a temporary file for the devices' state (--state names another)", {
+    root: false,
+  });
   const prefix = "molt-update-";
   return script.dryRun ? `/tmp/${prefix}...` : await Deno.makeTempFile({ prefix });
 }
@@ -118,9 +127,10 @@ async function lookAround(
     await using keeper = await QmpClient.connect(machine.address, { wait: true, signal });
     const { status } = await keeper.execute("query-status", {}, { signal });
     const found = await processOf(keeper);
+    const { "error-desc": reason } = await keeper.execute("query-migrate", {}, { signal });
     script.report({ pid: found.pid, program: nameOf(keeper), status });
     const text = `${cause.message}; the guest is ${status} in process ${found.pid}, ` +
-      "with the old program";
+      `with the old program, ${found.program}${reason === undefined ? "" : ` (${reason})`}`;
     return new ScriptError(ExitStatus.failed, text, { cause });
   } catch (error) {
     const text = `${cause.message}, and nobody says who has the guest: ${messageOf(error)}. ` +

@@ -5,12 +5,19 @@
  *   resume  a machine with -incoming defer -> the same settings -> migrate-incoming -> FILE is removed
  */
 import { absolutePath, removeIfThere } from "./lib/files.ts";
-import { commandFile, keepCommand, lasting, readKeptCommand } from "./lib/kept_command.ts";
+import {
+  commandFile,
+  keepCommand,
+  type KeptCommand,
+  lasting,
+  readKeptCommand,
+} from "./lib/kept_command.ts";
 import { checkMovable, configure, follow, formatBytes, type Settings } from "./lib/migration.ts";
 import { address, count, UsageError, value } from "./lib/options.ts";
 import { awaitEnd, nameOf, processOf } from "./lib/processes.ts";
 import { runScript, type Script } from "./lib/script.ts";
-import { type CommandLine, planMachine, receive, startWaiting } from "./lib/successor.ts";
+import { planMachine, receive, startWaiting } from "./lib/successor.ts";
+import { requireUser } from "./lib/users.ts";
 
 const options = {
   "state": value("FILE", "where the devices are meanwhile, and memory that no named file has"),
@@ -47,13 +54,17 @@ It works with molt, with QEMU, and from one to the other.`,
   if (script.action !== "save") await resume(script, old);
 });
 
-async function save(script: RebootScript): Promise<CommandLine> {
+async function save(script: RebootScript): Promise<KeptCommand> {
   const { qmp, timeout } = script.options;
   if (qmp === undefined) throw new UsageError("--qmp is missing");
   const state = absolutePath(script.options.state);
   await using machine = await script.connect(qmp);
   const before = await checkMovable(machine);
   const old = await processOf(machine);
+  requireUser(old.pid, "a state file, which is written by the machine and kept here,", {
+    root: script.action === "save",
+  });
+  script.report({ before: old.program });
   script.say(`process ${old.pid} runs ${nameOf(machine)}; the guest is ${before}`);
 
   await using undo = new AsyncDisposableStack();
@@ -76,12 +87,13 @@ async function save(script: RebootScript): Promise<CommandLine> {
   return commandLine;
 }
 
-async function resume(script: RebootScript, old: CommandLine | undefined): Promise<void> {
+async function resume(script: RebootScript, old: KeptCommand | undefined): Promise<void> {
   const { options } = script;
   const state = absolutePath(options.state);
   const limit = options.timeout * 1000;
   await using cleanup = new AsyncDisposableStack();
   const started = script.command ?? old ?? await readKeptCommand(state);
+  if ("program" in started) script.report({ before: started.program });
   const plan = planMachine(started, ["defer"], options.qmp);
   const folder = await Deno.makeTempDir({ prefix: "molt-resume-" });
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));

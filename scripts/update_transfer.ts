@@ -10,6 +10,7 @@ import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/m
 import { address, count, value } from "./lib/options.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, ScriptError } from "./lib/script.ts";
+import { requireUser } from "./lib/users.ts";
 import {
   awaitArrival,
   checkUnused,
@@ -48,6 +49,10 @@ leaves it where it was.`,
   const before = await checkMovable(machine);
   await checkShared(machine);
   const old = await processOf(machine);
+  if (!script.command || Deno.uid() !== 0) {
+    requireUser(old.pid, "a successor that is started here", { root: false });
+  }
+  script.report({ before: old.program });
   script.say(`process ${old.pid} runs ${nameOf(machine)}; the guest is ${before}`);
 
   const folder = await Deno.makeTempDir({ prefix: "molt-update-" });
@@ -87,7 +92,9 @@ leaves it where it was.`,
   connecting?.catch(() => {});
   using stops = machine.events("STOP");
   await script.change(machine, "migrate", { channels });
-  await script.wait("the migration has completed", () => follow(script, machine, limit));
+  await script.wait("the migration has completed", async () => {
+    if (program) await program.explaining(() => follow(script, machine, limit));
+  });
   // From here on the guest is the successor's, whose memory the old process only shares.
   undo.move();
 

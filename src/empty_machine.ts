@@ -19,7 +19,7 @@ import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
 import { announce, report } from "./process/messages.ts";
 import { serveQtest } from "./qtest/server.ts";
-import { version } from "./version.ts";
+import { build, packageName, version } from "./version.ts";
 
 /** A process without a guest. */
 export class EmptyMachine implements Disposable {
@@ -91,12 +91,15 @@ export class EmptyMachine implements Disposable {
       identity: {
         name: config.name,
         uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
-        package: `molt ${version}`,
+        package: packageName(),
       },
       ...inspectNothing(accelerator),
       chardevs,
       descriptors,
-      update: updateControl(() => ({ generation: 0, pid: processId(), version }), () => []),
+      update: updateControl(
+        () => ({ generation: 0, pid: processId(), version, build: build() }),
+        () => [],
+      ),
       migration: new NoMigration(),
     };
     const monitors = undo.use(new Monitors(context, events));

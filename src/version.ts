@@ -8,6 +8,14 @@ export const version = "0.1.0";
  * compiled program, `source` when it runs from its sources.
  */
 export function build(): string {
-  if (!Deno.build.standalone) return "source";
-  return Deno.readTextFileSync(`${import.meta.dirname}/build-id`).trim();
+  return known ??= Deno.build.standalone
+    ? Deno.readTextFileSync(`${import.meta.dirname}/build-id`).trim()
+    : "source";
+}
+
+let known: string | undefined;
+
+/** Version and build in one, as QMP's greeting and query-version have them: `molt 0.1.0 build 1f2e3d4`. */
+export function packageName(): string {
+  return `molt ${version} build ${build()}`;
 }

@@ -3,12 +3,21 @@ import { z } from "zod";
 import { alone, appending } from "./command_line.ts";
 import { type OptionShape, UsageError } from "./options.ts";
 import type { Script } from "./script.ts";
+import type { MachineProcess } from "./processes.ts";
 import type { CommandLine } from "./successor.ts";
+import { ownerHint } from "./users.ts";
 
 const keptCommand = z.object({
   command: z.array(z.string()).min(1),
   directory: z.string(),
+  /** What ran the machine, with its build. */
+  program: z.string().optional(),
 });
+
+/** A command line, and what program it was. */
+export interface KeptCommand extends CommandLine {
+  readonly program?: string | undefined;
+}
 
 /** The file beside `file` that has the command line. */
 export function commandFile(file: string): string {
@@ -16,15 +25,15 @@ export function commandFile(file: string): string {
 }
 
 /** A running process's command line as it is to be used when the process has ended. */
-export function lasting({ command, directory }: CommandLine): CommandLine {
-  return { command: alone(appending(command)), directory };
+export function lasting({ command, directory, program }: MachineProcess): KeptCommand {
+  return { command: alone(appending(command)), directory, program };
 }
 
 /** Writes a command line. */
 export async function keepCommand<S extends OptionShape>(
   script: Script<S>,
   file: string,
-  line: CommandLine,
+  line: KeptCommand,
 ): Promise<void> {
   const path = commandFile(file);
   const text = JSON.stringify(line, undefined, 2);
@@ -35,11 +44,15 @@ export async function keepCommand<S extends OptionShape>(
 }
 
 /** Reads it. */
-export async function readKeptCommand(file: string): Promise<CommandLine> {
+export async function readKeptCommand(file: string): Promise<KeptCommand> {
   const path = commandFile(file);
   try {
     return keptCommand.parse(JSON.parse(await Deno.readTextFile(path)));
   } catch (cause) {
-    throw new UsageError(`cannot read a command line from ${path}: give it after --`, { cause });
+    const hint = cause instanceof Deno.errors.PermissionDenied ? ownerHint(path) : "";
+    throw new UsageError(
+      `cannot read a command line from ${path}${hint || ": give it after --"}`,
+      { cause },
+    );
   }
 }

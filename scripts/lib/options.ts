@@ -37,10 +37,14 @@ export function address(description: string) {
   }).meta({ placeholder: "ADDRESS", description });
 }
 
+/** The greatest number that an option takes: as seconds it fits the runtime's timers, which take ms. */
+const MOST = 2_000_000;
+
 /** An option that is a whole number from `minimum` on. */
 export function count(placeholder: string, minimum: number, description: string) {
   return z.string().regex(/^\d+$/, "a whole number is expected").transform(Number)
     .refine((number) => number >= minimum, `at least ${minimum} is expected`)
+    .refine((number) => number <= MOST, `at most ${MOST} is expected`)
     .meta({ placeholder, description });
 }
 

@@ -1,9 +1,14 @@
 /** Processes: the one behind a monitor, and programs that are to go on without the script. */
-import { type QmpClient, QmpError } from "../../src/qmp_client/mod.ts";
+import { MigrationFailedError, type QmpClient, QmpError } from "../../src/qmp_client/mod.ts";
+
+/** How long a program whose migration failed may take to print why and end, in ms. */
+const LAST_LINES_MS = 1000;
 
 /** A process that runs a machine. */
 export interface MachineProcess {
   readonly pid: number;
+  /** What runs the machine, with its build: see {@linkcode nameOf}. */
+  readonly program: string;
   /** Program and arguments that a successor of the same kind is to be started with. */
   readonly command: readonly string[];
   /** What relative paths in it are relative to. */
@@ -11,21 +16,23 @@ export interface MachineProcess {
 }
 
 /**
- * Finds the process behind a monitor on this host: a vCPU's thread leads to it. molt says itself how it was
- * started, in which folder, and what its sockets are called by now; of QEMU only /proc says it, whose
- * arguments are those of the first moment, and whose folder is the present one.
+ * Finds the process behind a monitor on this host. molt says itself which it is, how it was started, in which
+ * folder, and what its sockets are called by now. A QEMU is found by a vCPU's thread, and its arguments and
+ * folder by /proc: those of the first moment, and the present one, which only its user may see.
  */
 export async function processOf(machine: QmpClient): Promise<MachineProcess> {
+  const program = nameOf(machine);
+  const launch = await launchOf(machine);
+  if (launch !== undefined) return { program, ...launch };
   const [cpu] = await machine.execute("query-cpus-fast");
   const thread = cpu?.["thread-id"];
-  const launch = await launchOf(machine);
   try {
     const status = await Deno.readTextFile(`/proc/${thread}/status`);
     const pid = Number(status.match(/^Tgid:\s*(\d+)$/m)?.[1]);
-    if (launch !== undefined) return { pid, ...launch };
     const commandLine = await Deno.readTextFile(`/proc/${pid}/cmdline`);
     return {
       pid,
+      program,
       command: commandLine.split("\0").slice(0, -1),
       directory: await Deno.readLink(`/proc/${pid}/cwd`),
     };
@@ -33,7 +40,7 @@ export async function processOf(machine: QmpClient): Promise<MachineProcess> {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new QmpError(
       `cannot see the machine's process (thread ${thread}): ${reason}. ` +
-        "Is it another user's, or on another host?",
+        "Is it on another host? If it is another user's, run this as that user or as root",
       { cause },
     );
   }
@@ -42,8 +49,8 @@ export async function processOf(machine: QmpClient): Promise<MachineProcess> {
 /** How molt says that its successor is to be started; undefined: this is none, or an older one. */
 async function launchOf(machine: QmpClient) {
   if (!isMolt(machine)) return undefined;
-  const { launch } = await machine.execute("x-query-update");
-  return launch && { command: launch.command, directory: launch.directory };
+  const { pid, launch } = await machine.execute("x-query-update");
+  return launch && { pid, command: launch.command, directory: launch.directory };
 }
 
 /** Whether molt runs a machine. */
@@ -90,8 +97,10 @@ export async function whileAlive<T>(
 ): Promise<T> {
   const gone = new AbortController();
   const signal = interrupted ? AbortSignal.any([gone.signal, interrupted]) : gone.signal;
+  // Where /proc hides other users' processes nothing is to be seen of it.
+  const visible = isAlive(pid);
   const timer = setInterval(() => {
-    if (!isAlive(pid)) gone.abort(new ProcessGoneError(pid));
+    if (visible && !isAlive(pid)) gone.abort(new ProcessGoneError(pid));
   }, 100);
   const timeout = setTimeout(() => {
     gone.abort(new ProcessGoneError(pid, limit));
@@ -154,10 +163,29 @@ export class DetachedProgram {
       return await whileAlive(this.pid, patience, action);
     } catch (cause) {
       if (!(cause instanceof ProcessGoneError)) throw cause;
-      const words = (await Deno.readTextFile(this.log)).trim().split("\n").slice(-5).join("\n");
-      const text = words === "" ? cause.message : `${cause.message}, having said:\n${words}`;
+      const printed = await this.#printed();
+      const text = printed === "" ? cause.message : `${cause.message}, having printed:\n${printed}`;
       throw new Error(`the successor fails: ${text}`, { cause });
     }
+  }
+
+  /** Has the error of a failed migration say what the program has printed, which may be the reason. */
+  async explaining<T>(action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (cause) {
+      if (!(cause instanceof MigrationFailedError)) throw cause;
+      // One that ends because of it prints why.
+      await awaitEnd(this.pid, LAST_LINES_MS).catch(() => {});
+      const printed = await this.#printed();
+      if (printed === "") throw cause;
+      throw new Error(`${cause.message}\nThe successor has printed:\n${printed}`, { cause });
+    }
+  }
+
+  /** The last lines that it has printed. */
+  async #printed(): Promise<string> {
+    return (await Deno.readTextFile(this.log)).trim().split("\n").slice(-5).join("\n");
   }
 
   /** Ends it, with what it has started in turn, and waits for that. */

@@ -6,6 +6,7 @@
  */
 import {
   formatQmpAddress,
+  parseQmpAddress,
   type QmpArguments,
   QmpClient,
   type QmpCommandName,
@@ -20,19 +21,11 @@ import {
   parseOptions,
   UsageError,
 } from "./options.ts";
+import { ExitStatus, ScriptError } from "./exit_status.ts";
 import { DetachedProgram, ProcessGoneError } from "./processes.ts";
+import { explainRefusal } from "./users.ts";
 
-/** What a script ends with. */
-export const ExitStatus = {
-  done: 0,
-  failed: 1,
-  usage: 2,
-  unavailable: 3,
-  lost: 4,
-  interrupted: 130,
-} as const;
-
-type ExitStatus = (typeof ExitStatus)[keyof typeof ExitStatus];
+export { ExitStatus, ScriptError };
 
 const exitStatusHelp = `Exit status:
   0    done
@@ -44,15 +37,6 @@ const exitStatusHelp = `Exit status:
 
 Ctrl-C undoes what was done so far, unless the guest has moved already. Ctrl-C again, a second later, ends
 the script at once with 4.`;
-
-/** A failure with an exit status of its own. */
-export class ScriptError extends Error {
-  override readonly name = "ScriptError";
-
-  constructor(readonly status: ExitStatus, message: string, options?: ErrorOptions) {
-    super(message, options);
-  }
-}
 
 /** What a script is. */
 export interface Declaration<S extends OptionShape> {
@@ -125,7 +109,11 @@ export class Script<S extends OptionShape> {
   async connect(address: string, limit?: number): Promise<QmpClient> {
     const timeout = AbortSignal.timeout(limit ?? 10_000);
     const signal = AbortSignal.any([this.signal, timeout]);
-    return await QmpClient.connect(address, { signal, wait: limit !== undefined });
+    try {
+      return await QmpClient.connect(address, { signal, wait: limit !== undefined });
+    } catch (error) {
+      throw explainRefusal(error, parseQmpAddress(address));
+    }
   }
 
   /**
@@ -216,14 +204,15 @@ async function execute<S extends OptionShape>(
     script = new Script(parsed, declaration.actions ?? [], interrupted.signal);
     heedSignals(interrupted);
     await body(script);
-    script.finish({ ok: true });
+    script.finish({ ok: true, exitStatus: ExitStatus.done });
     return ExitStatus.done;
   } catch (error) {
     const status = statusOf(error, interrupted.signal);
     const message = status === ExitStatus.interrupted ? "interrupted" : messageOf(error);
     const json = hasFlag(argv, "json");
-    if (script) script.finish({ ok: false, error: message, status });
-    else if (json) printJson({ ok: false, error: message, status });
+    const outcome = { ok: false, error: message, exitStatus: status };
+    if (script) script.finish(outcome);
+    else if (json) printJson(outcome);
     if (!json) console.error(`${declaration.usage.split(" ", 1)[0]}: ${message}`);
     if (!json && status === ExitStatus.usage) console.error("--help lists the options.");
     return status;

@@ -15,6 +15,7 @@ const updateMembers = {
   "generation": integer(),
   "pid": integer(),
   "version": z.string(),
+  "build": z.string(),
   "pauses": z.array(microseconds).optional(),
   "parts": z.record(z.string(), microseconds).optional(),
 };
@@ -24,7 +25,6 @@ const updateInformation = struct(updateMembers);
 /** The result of x-query-update: what the event x-MONITOR_REPLACED has, and how to start a successor. */
 export const updateQuery = struct({
   ...updateMembers,
-  "build": z.string(),
   "phases": z.array(struct({
     "phase": z.string(),
     "pid": integer(),

@@ -16,8 +16,6 @@ import type { JsonObject } from "../json/value.ts";
 
 /** What x-query-update returns. */
 export interface UpdateQuery extends UpdateInformation {
-  /** Which build of the version this is. */
-  readonly build: string;
   /** The latest migration's phases, of an update in all its processes. */
   readonly phases: PhaseRecord[];
   /** How a successor is to be started: program and arguments, and the folder for relative paths. */
@@ -30,6 +28,8 @@ export interface UpdateInformation {
   "generation": number;
   "pid": number;
   "version": string;
+  /** Which build of that version: a commit, or `source`. */
+  "build": string;
   /** How long the guest was paused in the last update, each time, in microseconds. */
   "pauses"?: number[] | undefined;
   /** What the update was made of, in microseconds. */

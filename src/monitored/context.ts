@@ -12,7 +12,7 @@ import type { MachineControl, MonitorContext, UpdateControl } from "../monitor/c
 import type { UpdateInformation } from "../monitor/events.ts";
 import { processId } from "../native/process.ts";
 import { launch } from "../process/launch.ts";
-import { build, version } from "../version.ts";
+import { build, packageName, version } from "../version.ts";
 
 /** What monitors see of a virtual machine. */
 export interface MonitoredMachine {
@@ -33,6 +33,7 @@ export function updateInformation({ generation, account }: Timeline): UpdateInfo
     generation,
     pid: processId(),
     version,
+    build: build(),
     ...(account === undefined ? {} : { pauses: [...account.pauses], parts: { ...account.parts } }),
   };
 }
@@ -47,7 +48,6 @@ export function updateControl(
       const { command, directory } = launch.information;
       return {
         ...information(),
-        build: build(),
         phases: phases(),
         launch: { command: [...command], directory },
       };
@@ -80,7 +80,7 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     identity: {
       name: config.name,
       uuid: config.uuid ?? "00000000-0000-0000-0000-000000000000",
-      package: `molt ${version}`,
+      package: packageName(),
     },
     get capabilities() {
       return inspection().capabilities;

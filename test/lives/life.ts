@@ -37,7 +37,7 @@ export interface Machine {
 const outcome = z.looseObject({
   ok: z.boolean(),
   error: z.string().optional(),
-  status: z.union([z.string(), z.number()]).optional(),
+  status: z.string().optional(),
   pid: z.number().optional(),
 });
 /** What a script prints with --json. */

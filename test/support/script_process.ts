@@ -1,4 +1,5 @@
 /** The project's scripts, run as a user runs them. */
+import { assertEquals } from "@std/assert";
 import { z } from "zod";
 import { PATIENCE, patience } from "./patience.ts";
 
@@ -26,8 +27,12 @@ export async function runTask(task: string, ...args: readonly string[]): Promise
 const outcome = z.looseObject({
   ok: z.boolean(),
   error: z.string().optional(),
-  status: z.union([z.string(), z.number()]).optional(),
+  exitStatus: z.number(),
+  /** The guest's. */
+  status: z.string().optional(),
   pid: z.number().optional(),
+  /** What ran the guest before, and what runs it now. */
+  before: z.string().optional(),
   program: z.string().optional(),
   pause: z.number().optional(),
 });
@@ -45,7 +50,9 @@ export async function runTaskJson(
   if (status !== expected) {
     throw new Error(`${task} ended with status ${status}: ${output}${errorText}`);
   }
-  return outcome.parse(JSON.parse(output));
+  const parsed = outcome.parse(JSON.parse(output));
+  assertEquals([parsed.ok, parsed.exitStatus], [status === 0, status], output);
+  return parsed;
 }
 
 /** Starts a script that something is to happen to while it runs. */

@@ -1,5 +1,11 @@
 /** What the scripted migrations do with a machine of either program. */
-import { assertEquals, assertGreater, assertLess, assertStringIncludes } from "@std/assert";
+import {
+  assertEquals,
+  assertGreater,
+  assertLess,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 import { DetachedProcess } from "./detached.ts";
 import { HeartbeatLog } from "./heartbeat_log.ts";
@@ -121,8 +127,14 @@ export function scriptScenarios(vmm: Vmm): void {
 
     const options = [[], ["--state", directory.file("state"), "--timeout", "60"]];
     for (const more of options) {
-      const { pid, status, pause } = await runTaskJson(0, "update:exec", ...qmp, ...more);
+      const { pid, status, pause, before, program } = await runTaskJson(
+        0,
+        "update:exec",
+        ...[...qmp, ...more],
+      );
       assertEquals([pid, status], [vm.pid, "running"]);
+      const build = vmm === "molt" ? /^molt \d+\.\d+\.\d+ build \S+$/ : /^QEMU \d+/;
+      for (const name of [before, program]) assertMatch(name ?? "", build);
       assertGreater(pause ?? 0, 0);
       await scenario.checkRunning();
     }
@@ -131,8 +143,10 @@ export function scriptScenarios(vmm: Vmm): void {
     await scenario.checkRunning();
     assertEquals(scenario.files(), files);
     if (vmm === "qemu") return;
-    const ended = await runTaskJson(1, "update:exec", ...qmp, "--", "false");
+    const command = ["--", "sh", "-c", "echo no such luck >&2; exit 3"];
+    const ended = await runTaskJson(1, "update:exec", ...qmp, ...command);
     assertStringIncludes(ended.error ?? "", `the guest is running in process ${ended.pid}`);
+    assertStringIncludes(ended.error ?? "", "having printed: no such luck");
     scenario.follow(ended.pid);
     await scenario.checkRunning();
   });
@@ -344,7 +358,7 @@ export function scriptScenarios(vmm: Vmm): void {
     await until(async () => (await client.execute("query-migrate")).status === "active");
     script.kill("SIGINT");
     const { code, stdout } = await script.output();
-    assertEquals([code, JSON.parse(new TextDecoder().decode(stdout)).status], [130, 130]);
+    assertEquals([code, JSON.parse(new TextDecoder().decode(stdout)).exitStatus], [130, 130]);
     assertEquals((await client.execute("query-migrate")).status, "cancelled");
     await scenario.checkRunning();
   });
