@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #include "virtio_interrupt.h"
@@ -16,6 +17,8 @@ struct molt_interrupt {
 	int vm; /* KVM's virtual machine, -1: tests without one */
 	int32_t gsi; /* input of KVM's interrupt controllers; -1: by message */
 	pthread_mutex_t line; /* the input's level follows `status`, one change after the other */
+	int attention; /* eventfd: TypeScript is to look at `error` */
+	_Atomic int32_t error; /* errno of the first interrupt that KVM refused since the last restore */
 	_Atomic uint64_t message; /* low half: address, high half: data; 0: the pin is masked */
 };
 
@@ -26,8 +29,11 @@ struct molt_interrupt {
 
 static _Atomic(struct molt_interrupt *) transports[TRANSPORTS];
 
-/* An interrupt by input `gsi` of KVM's controllers of `vm`, or by message (-1). Returns its handle. */
-MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi)
+/*
+ * An interrupt by input `gsi` of KVM's controllers of `vm`, or by message (-1). The eventfd `attention` is
+ * signalled when KVM refuses one: once, until the interrupt is restored. Returns its handle.
+ */
+MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi, int32_t attention)
 {
 	struct molt_interrupt *interrupt = calloc(1, sizeof *interrupt);
 
@@ -35,6 +41,7 @@ MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi)
 		return -ENOMEM;
 	interrupt->vm = vm;
 	interrupt->gsi = gsi;
+	interrupt->attention = attention;
 	pthread_mutex_init(&interrupt->line, NULL);
 	return (int64_t)(uintptr_t)interrupt;
 }
@@ -64,12 +71,28 @@ MOLT_EXPORT int32_t molt_interrupt_attach(uint64_t handle, uint64_t address)
 	return 0;
 }
 
+/* The errno of the first interrupt that KVM refused since the last restore; 0: none. */
+MOLT_EXPORT int32_t molt_interrupt_error(uint64_t handle)
+{
+	return atomic_load(&((struct molt_interrupt *)(uintptr_t)handle)->error);
+}
+
+/* Has KVM do `request`. A guest that misses an interrupt must not run on as if nothing had happened. */
+static void inject(struct molt_interrupt *interrupt, unsigned long request, void *argument)
+{
+	int32_t none = 0;
+
+	if (ioctl(interrupt->vm, request, argument) < 0 &&
+	    atomic_compare_exchange_strong(&interrupt->error, &none, errno))
+		eventfd_write(interrupt->attention, 1);
+}
+
 static void set_line(struct molt_interrupt *interrupt, uint32_t level)
 {
 	struct kvm_irq_level line = { .irq = (uint32_t)interrupt->gsi, .level = level };
 
 	if (interrupt->vm >= 0)
-		ioctl(interrupt->vm, KVM_IRQ_LINE, &line);
+		inject(interrupt, KVM_IRQ_LINE, &line);
 }
 
 /*
@@ -96,7 +119,7 @@ static void send_message(struct molt_interrupt *interrupt)
 	struct kvm_msi msi = { .address_lo = (uint32_t)message, .data = (uint32_t)(message >> 32) };
 
 	if (interrupt->vm >= 0 && message != 0)
-		ioctl(interrupt->vm, KVM_SIGNAL_MSI, &msi);
+		inject(interrupt, KVM_SIGNAL_MSI, &msi);
 }
 
 void molt_interrupt_assert(struct molt_interrupt *interrupt, uint32_t bits)
@@ -139,6 +162,7 @@ MOLT_EXPORT void molt_interrupt_restore(uint64_t handle, uint32_t status)
 {
 	struct molt_interrupt *interrupt = (void *)(uintptr_t)handle;
 
+	atomic_store(&interrupt->error, 0);
 	atomic_store(&interrupt->status, status);
 	if (interrupt->gsi >= 0)
 		update_line(interrupt, false);

@@ -75,6 +75,8 @@ export function createTransports(
   }
   return assigned.map(({ device: config, slot }) => {
     const { address, length, gsi } = slot;
+    const fail = (fault: unknown) =>
+      faulted(`${config.driver} at 0x${address.toString(16)}`, fault);
     const interrupt = connectInterrupt(vm, ioapic2, gsi);
     interrupt.attach(address);
     const transport = owner.use(
@@ -87,9 +89,10 @@ export function createTransports(
         loop,
         ...(ioeventfd ? { notifications: router } : {}),
         report,
-        faulted: (fault) => faulted(`${config.driver} at 0x${address.toString(16)}`, fault),
+        faulted: fail,
       }),
     );
+    owner.use(interrupt.watch(loop, fail));
     bus.map("virtio-mmio", address, length, transport);
     return { config, slot, transport };
   });

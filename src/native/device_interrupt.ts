@@ -1,6 +1,9 @@
 /** The interrupts of virtio-mmio devices (ffi/virtio_interrupt.c). */
 import { native } from "./library.ts";
-import { unwrap } from "./errors.ts";
+import { SystemError, unwrap } from "./errors.ts";
+import { type EventLoop, Events, type Watch } from "./event_loop.ts";
+import { createEvent } from "./event_descriptor.ts";
+import { read } from "./file.ts";
 import { detachMemory, memoryAt, NativeHandle } from "./handle.ts";
 import type { Fd } from "./descriptor.ts";
 
@@ -11,22 +14,41 @@ export const InterruptBits = { queue: 1, configuration: 2 } as const;
 export class DeviceInterrupt implements Disposable {
   readonly #handle: NativeHandle;
   readonly #status: Int32Array<ArrayBuffer>;
+  readonly #resources = new DisposableStack();
+  readonly #attention: Fd;
 
   /**
    * By input `gsi` of the interrupt controllers of KVM's virtual machine `vm`, or, with `gsi`
    * `undefined`, by the message that {@linkcode route} returns. Without a `vm` nobody is interrupted.
    */
   constructor(vm: Fd | undefined, gsi: number | undefined) {
+    using undo = new DisposableStack();
+    this.#attention = undo.use(createEvent()).fd;
     const handle = unwrap(
-      native.molt_interrupt_create(vm ?? -1, gsi ?? -1),
+      native.molt_interrupt_create(vm ?? -1, gsi ?? -1, this.#attention),
       "Could not create an interrupt",
     );
     const status = memoryAt(handle, 4);
     this.#status = new Int32Array(status);
-    this.#handle = new NativeHandle("an interrupt", handle, (handle) => {
-      detachMemory(status);
-      native.molt_interrupt_destroy(handle);
-    });
+    this.#handle = undo.use(
+      new NativeHandle("an interrupt", handle, (handle) => {
+        detachMemory(status);
+        native.molt_interrupt_destroy(handle);
+      }),
+    );
+    this.#resources.use(undo.move());
+  }
+
+  /**
+   * Calls `failed` when KVM has refused an interrupt: once, until {@linkcode restore}. To be disposed before
+   * the interrupt is.
+   */
+  watch(loop: EventLoop, failed: (fault: unknown) => void): Watch {
+    return loop.watch(this.#attention, Events.readable, () => {
+      read(this.#attention, new Uint8Array(8));
+      const errno = native.molt_interrupt_error(this.handle);
+      if (errno !== 0) failed(new SystemError("Could not interrupt the guest", errno));
+    }, failed);
   }
 
   get handle(): bigint {
@@ -67,6 +89,6 @@ export class DeviceInterrupt implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#handle[Symbol.dispose]();
+    this.#resources[Symbol.dispose]();
   }
 }

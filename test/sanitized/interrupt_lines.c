@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 	guest_create(&guest, NULL);
 	check(ioctl(guest.vm, KVM_CREATE_IRQCHIP, 0) == 0, "KVM_CREATE_IRQCHIP: %s", strerror(errno));
 
-	int64_t handle = molt_interrupt_create(guest.vm, GSI);
+	int64_t handle = molt_interrupt_create(guest.vm, GSI, -1);
 
 	check(handle > 0, "molt_interrupt_create: %ld", (long)handle);
 	interrupt = (uint64_t)handle;

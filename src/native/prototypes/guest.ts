@@ -114,7 +114,8 @@ export const guestPrototypes = {
   ],
 
   // virtio_interrupt.c
-  molt_interrupt_create: ["int64_t", "int32_t vm", "int32_t gsi"],
+  molt_interrupt_create: ["int64_t", "int32_t vm", "int32_t gsi", "int32_t attention"],
+  molt_interrupt_error: ["int32_t", "uint64_t handle"],
   molt_interrupt_destroy: ["void", "uint64_t handle"],
   molt_interrupt_attach: ["int32_t", "uint64_t handle", "uint64_t address"],
   molt_interrupt_raise: ["void", "uint64_t handle", "uint32_t bits"],
