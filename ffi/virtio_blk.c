@@ -26,7 +26,7 @@ static struct molt_disk_queue *queue_of(uint64_t handle, uint32_t index)
 	return &((struct disk *)(uintptr_t)handle)->queues[index];
 }
 
-/* Stops everything and frees the disk. */
+/* Ends everything and frees the disk. No request may be under way: their end would be waited for. */
 MOLT_EXPORT void molt_disk_destroy(uint64_t handle)
 {
 	struct disk *disk = (void *)(uintptr_t)handle;
@@ -77,10 +77,20 @@ MOLT_EXPORT void molt_disk_start(uint64_t handle, uint32_t index)
 	molt_disk_queue_start(queue_of(handle, index));
 }
 
-/* Ends the work of queue `index`: returns when no request is under way. Its ring may be ended then. */
-MOLT_EXPORT void molt_disk_stop(uint64_t handle, uint32_t index)
+/*
+ * Ends the work of queue `index`, and waits until `deadline` (CLOCK_MONOTONIC) for requests under way.
+ * Returns 0 if there are none any more: its ring may be stopped then. 1: the attention is called when they
+ * have ended, unless the queue is started before.
+ */
+MOLT_EXPORT int32_t molt_disk_stop(uint64_t handle, uint32_t index, int64_t deadline)
 {
-	molt_disk_queue_stop(queue_of(handle, index));
+	return !molt_disk_queue_stop(queue_of(handle, index), deadline);
+}
+
+/* 1 if requests of queue `index` are under way, else 0. */
+MOLT_EXPORT int32_t molt_disk_is_busy(uint64_t handle, uint32_t index)
+{
+	return molt_disk_queue_is_busy(queue_of(handle, index));
 }
 
 /* Whether writes may stay in the host's cache until a flush. */

@@ -231,8 +231,15 @@ static void lead(struct molt_disk_worker *worker)
 		queue->led = false;
 		pthread_cond_signal(&queue->work);
 	}
-	if (--queue->busy == 0)
-		pthread_cond_broadcast(&queue->quiet);
+	if (--queue->busy > 0)
+		return;
+	if (!queue->running)
+		notify_driver(queue);
+	pthread_cond_broadcast(&queue->quiet);
+	if (queue->stopping) {
+		queue->stopping = false;
+		call_attention(queue->disk);
+	}
 }
 
 static void *work(void *argument)
@@ -301,20 +308,41 @@ void molt_disk_queue_start(struct molt_disk_queue *queue)
 {
 	pthread_mutex_lock(&queue->lock);
 	queue->running = true;
+	queue->stopping = false;
 	pthread_cond_signal(&queue->work);
 	pthread_mutex_unlock(&queue->lock);
 }
 
-void molt_disk_queue_stop(struct molt_disk_queue *queue)
+bool molt_disk_queue_stop(struct molt_disk_queue *queue, int64_t deadline)
 {
+	struct timespec until = { deadline / 1000000000, deadline % 1000000000 };
+	int error = 0;
+
 	pthread_mutex_lock(&queue->lock);
 	queue->running = false;
-	while (queue->busy > 0) {
+	while (queue->busy > 0 && error == 0) {
 		eventfd_write(queue->kick, 1);
-		pthread_cond_wait(&queue->quiet, &queue->lock);
+		error = pthread_cond_clockwait(&queue->quiet, &queue->lock, CLOCK_MONOTONIC,
+					       &until);
 	}
-	notify_driver(queue);
+	queue->stopping = queue->busy > 0;
+
+	bool stopped = !queue->stopping;
+
+	if (stopped)
+		notify_driver(queue);
 	pthread_mutex_unlock(&queue->lock);
+	return stopped;
+}
+
+bool molt_disk_queue_is_busy(struct molt_disk_queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+
+	bool busy = queue->busy > 0;
+
+	pthread_mutex_unlock(&queue->lock);
+	return busy;
 }
 
 void molt_disk_queue_keep(struct molt_disk_queue *queue, struct molt_disk_kept *kept)

@@ -34,6 +34,7 @@ struct molt_disk_queue {
 	pthread_cond_t quiet; /* the last request under way is done */
 	bool running;
 	bool ending;
+	bool stopping; /* somebody waits for the end of the requests under way */
 	bool led; /* some worker is the leader */
 	bool slow_writes; /* the last write took long */
 	uint32_t busy; /* workers with a request in hand, or in the ring */
@@ -57,8 +58,16 @@ void molt_disk_queue_end(struct molt_disk_queue *queue);
 /* Lets the queue work; its ring has been started. */
 void molt_disk_queue_start(struct molt_disk_queue *queue);
 
-/* Returns when no request is under way and none will be. */
-void molt_disk_queue_stop(struct molt_disk_queue *queue);
+/*
+ * Lets the queue take no request any more, and waits until `deadline` (CLOCK_MONOTONIC) for those under way.
+ * False: there are still some. The disk's attention is called when they have ended, unless the queue has
+ * been started again by then. The file system may keep a request for as long as it likes, so that nobody
+ * waits here for its end.
+ */
+bool molt_disk_queue_stop(struct molt_disk_queue *queue, int64_t deadline);
+
+/* True if requests are under way. */
+bool molt_disk_queue_is_busy(struct molt_disk_queue *queue);
 
 /* Appends a request to those kept, which are done first when the queue works again. It is malloc's. */
 void molt_disk_queue_keep(struct molt_disk_queue *queue, struct molt_disk_kept *kept);

@@ -75,7 +75,9 @@ export class EmptyMachine implements Disposable {
     const context: MonitorContext = {
       machine: {
         status: () => ({ status: machine.runState, running: machine.running }),
-        stop: () => machine.stop(),
+        stop: () => {
+          machine.stop();
+        },
         cont: () => machine.start(),
         reset: () => machine.requestReset("host-qmp-system-reset"),
         powerDown: () => machine.powerDown(),

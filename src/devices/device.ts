@@ -48,6 +48,19 @@ export interface RunStateListener {
   runStateChanged(running: boolean): void;
 }
 
+/**
+ * An access that has to wait: the device has requests under way that use the guest's memory. Nothing was
+ * changed; the machine repeats the access when they have ended.
+ */
+export class DeviceBusyError extends Error {
+  override readonly name = "DeviceBusyError";
+
+  /** `device` names what has the requests. */
+  constructor(device: string) {
+    super(`requests of ${device} are under way`);
+  }
+}
+
 /** A saved state that decoded but contradicts itself or the machine. */
 export class DeviceStateError extends Error {
   override readonly name = "DeviceStateError";

@@ -6,10 +6,14 @@
  * pause. From then on nothing in the machine changes by itself: what is saved is one moment.
  * Starting goes the other way round.
  *
+ * Requests that the host has not finished may be under way after a stop (requests_under_way.ts). What must not
+ * happen before they have ended waits for them: a reset, an access that resets their device, the end.
+ *
  * Whatever fails in the machine, an exit, a device, a clock, a start or a stop, has one exit: the guest is
  * stopped in `internal-error`, with a message that names what has failed, and does not run again before it
  * is reset. The process lives on, and its monitor.
  */
+import { DeviceBusyError } from "../devices/device.ts";
 import { contain, type EventLoop } from "../native/event_loop.ts";
 import { faultText } from "../native/faults.ts";
 import { report } from "../process/messages.ts";
@@ -18,6 +22,7 @@ import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Resettable, RunStateListener } from "../devices/device.ts";
 import { type Buses, describeExit, serveExit, type UnusualExit } from "./exits.ts";
 import type { MachineClock } from "./clock.ts";
+import { RequestsUnderWay, type SettleOptions } from "./requests_under_way.ts";
 import { allowsTransition, isRunState, type RunState } from "./run_state.ts";
 
 /** All of QEMU's names, in its order (qapi/run-state.json: ShutdownCause). */
@@ -66,6 +71,13 @@ export interface MachineParts {
   readonly powerButton: () => void;
   /** Notifies a user-space I/O APIC that the guest ended an interrupt. */
   readonly endOfInterrupt: (vector: number) => void;
+  /** The guest's requests that devices may go on with for a while after they were stopped. */
+  readonly requests: {
+    /** Devices take no requests any more, until they are reset or started. */
+    readonly stop: () => void;
+    /** What has requests under way although it was stopped, for messages. */
+    readonly underWay: () => readonly string[];
+  };
   /** Empties the dirty rings. */
   readonly collectDirtyRings: () => void;
   /** The machine is about to be in another run state. Throwing keeps it from `running`. */
@@ -121,6 +133,11 @@ export class Machine {
   /** Why the machine must be reset before it runs again. */
   #failure: string | undefined;
   #requests: Requests = {};
+  readonly #underWay: RequestsUnderWay;
+  /** vCPUs whose access waits for requests under way. */
+  readonly #held = new Set<Vcpu>();
+  /** A reset that waits for them; the vCPUs are parked. */
+  #waitingReset: ShutdownReason | undefined;
   #hasEnded = false;
   #parking = false;
 
@@ -137,6 +154,7 @@ export class Machine {
     this.vcpus = parts.vcpus;
     this.#executing = parts.execute ? parts.vcpus : [];
     this.clock = parts.clock;
+    this.#underWay = new RequestsUnderWay(parts.requests.underWay);
     parts.loop.onVcpus((vcpus) => this.#serve(vcpus));
   }
 
@@ -205,6 +223,10 @@ export class Machine {
     if (this.#failure !== undefined) {
       throw new RunStateError(`${this.#failure}: Resetting the Virtual Machine is required`);
     }
+    if (this.#waitingReset !== undefined) {
+      const names = this.#parts.requests.underWay().join(", ");
+      throw new RunStateError(`The machine is being reset: requests of ${names} are under way`);
+    }
     this.setRunState("running");
     this.#emit({ name: "RESUME" });
     try {
@@ -213,7 +235,9 @@ export class Machine {
     } catch (fault) {
       throw this.#failed("the guest cannot run", fault);
     }
-    for (const vcpu of this.#executing) vcpu.thread.resume();
+    this.#resumeVcpus();
+    this.#serveHeld();
+    this.#underWay.release();
   }
 
   /**
@@ -233,6 +257,7 @@ export class Machine {
       ...this.#parts,
       loop: { onVcpus: () => {}, serveVcpusUntil: () => {} },
       vcpus: [],
+      requests: { stop: () => {}, underWay: () => [] },
       listeners: [],
       resettables: [],
       // Whatever it becomes, this machine's devices are not in use.
@@ -243,12 +268,36 @@ export class Machine {
 
   /**
    * Stops a running machine; a stopped one only changes its state, where that is allowed. Returns what the
-   * machine did until then: a guest may shut down while it is being stopped.
+   * machine did until then: a guest may shut down while it is being stopped. Requests that the host has not
+   * finished may still be under way: {@linkcode settled} waits for them.
    */
   stop(state: RunState = "paused"): RunState {
     const before = this.#halt(state);
     if (before === "running") this.#emit({ name: "STOP" });
     return before;
+  }
+
+  /**
+   * Waits until a stopped machine has no requests under way, and a reset that waits for them is done: only
+   * then nothing changes any more. Returns at once if that is so, and when the machine runs again. Throws a
+   * RequestsUnderWayError after a while, if it is `limited`.
+   */
+  settled(options: SettleOptions): Promise<void> | undefined {
+    return this.#underWay.settled ? undefined : this.#underWay.wait(options);
+  }
+
+  /** The last requests that were under way in a device have ended. */
+  requestsEnded(): void {
+    this.#serveHeld();
+    if (!this.#underWay.settled) return;
+    const reset = this.#waitingReset;
+    this.#waitingReset = undefined;
+    if (reset !== undefined) this.#request({ reset });
+    this.#serveRequests();
+    if (!this.#underWay.settled) return;
+    // Images with requests under way were not left to others.
+    if (!this.running) this.#reenter();
+    this.#underWay.release();
   }
 
   #halt(state: RunState): RunState {
@@ -284,7 +333,7 @@ export class Machine {
       return action();
     } finally {
       this.#serveRequests();
-      if (this.running) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
+      if (this.running) this.#resumeVcpus();
     }
   }
 
@@ -326,6 +375,11 @@ export class Machine {
     this.#runState = state;
   }
 
+  /** What the state means for the host's side, once more. */
+  #reenter(): void {
+    contain(() => this.#parts.runStateEntered(this.#runState), (fault) => report(faultText(fault)));
+  }
+
   #enterInternalError(): void {
     this.#enterRegardless("internal-error");
   }
@@ -333,8 +387,8 @@ export class Machine {
   /** As {@linkcode #enter}, whatever else goes wrong. The machine is stopped. */
   #enterRegardless(state: RunState): void {
     if (this.#runState === state) return;
-    contain(() => this.#parts.runStateEntered(state), (fault) => report(faultText(fault)));
     this.#runState = state;
+    this.#reenter();
   }
 
   /** Does `action`. A machine that it leaves in a migration's hands, by throwing, is paused. */
@@ -366,7 +420,25 @@ export class Machine {
   }
 
   get #parked(): boolean {
-    return this.#executing.every((vcpu) => vcpu.thread.state === VcpuState.parked);
+    return this.#executing.every((vcpu) =>
+      vcpu.thread.state === VcpuState.parked || this.#held.has(vcpu)
+    );
+  }
+
+  #resumeVcpus(): void {
+    if (this.#waitingReset !== undefined) return;
+    for (const vcpu of this.#executing) {
+      if (!this.#held.has(vcpu)) vcpu.thread.resume();
+    }
+  }
+
+  /** Serves the accesses that wait for requests; those that have to wait on stay. */
+  #serveHeld(): void {
+    if (this.#held.size === 0) return;
+    const bits = [...this.#held].reduce((bits, { index }) => bits | 1 << index, 0);
+    this.#held.clear();
+    this.#serve(bits >>> 0);
+    if (!this.running) this.#park();
   }
 
   #startTime(): void {
@@ -394,11 +466,23 @@ export class Machine {
   #serve(vcpus: number): void {
     for (let index = 0, bits = vcpus; bits !== 0; index++, bits >>>= 1) {
       const vcpu = this.vcpus[index];
-      if ((bits & 1) === 0 || vcpu?.thread.state !== VcpuState.exited) continue;
+      if ((bits & 1) === 0 || vcpu === undefined) continue;
+      if (vcpu.thread.state === VcpuState.parked) {
+        // It was kicked for a stop from which the machine runs again, while its access waited.
+        if (this.running && !this.#parking && this.#waitingReset === undefined) {
+          vcpu.thread.resume();
+        }
+        continue;
+      }
+      if (vcpu.thread.state !== VcpuState.exited || this.#held.has(vcpu)) continue;
       try {
         const unusual = serveExit(vcpu, this.#parts.buses);
         if (unusual !== undefined) this.#serveUnusual(vcpu, unusual);
       } catch (fault) {
+        if (fault instanceof DeviceBusyError) {
+          this.#held.add(vcpu);
+          continue;
+        }
         this.#requests.error ??= `vCPU ${vcpu.index}: ${describeExit(vcpu)}: ${faultText(fault)}`;
         vcpu.thread.kick();
       }
@@ -464,7 +548,10 @@ export class Machine {
     // Clients have been notified of the end, which is more than a stop.
     if (this.running) contain(() => this.#halt("shutdown"), () => {});
     this.#hasEnded = true;
-    this.#ended.resolve(reason);
+    // What a guest has written is not lost because its host is slow.
+    const settled = this.settled({ limited: false });
+    if (settled === undefined) this.#ended.resolve(reason);
+    else void settled.finally(() => this.#ended.resolve(reason));
   }
 
   #reset(reason: ShutdownReason): void {
@@ -474,6 +561,11 @@ export class Machine {
     }
     const wasRunning = this.running;
     if (wasRunning) this.#park();
+    this.#parts.requests.stop();
+    if (!this.#underWay.settled) {
+      this.#waitingReset = reason;
+      return;
+    }
     this.#emit({ name: "RESET", data: { guest: guestReasons.includes(reason), reason } });
     try {
       this.resetDevices();
@@ -481,7 +573,7 @@ export class Machine {
       this.#fail(`the guest cannot start again: ${faultText(fault)}`);
       return;
     }
-    if (wasRunning) { for (const vcpu of this.#executing) vcpu.thread.resume(); }
+    if (wasRunning) this.#resumeVcpus();
     else if (this.#runState !== "inmigrate") this.setRunState("prelaunch");
   }
 }

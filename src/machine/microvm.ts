@@ -10,7 +10,7 @@
 import { type EventLoop, monotonicTime, realTime } from "../native/event_loop.ts";
 import type { CharacterPort } from "../backends/character.ts";
 import { guardedPort } from "../backends/guarded_port.ts";
-import type { InterruptLine, Resettable, RunStateListener } from "../devices/device.ts";
+import type { InterruptLine, Resettable } from "../devices/device.ts";
 import type { AcpiConfiguration } from "../devices/acpi/tables.ts";
 import { setCmosMemorySize } from "../devices/cmos_memory_size.ts";
 import {
@@ -204,6 +204,7 @@ export class Microvm implements Disposable {
         if (this.machine.running) this.machine.stop(state);
       },
       faulted: (device, fault) => this.machine.fault(device, fault),
+      requestsEnded: () => this.machine.requestsEnded(),
     }, undo);
 
     this.ports.map("fwcfg", FW_CFG_PORT, FW_CFG_PORT_LENGTH, this.fwCfg.portRegion);
@@ -250,8 +251,8 @@ export class Microvm implements Disposable {
       reset: () => cpus[0]?.start(loadStartUp(source, startUp, ram)),
     };
     const transports = this.virtio.map(({ transport }) => transport);
-    const present = (listeners: readonly (RunStateListener | undefined)[]) =>
-      listeners.filter((listener) => listener !== undefined);
+    const present = <Part>(parts: readonly (Part | undefined)[]) =>
+      parts.filter((part) => part !== undefined);
     this.machine = new Machine(
       {
         loop,
@@ -272,6 +273,10 @@ export class Microvm implements Disposable {
         ],
         powerButton: () => ged?.powerButton(),
         endOfInterrupt: (vector) => ioapic2?.endOfInterrupt(vector),
+        requests: {
+          stop: () => transports.forEach((transport) => transport.stopQueues()),
+          underWay: () => present(transports.map(({ requestsUnderWay }) => requestsUnderWay)),
+        },
         collectDirtyRings: () => this.dirtyTracker.emptyRings(),
         runStateEntered: (state) => virtio.devices.runStateEntered(state),
       },

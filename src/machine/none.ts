@@ -33,6 +33,7 @@ export class NoBoard implements Disposable {
         resettables: [],
         powerButton: () => {},
         endOfInterrupt: () => {},
+        requests: { stop: () => {}, underWay: () => [] },
         collectDirtyRings: () => {},
         runStateEntered: () => {},
       },

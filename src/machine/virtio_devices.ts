@@ -145,9 +145,11 @@ export class VirtioDevices implements Disposable {
   runStateEntered(state: RunState): void {
     if (state === "running") this.disks.forEach((disk) => disk.ioStatus = "ok");
     const foreign = foreignStates.has(state);
+    const inUse = this.disks.filter(({ device }) => device.busy).map(({ image }) => image);
     for (const image of this.#images) {
-      if (foreign) image.inactivate();
-      else image.activate();
+      if (!foreign) image.activate();
+      // The machine enters the state once more when the requests have ended.
+      else if (!inUse.includes(image)) image.inactivate();
     }
   }
 

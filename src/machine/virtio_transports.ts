@@ -53,13 +53,15 @@ export interface TransportBoard {
   readonly stop: (state: RunState) => void;
   /** Takes faults of a device, which stop the machine. */
   readonly faulted: (device: string, fault: unknown) => void;
+  /** The last requests that were under way in stopped queues of a device have ended. */
+  readonly requestsEnded: () => void;
 }
 
 /** Creates the devices and puts all transports on the bus; `owner` gets them. */
 export function createTransports(
   { devices, legacy, ioeventfd, report }: VirtioOptions,
   slots: readonly VirtioSlot[],
-  { vm, ioapic2, loop, clock, ram, bus, emit, stop, faulted }: TransportBoard,
+  { vm, ioapic2, loop, clock, ram, bus, emit, stop, faulted, requestsEnded }: TransportBoard,
   owner: DisposableStack,
 ): OccupiedSlot[] {
   const deviceMemory = createDeviceMemory(ram, owner);
@@ -90,6 +92,7 @@ export function createTransports(
         ...(ioeventfd ? { notifications: router } : {}),
         report,
         faulted: fail,
+        requestsEnded,
       }),
     );
     owner.use(interrupt.watch(loop, fail));

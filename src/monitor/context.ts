@@ -17,7 +17,7 @@ import type { ObjectTree } from "./object_tree.ts";
 export interface MachineControl {
   status(): { status: RunState; running: boolean };
   /** Stops the guest; nothing happens to one that is stopped. */
-  stop(): void;
+  stop(): void | Promise<void>;
   /**
    * Runs the guest, or, where an incoming migration is awaited, has it run after that. Throws where
    * the run state does not allow it.

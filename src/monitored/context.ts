@@ -128,8 +128,9 @@ function machineControl(vm: MonitoredMachine): MachineControl {
         ? { status: "inmigrate", running: false }
         : { status: machine().runState, running: machine().running },
     stop: () => {
-      if (migration.ownsRunState) migration.setDesiredRunState(false);
-      else machine().stop();
+      if (migration.ownsRunState) return migration.setDesiredRunState(false);
+      machine().stop();
+      return machine().settled({ limited: true });
     },
     cont: () => {
       if (migration.ownsRunState) migration.setDesiredRunState(true);

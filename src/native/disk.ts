@@ -2,6 +2,7 @@
 import { layouts, limits } from "./layouts.ts";
 import { native } from "./library.ts";
 import { unwrap } from "./errors.ts";
+import { monotonicTime } from "./timer_queue.ts";
 import { NativeHandle } from "./handle.ts";
 import type { Fd } from "./descriptor.ts";
 import type { DeviceMemory } from "./device_memory.ts";
@@ -121,6 +122,22 @@ function encodeSetup(setup: DiskSetup): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/**
+ * ns that the isolate waits for requests under way, of all queues that are stopped in one go: most end
+ * within this, and a machine that is being saved then costs its guest no way through the event loop.
+ */
+const STOP_TIME = 50_000_000n;
+
+let deadline: bigint | undefined;
+
+function stopDeadline(): bigint {
+  if (deadline === undefined) {
+    deadline = monotonicTime() + STOP_TIME;
+    queueMicrotask(() => deadline = undefined);
+  }
+  return deadline;
+}
+
 /** A disk's queues at work. Their notifications arrive at `kicks`. */
 export class NativeDisk implements Disposable {
   readonly #handle: NativeHandle;
@@ -155,9 +172,17 @@ export class NativeDisk implements Disposable {
     native.molt_disk_start(this.#handle.value, index);
   }
 
-  /** Returns when no request of queue `index` is under way any more. */
-  stop(index: number): void {
-    native.molt_disk_stop(this.#handle.value, index);
+  /**
+   * Queue `index` takes no request any more. False: some are still under way after a moment, and the
+   * attention is signalled when they have ended, unless the queue is started before.
+   */
+  stop(index: number): boolean {
+    return native.molt_disk_stop(this.#handle.value, index, stopDeadline()) === 0;
+  }
+
+  /** Whether requests of queue `index` are under way. */
+  busy(index: number): boolean {
+    return native.molt_disk_is_busy(this.#handle.value, index) !== 0;
   }
 
   /** Whether writes may stay in the host's cache until a flush. */

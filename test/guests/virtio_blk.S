@@ -16,6 +16,7 @@
 #   otherwise     on each byte received on the serial line, does what was asked for and prints
 #                   done requests=N ns=N errors=N
 #     op=0|1        reads or writes     requests=N   default 1000     random=1   anywhere in the span
+#     reset=1       resets the device 100 ms after the first requests, and prints  device reset
 #
 # Prints first:  virtio_blk version=N sectors=N
 
@@ -111,6 +112,8 @@ measure_main:
     testl %ebp, %ebp
     jnz 1b
     call notify
+    cmpl $0, reset
+    jne reset_device
 2:  call complete
     jc 3f
     incl finished
@@ -139,6 +142,22 @@ measure_main:
     call put_string
     movl errors, %eax
     call put_decimal
+    call send_line
+    jmp measure_main
+
+# Leaves the device with its requests.
+reset_device:
+    imulq $100, tsc_khz, %rcx
+    addq begin, %rcx
+1:  pause
+    call read_tsc
+    cmpq %rcx, %rax
+    jb 1b
+    movl registers, %ebx
+    movl $0, VIRTIO_STATUS(%rbx)
+    movl $line, %edi
+    movl $text_reset, %esi
+    call put_string
     call send_line
     jmp measure_main
 
@@ -495,7 +514,7 @@ read_command_line:
     movq START_INFO_COMMAND_LINE(%rax), %rbp
     testq %rbp, %rbp
     jz 1f
-.irp option, size, depth, span, events, indirect, irq, gsi, verify, pause, op, requests, random
+.irp option, size, depth, span, events, indirect, irq, gsi, verify, pause, op, requests, random, reset
     movl \option, %eax
     movq %rbp, %rdx
     movl $option_\option, %esi
@@ -515,6 +534,7 @@ text_sectors: .asciz " sectors="
 text_none: .asciz "virtio_blk: no device"
 text_done: .asciz "done requests="
 text_ns: .asciz " ns="
+text_reset: .asciz "device reset"
 text_errors: .asciz " errors="
 text_blk: .asciz "blk "
 text_writes: .asciz " writes="
@@ -523,7 +543,7 @@ text_block_error: .asciz "BLOCK ERROR sector="
 text_expected: .asciz " expected="
 text_found: .asciz " found="
 text_status: .asciz "BLOCK ERROR status="
-.irp option, size, depth, span, events, indirect, irq, gsi, verify, pause, op, requests, random
+.irp option, size, depth, span, events, indirect, irq, gsi, verify, pause, op, requests, random, reset
 option_\option: .asciz "\option="
 .endr
 .balign 8
@@ -539,6 +559,7 @@ pause: .quad 0
 op: .quad 0
 requests: .quad 1000
 random: .quad 0
+reset: .quad 0
 seed: .long 2463534242
 blocks: .long 0
 registers: .long 0

@@ -154,9 +154,21 @@ static void start(uint32_t index, uint32_t position)
 	molt_disk_start(disk, index);
 }
 
+/* Half of the stops wait, the others look whether the queue is still at work. */
+static int64_t stop_deadline(void)
+{
+	static uint32_t stops;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec + stops++ % 2) * 1000000000L + now.tv_nsec;
+}
+
 static uint32_t stop(uint32_t index)
 {
-	molt_disk_stop(disk, index);
+	/* A file's requests end at once; those of a round that has no time to wait are met again. */
+	while (molt_disk_stop(disk, index, stop_deadline()) != 0)
+		sched_yield();
 	check(molt_queue_fault(queues[index]) == 0, "queue %u: fault %u", index,
 	      molt_queue_fault(queues[index]));
 

@@ -180,10 +180,11 @@ export class VirtioBalloon extends VirtioDevice<VirtioBalloonState["device"]> {
     this.notified(queue);
   }
 
-  override stopQueue(queue: Virtqueue): void {
-    if (queue.index !== STATISTICS || this.#buffer === undefined) return;
+  override stopQueue(queue: Virtqueue): boolean {
+    if (queue.index !== STATISTICS || this.#buffer === undefined) return true;
     queue.native.unpop();
     this.#buffer = undefined;
+    return true;
   }
 
   override notified(queue: Virtqueue): void {

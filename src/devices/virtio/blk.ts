@@ -125,6 +125,8 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
   readonly #attention: Descriptor = createEvent();
   #disk: NativeDisk | undefined;
   #watch: Watch | undefined;
+  /** Queues with requests under way that are to be their last. */
+  readonly #stopping = new Set<Virtqueue>();
   #writeCache: boolean;
 
   /** `image` stays the caller's. */
@@ -255,11 +257,23 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
   }
 
   startQueue(queue: Virtqueue): void {
+    this.#stopping.delete(queue);
     this.#native.start(queue.index);
   }
 
-  override stopQueue(queue: Virtqueue): void {
-    this.#native.stop(queue.index);
+  override stopQueue(queue: Virtqueue): boolean {
+    const stopped = this.#native.stop(queue.index);
+    if (!stopped) this.#stopping.add(queue);
+    return stopped;
+  }
+
+  /** Requests are under way in queues that were stopped. */
+  get busy(): boolean {
+    return this.#stopping.size > 0;
+  }
+
+  override get requestsOf(): string {
+    return `disk '${this.image.id}' (${this.image.path})`;
   }
 
   reset(): void {
@@ -325,7 +339,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     this.#native.writeCache = on;
   }
 
-  /** The threads have something to report: failed requests, a broken queue. */
+  /** The threads have something to report: failed requests, a broken queue, the end of the last request. */
   #attend(): void {
     read(this.#attention.fd, new Uint8Array(8));
     for (const { native } of this.host.queues) {
@@ -333,6 +347,11 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
       if (fault) this.host.fail(fault);
     }
     for (const error of this.#native.takeErrors()) this.#listener.failed(error);
+    for (const queue of [...this.#stopping]) {
+      if (this.#native.busy(queue.index)) continue;
+      this.#stopping.delete(queue);
+      this.host.queueStopped(queue);
+    }
   }
 
   #segments(): number {

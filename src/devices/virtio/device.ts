@@ -22,6 +22,8 @@ export interface VirtioHost {
   configurationChanged(): void;
   /** The driver broke the rules: the device does nothing more until it is reset. */
   fail(cause: VirtqueueError): void;
+  /** The last requests of a queue that was stopped have ended. */
+  queueStopped(queue: Virtqueue): void;
   /** The device itself, or what it needs of the host, has failed: the machine is to stop. */
   faulted(fault: unknown): void;
 }
@@ -71,8 +73,18 @@ export abstract class VirtioDevice<Own> implements Disposable {
    */
   abstract startQueue(queue: Virtqueue): void;
 
-  /** Returns when no request of `queue` is being worked on and none will be taken. */
-  stopQueue(_queue: Virtqueue): void {}
+  /**
+   * No request of `queue` will be taken any more. True: none is being worked on either. False: some are
+   * under way; the host's queueStopped says when they have ended, unless the queue is started before.
+   */
+  stopQueue(_queue: Virtqueue): boolean {
+    return true;
+  }
+
+  /** Whose requests they are, for messages. */
+  get requestsOf(): string {
+    return this.name;
+  }
 
   /** The driver notified `queue`. Not called for queues that the C library serves. */
   notified(_queue: Virtqueue): void {}

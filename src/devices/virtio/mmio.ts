@@ -43,6 +43,8 @@ export interface VirtioMmioOptions {
   readonly report: (message: string) => void;
   /** Takes faults of the device, which stop the machine. */
   readonly faulted: (fault: unknown) => void;
+  /** The last requests that were under way in stopped queues have ended. */
+  readonly requestsEnded: () => void;
 }
 
 /** What the driver has selected, as it is saved. */
@@ -105,6 +107,16 @@ export class VirtioMmio<Own>
     } else if (size === 4) {
       this.#writeRegister(offset, value);
     }
+  }
+
+  /** Whose requests are under way although their queues were stopped; `undefined`: nobody's. */
+  get requestsUnderWay(): string | undefined {
+    return this.#transport.requestsUnderWay;
+  }
+
+  /** No queue takes requests any more: the machine is to be reset. */
+  stopQueues(): void {
+    this.#transport.stopQueues();
   }
 
   runStateChanged(running: boolean): void {

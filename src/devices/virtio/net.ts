@@ -223,10 +223,11 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     this.#frames.start(queue.index);
   }
 
-  override stopQueue(queue: Virtqueue): void {
-    if (!this.#started.delete(queue.index)) return;
+  override stopQueue(queue: Virtqueue): boolean {
+    if (!this.#started.delete(queue.index)) return true;
     this.#frames.stop(queue.index);
     if (this.backend && this.#started.size === 0) this.backend.inUse = false;
+    return true;
   }
 
   override notified(queue: Virtqueue): void {

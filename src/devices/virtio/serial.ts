@@ -114,8 +114,9 @@ export class VirtioSerial extends VirtioDevice<OwnState> {
     else this.#portOf(queue)?.queueStarted(queue);
   }
 
-  override stopQueue(queue: Virtqueue): void {
+  override stopQueue(queue: Virtqueue): boolean {
     this.#portOf(queue)?.queueStopping(queue);
+    return true;
   }
 
   override notified(queue: Virtqueue): void {

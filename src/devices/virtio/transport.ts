@@ -13,7 +13,7 @@ import type { DeviceInterrupt } from "../../native/device_interrupt.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
 import { VirtqueueError } from "../../native/virtqueue.ts";
 import type { GuestMemory } from "../../memory/guest_memory.ts";
-import { type AccessSize, DeviceStateError } from "../device.ts";
+import { type AccessSize, DeviceBusyError, DeviceStateError } from "../device.ts";
 import type { SavedVirtioState, VirtioDevice, VirtioHost } from "./device.ts";
 import { Feature, Status } from "./features.ts";
 import type { HostNotifiers } from "./host_notifiers.ts";
@@ -35,6 +35,8 @@ export interface TransportOptions {
   readonly report: (message: string) => void;
   /** Takes faults of the device, which stop the machine. */
   readonly faulted: (fault: unknown) => void;
+  /** The last requests that were under way in stopped queues have ended. */
+  readonly requestsEnded: () => void;
 }
 
 /** The part of a saved state that is not the registers'. */
@@ -53,6 +55,8 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
   readonly offered: bigint;
   readonly #device: VirtioDevice<Own>;
   readonly #options: TransportOptions;
+  /** Queues that take no requests and have some under way. They are live until those have ended. */
+  readonly #stopping = new Set<Virtqueue>();
   #features = 0n;
   #status = 0;
   #generation = 0;
@@ -109,7 +113,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     this.#options.report(
       `${this.#options.idstr}: ${cause.message}; the device waits for its reset`,
     );
-    this.#stopQueues();
+    this.stopQueues();
     if ((this.#features & Feature.version1) !== 0n) this.#status |= Status.needsReset;
     this.configurationChanged();
   }
@@ -118,18 +122,30 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     this.#options.faulted(fault);
   }
 
+  queueStopped(queue: Virtqueue): void {
+    if (!this.#stopping.delete(queue)) return;
+    queue.stop();
+    if (this.#stopping.size === 0) this.#options.requestsEnded();
+  }
+
+  /** Whose requests are under way although they were to be the last; `undefined`: nobody's. */
+  get requestsUnderWay(): string | undefined {
+    return this.#stopping.size === 0 ? undefined : this.#device.requestsOf;
+  }
+
   /** The machine runs from now on, or does not. */
   runStateChanged(running: boolean): void {
     this.#running = running;
     if (running) this.startQueues();
-    else this.#stopQueues();
+    else this.stopQueues();
   }
 
   /** Takes the features that the driver wants, of those that are offered. */
   negotiate(wanted: bigint): void {
     if ((this.#status & Status.featuresOk) !== 0) return;
     // A legacy driver may come to this while queues are at work.
-    this.#stopQueues();
+    this.stopQueues();
+    this.#requireIdle();
     this.#features = wanted & this.offered;
     this.#fitQueues();
     this.#device.negotiated(this.#features);
@@ -143,12 +159,13 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     if (wasReady === this.driverReady) return;
     this.#started = this.driverReady;
     if (this.driverReady) this.startQueues();
-    else this.#stopQueues();
+    else this.stopQueues();
   }
 
-  /** As after power-on. */
+  /** As after power-on. Throws a DeviceBusyError, having changed nothing, while requests are under way. */
   reset(): void {
-    this.#stopQueues();
+    this.stopQueues();
+    this.#requireIdle();
     this.#device.reset();
     for (const queue of this.queues) {
       this.#options.notifiers.deassign(queue);
@@ -169,6 +186,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     if (!this.#running || !this.#started) return;
     for (const queue of this.queues) {
       if (this.#broken) return;
+      if (this.#stopping.delete(queue)) this.#device.startQueue(queue);
       if (queue.live || !queue.configured || !(this.legacy || queue.modern.enabled)) continue;
       try {
         queue.start(this.#features);
@@ -183,10 +201,10 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     if (!this.#broken) this.#device.queuesStarted();
   }
 
+  /** Stops a queue. Throws a DeviceBusyError while requests of it are under way. */
   stopQueue(queue: Virtqueue): void {
-    if (!queue.live) return;
-    this.#device.stopQueue(queue);
-    queue.stop();
+    this.#stop(queue);
+    if (this.#stopping.has(queue)) this.#requireIdle();
   }
 
   /** The driver notified queue `index` by a register. */
@@ -286,7 +304,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#stopQueues();
+    this.stopQueues();
     for (const queue of this.queues) this.#options.notifiers.deassign(queue);
     this.#device[Symbol.dispose]();
     for (const queue of this.queues) queue[Symbol.dispose]();
@@ -318,8 +336,19 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     }
   }
 
-  #stopQueues(): void {
-    for (const queue of this.queues) this.stopQueue(queue);
+  /** No queue takes requests any more. Some may be under way ({@linkcode requestsUnderWay}). */
+  stopQueues(): void {
+    for (const queue of this.queues) this.#stop(queue);
+  }
+
+  #stop(queue: Virtqueue): void {
+    if (!queue.live || this.#stopping.has(queue)) return;
+    if (this.#device.stopQueue(queue)) queue.stop();
+    else this.#stopping.add(queue);
+  }
+
+  #requireIdle(): void {
+    if (this.#stopping.size > 0) throw new DeviceBusyError(this.#device.requestsOf);
   }
 
   #assignNotifier(queue: Virtqueue): void {

@@ -267,16 +267,20 @@ export class OutgoingMigration {
     }
   }
 
-  /** Stops the guest for good, unless this has stopped it before. */
-  #stop(): void {
+  /** Stops the guest for good, unless this has stopped it before, and waits until nothing changes in it. */
+  async #stop(): Promise<void> {
     if (this.#guest.kind !== "running") return;
     const { machine } = this.#source;
     const { timeline } = this.#dependencies;
     this.#interrupt.signal.throwIfAborted();
+    const wait = { signal: this.#interrupt.signal, limited: true };
+    // A guest that has asked for a reset is not saved before it got it.
+    await machine.settled(wait);
     timeline.mark("stop begins");
     this.#beginPhase("stop");
     this.#stopTime = now();
     this.#guest = { kind: "stopped", resumeState: machine.stop("finish-migrate") };
+    await machine.settled(wait);
     timeline.mark("stopped");
     if (machine.hasEnded) throw new MigrationError("The guest has shut down");
   }

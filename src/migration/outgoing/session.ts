@@ -61,7 +61,7 @@ export interface SessionOwner {
   /** A phase begins. */
   phase(phase: Phase): void;
   /** Stops the guest for good; nothing happens if that was done before. */
-  stop(): void;
+  stop(): Promise<void>;
   /** What the destination is to do with the guest. */
   runState(): RunState;
   /** Resolves when a person lets the migration leave pre-switchover. */
@@ -238,7 +238,7 @@ export class OutgoingSession {
   async #switchOver(ram: RamSender): Promise<void> {
     const owner = this.#owner;
     const { source, plan } = owner;
-    if (modeOf(plan.route) !== "normal") owner.stop();
+    if (modeOf(plan.route) !== "normal") await owner.stop();
     owner.advance("active");
     owner.phase("precopy");
     while (!await ram.pass()) {
@@ -248,7 +248,7 @@ export class OutgoingSession {
     if (await this.#agreement()) {
       while (!await ram.pass()) await this.#sender.flush();
     }
-    owner.stop();
+    await owner.stop();
     await this.#pause();
     using _ = this.#limitStop();
     owner.advance("device");
@@ -285,7 +285,7 @@ export class OutgoingSession {
     this.#announceSwitchover();
     await ram.finish();
     this.#returnPath?.check();
-    owner.stop();
+    await owner.stop();
     const pauses = plan.capabilities.has("pause-before-switchover");
     if (pauses) {
       this.#reportActive();

@@ -49,7 +49,7 @@ int64_t molt_disk_create(uint64_t memory, const struct molt_disk_setup *setup,
 			 const uint64_t *rings, const int32_t *kicks, uint32_t count,
 			 int32_t attention);
 void molt_disk_start(uint64_t handle, uint32_t index);
-void molt_disk_stop(uint64_t handle, uint32_t index);
+int32_t molt_disk_stop(uint64_t handle, uint32_t index, int64_t deadline);
 void molt_disk_destroy(uint64_t handle);
 void molt_disk_set_write_cache(uint64_t handle, uint32_t on);
 uint32_t molt_disk_errors(uint64_t handle, struct molt_disk_error *errors);

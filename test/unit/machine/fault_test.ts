@@ -45,6 +45,7 @@ class FaultyMachine implements Disposable {
       powerButton: () => {},
       endOfInterrupt: () => {},
       collectDirtyRings: () => {},
+      requests: { stop: () => {}, underWay: () => [] },
       runStateEntered: (state) => {
         if (state === this.refuses) throw new Error("the image is in use");
       },

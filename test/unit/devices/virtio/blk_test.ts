@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { BlockImage } from "../../../../src/backends/block/image.ts";
+import { DeviceBusyError } from "../../../../src/devices/device.ts";
 import { type BlkProperties, VirtioBlk } from "../../../../src/devices/virtio/blk.ts";
 import { Register } from "../../../../src/devices/virtio/mmio_registers.ts";
 import type { VirtioBlkState } from "../../../../src/devices/virtio/blk_state.ts";
@@ -16,7 +17,7 @@ import {
   VERSION_1,
 } from "../../../support/virtio_driver.ts";
 import { blkDefaults } from "./properties.ts";
-import { Workbench, type WorkbenchMemory } from "./workbench.ts";
+import { Workbench, WORKBENCH_BASE, type WorkbenchMemory } from "./workbench.ts";
 
 const MEBIBYTE = 1 << 20;
 const Type = { in: 0, out: 1, flush: 4, getId: 8, discard: 11, writeZeroes: 13 } as const;
@@ -596,3 +597,52 @@ for (const [type, flags] of [[Type.in, 2], [Type.out, 0]] as const) {
     }
   });
 }
+
+Deno.test("a request that does not end holds up its device's stop, and nothing else", async () => {
+  const node: BlockNode = {
+    ...nodeDefaults,
+    driver: "null-co",
+    size: MEBIBYTE,
+    readZeroes: true,
+    latencyNs: 1_500_000_000,
+  };
+  await using bench = await new DiskBench({ node }).setUp();
+  const { bench: { transport, loop, bus }, disk: { queue } } = bench;
+  let ended = 0;
+  const watchEnd = () => void bench.bench.requestsEnded.then(() => ended++);
+  await queue.add([{ out: blkHeader(Type.in, 0) }, { in: 512 }, { in: 1 }]);
+  await queue.notify();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+
+  watchEnd();
+  const began = performance.now();
+  transport.runStateChanged(false);
+  assert(performance.now() - began < 1000, "the stop has waited for the request");
+  assertEquals(transport.requestsUnderWay, "disk 'd0' (null-co://)");
+  // Others are served: a timer expires.
+  const { promise, resolve } = Promise.withResolvers<void>();
+  using timer = loop.timer(resolve, (fault) => {
+    throw fault;
+  });
+  timer.arm(1n);
+  await promise;
+  assertEquals([ended, await queue.usedIndex()], [0, 0]);
+  // Nothing is reset under it.
+  assertThrows(() => transport.write(Register.status, 4, 0), DeviceBusyError);
+  assertThrows(() => transport.reset(), DeviceBusyError);
+  assert(transport.read(Register.status, 4) !== 0);
+
+  // It goes on as if it had not been stopped; nobody is notified of the end of a stop.
+  transport.runStateChanged(true);
+  assertEquals(transport.requestsUnderWay, undefined);
+  await queue.completed();
+  assertEquals([ended, await queue.usedIndex()], [0, 1]);
+
+  // A stop that sees the end, and a reset by the driver that waits for it.
+  await queue.add([{ out: blkHeader(Type.in, 0) }, { in: 512 }, { in: 1 }]);
+  await queue.notify();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await bus.write(WORKBENCH_BASE + Register.status, 4, 0);
+  assertEquals(ended, 1);
+  assertEquals(transport.read(Register.status, 4), 0);
+});

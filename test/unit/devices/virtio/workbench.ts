@@ -7,6 +7,7 @@ import { GuestMemory } from "../../../../src/memory/guest_memory.ts";
 import { RamBlock } from "../../../../src/memory/ram_block.ts";
 import type { DeviceMemory } from "../../../../src/native/device_memory.ts";
 import { StateReader } from "../../../../src/vmstate/vmstate.ts";
+import { type AccessSize, DeviceBusyError } from "../../../../src/devices/device.ts";
 import type { VirtioDevice } from "../../../../src/devices/virtio/device.ts";
 import { VirtioMmio } from "../../../../src/devices/virtio/mmio.ts";
 import { type DriverBus, VirtioDriver } from "../../../support/virtio_driver.ts";
@@ -60,6 +61,7 @@ export class Workbench<Own> implements AsyncDisposable {
   readonly messages: string[] = [];
   /** What would have stopped the machine. */
   readonly faults: unknown[] = [];
+  #requestsEnded = Promise.withResolvers<void>();
   readonly driver: VirtioDriver;
   /** The loop's run, if the loop is this workbench's. */
   readonly #running: Promise<void> | undefined;
@@ -90,6 +92,10 @@ export class Workbench<Own> implements AsyncDisposable {
       loop: this.loop,
       report: (message) => this.messages.push(message),
       faulted: (fault) => this.faults.push(fault),
+      requestsEnded: () => {
+        this.#requestsEnded.resolve();
+        this.#requestsEnded = Promise.withResolvers();
+      },
     });
     this.transport.reset();
     if (start) this.transport.runStateChanged(true);
@@ -97,12 +103,29 @@ export class Workbench<Own> implements AsyncDisposable {
     this.driver = new VirtioDriver(this.bus, WORKBENCH_BASE, 0x10000);
   }
 
+  /** Resolves when the requests that were under way in stopped queues have ended. */
+  get requestsEnded(): Promise<void> {
+    return this.#requestsEnded.promise;
+  }
+
+  /** A guest's access, which waits as it would in a machine while the device has requests under way. */
+  async #write(address: number, size: AccessSize, value: number): Promise<void> {
+    for (;;) {
+      try {
+        this.transport.write(address - WORKBENCH_BASE, size, value);
+        return;
+      } catch (error) {
+        if (!(error instanceof DeviceBusyError)) throw error;
+        await this.requestsEnded;
+      }
+    }
+  }
+
   get bus(): DriverBus {
     const { guest } = this.memory;
     return {
       read: (address, size) => Promise.resolve(this.transport.read(address - WORKBENCH_BASE, size)),
-      write: (address, size, value) =>
-        Promise.resolve(this.transport.write(address - WORKBENCH_BASE, size, value)),
+      write: (address, size, value) => this.#write(address, size, value),
       readMemory: (address, length) => Promise.resolve(guest.read(address, length)),
       writeMemory: (address, bytes) => Promise.resolve(guest.write(address, bytes)),
     };
