@@ -68,6 +68,11 @@ export function requireDescriptors(count: number, attempt: string): void {
   }
 }
 
+/** Closes all of them. */
+export function closeAll(descriptors: readonly Descriptor[]): void {
+  for (const descriptor of descriptors) descriptor[Symbol.dispose]();
+}
+
 /** Whether `fd` survives an execve. */
 export function setCloseOnExec(fd: Fd, on: boolean): void {
   unwrap(

@@ -4,6 +4,7 @@
  *
  *   plain -> ESC -> [ or O -> digits and ; -> a letter or ~ -> plain
  */
+import type { SavedLine } from "../saved_session.ts";
 
 /** Lines remembered. */
 const HISTORY_LIMIT = 64;
@@ -19,17 +20,6 @@ export interface ReadlineHandler {
   line(text: string): void;
   /** Words that could follow `text`, which ends at the cursor. */
   complete(text: string): readonly string[];
-}
-
-/** An editor as its successor goes on with it. */
-export interface ReadlineState {
-  readonly text: string;
-  readonly cursor: number;
-  readonly history: readonly string[];
-  readonly recalled: number;
-  readonly new: string;
-  readonly sequence: string | null;
-  readonly afterReturn: boolean;
 }
 
 /** Edits one line after the other. */
@@ -52,7 +42,7 @@ export class Readline {
   }
 
   /** What a successor needs to go on with the line. */
-  save(): ReadlineState {
+  save(): SavedLine {
     return {
       text: this.#text,
       cursor: this.#cursor,
@@ -65,7 +55,7 @@ export class Readline {
   }
 
   /** Goes on with the line of a predecessor, which the user sees already. */
-  restore(state: ReadlineState): void {
+  restore(state: SavedLine): void {
     this.#history.splice(0, Infinity, ...state.history.slice(-HISTORY_LIMIT));
     this.#recalled = Math.min(state.recalled, this.#history.length);
     this.#text = state.text.slice(0, LINE_LIMIT);

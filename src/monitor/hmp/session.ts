@@ -10,14 +10,20 @@
  * On a multiplexed terminal the monitor prints only while it has the focus; what it has to say
  * before is kept.
  */
-import type { Descriptor, Fd } from "../../native/descriptor.ts";
+import { closeAll, type Descriptor, type Fd } from "../../native/descriptor.ts";
 import { fromByteString, toByteString } from "../../backends/byte_string.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { MonitorContext } from "../context.ts";
 import { contain } from "../../native/event_loop.ts";
 import { reportFault } from "../../native/faults.ts";
 import { PortWriter } from "../port_writer.ts";
-import { concatenate, type SavedHumanSession, type SavedSession } from "../saved_session.ts";
+import {
+  concatenate,
+  type Restored,
+  RestoredSession,
+  type SavedHumanSession,
+  type SavedSession,
+} from "../saved_session.ts";
 import { qemuVersionText } from "../version.ts";
 import { Readline } from "./readline.ts";
 import { type HumanState, initialState } from "./state.ts";
@@ -68,7 +74,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
   #focused = true;
   #greeted = false;
   #kept = "";
-  #restored: { saved: SavedHumanSession; descriptors: readonly Descriptor[] } | undefined;
+  readonly #restored = new RestoredSession("human");
 
   constructor(port: CharacterPort, environment: HumanEnvironment) {
     this.#port = port;
@@ -114,9 +120,7 @@ export class HumanSession implements CharacterFrontend, Disposable {
       case "opened":
         this.#reset();
         this.#open = true;
-        if (this.#restored === undefined) this.#greet();
-        else this.#resume(this.#restored);
-        this.#restored = undefined;
+        this.#begin(this.#restored.take());
         break;
       case "closed":
         this.#reset();
@@ -181,15 +185,12 @@ export class HumanSession implements CharacterFrontend, Disposable {
 
   /** A user who is there next has been a predecessor's. */
   restore(saved: SavedSession, descriptors: readonly Descriptor[]): void {
-    this.forget();
-    if (saved.kind === "human") this.#restored = { saved, descriptors };
-    else closeAll(descriptors);
+    this.#restored.put(saved, descriptors);
   }
 
   /** Nobody was there: the next user is a new one. */
   forget(): void {
-    closeAll(this.#restored?.descriptors ?? []);
-    this.#restored = undefined;
+    this.#restored[Symbol.dispose]();
   }
 
   /** Resolves when the user has been shown everything, or is gone. */
@@ -226,9 +227,12 @@ export class HumanSession implements CharacterFrontend, Disposable {
     this.#closeDescriptors();
   }
 
-  #resume(
-    { saved, descriptors }: { saved: SavedHumanSession; descriptors: readonly Descriptor[] },
-  ): void {
+  #begin(restored: Restored<SavedHumanSession> | undefined): void {
+    if (restored === undefined) this.#greet();
+    else this.#resume(restored);
+  }
+
+  #resume({ saved, descriptors }: Restored<SavedHumanSession>): void {
     this.#greeted = true;
     this.#state = { ...initialState(), cpu: saved.cpu };
     this.#descriptors.push(...descriptors);
@@ -322,8 +326,4 @@ export class HumanSession implements CharacterFrontend, Disposable {
   #closeDescriptors(): void {
     closeAll(this.#descriptors.splice(0));
   }
-}
-
-function closeAll(descriptors: readonly Descriptor[]): void {
-  for (const descriptor of descriptors) descriptor[Symbol.dispose]();
 }

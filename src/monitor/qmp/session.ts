@@ -12,7 +12,7 @@
  * faster than requests run, or does not read the replies, is not read from until that is better.
  */
 import { fromByteString, toByteString } from "../../backends/byte_string.ts";
-import type { Descriptor, Fd } from "../../native/descriptor.ts";
+import { closeAll, type Descriptor, type Fd } from "../../native/descriptor.ts";
 import type { CharacterEvent, CharacterFrontend, CharacterPort } from "../../backends/character.ts";
 import type { Command, CommandTable, Invocation } from "../command.ts";
 import { encodeText } from "../../backends/text.ts";
@@ -24,6 +24,8 @@ import { reportFault } from "../../native/faults.ts";
 import { PortWriter } from "../port_writer.ts";
 import {
   concatenate,
+  type Restored,
+  RestoredSession,
   type SavedQmpSession,
   type SavedRequest,
   type SavedSession,
@@ -130,10 +132,6 @@ class Connection implements Disposable {
   }
 }
 
-function closeAll(descriptors: readonly Descriptor[]): void {
-  for (const descriptor of descriptors) descriptor[Symbol.dispose]();
-}
-
 /** A QMP monitor on a character device. */
 export class QmpSession implements CharacterFrontend, Disposable {
   readonly #port: CharacterPort;
@@ -141,7 +139,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
   readonly #pretty: boolean;
   readonly #writer: PortWriter;
   readonly #subscription: Disposable;
-  #restored: { saved: SavedQmpSession; descriptors: readonly Descriptor[] } | undefined;
+  readonly #restored = new RestoredSession("qmp");
   #connection: Connection | undefined;
   #held = false;
   #open = false;
@@ -184,9 +182,9 @@ export class QmpSession implements CharacterFrontend, Disposable {
       this.#close();
       const connection = new Connection((result) => this.#take(result));
       this.#connection = connection;
-      if (this.#restored === undefined) this.#greet();
-      else this.#resume(connection, this.#restored);
-      this.#restored = undefined;
+      const restored = this.#restored.take();
+      if (restored === undefined) this.#greet();
+      else this.#resume(connection, restored);
     } else if (event === "closed") {
       this.#open = false;
       this.#close();
@@ -257,15 +255,12 @@ export class QmpSession implements CharacterFrontend, Disposable {
 
   /** A client that is there next has been a predecessor's. */
   restore(saved: SavedSession, descriptors: readonly Descriptor[]): void {
-    this.forget();
-    if (saved.kind === "qmp") this.#restored = { saved, descriptors };
-    else closeAll(descriptors);
+    this.#restored.put(saved, descriptors);
   }
 
   /** Nobody was there: the next client is a new one. */
   forget(): void {
-    closeAll(this.#restored?.descriptors ?? []);
-    this.#restored = undefined;
+    this.#restored[Symbol.dispose]();
   }
 
   /** Resolves when the client has been sent everything, or is gone. */
@@ -314,7 +309,7 @@ export class QmpSession implements CharacterFrontend, Disposable {
 
   #resume(
     connection: Connection,
-    { saved, descriptors }: { saved: SavedQmpSession; descriptors: readonly Descriptor[] },
+    { saved, descriptors }: Restored<SavedQmpSession>,
   ): void {
     const left = [...descriptors];
     connection.negotiated = saved.negotiated;
