@@ -37,6 +37,16 @@ const rules: readonly Rule[] = [
     why: "a configuration is plain data and knows nothing of what is made of it",
   },
   {
+    from: "src/qapi/",
+    never: ["src/migration/", "src/machine/", "src/monitor/", "src/native/", "src/qmp_client/"],
+    why: "the names and types of QMP are the same for whoever speaks it",
+  },
+  {
+    from: "src/qmp_client/",
+    never: ["src/migration/", "src/machine/", "src/monitor/", "src/native/"],
+    why: "a client of QMP knows nothing of the machine",
+  },
+  {
     from: "src/devices/",
     never: ["src/migration/", "src/channel/", "src/monitor/", "src/machine/"],
     why: "a device knows its state, not where the state goes",

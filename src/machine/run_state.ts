@@ -1,23 +1,9 @@
 /** The machine's run state: QEMU's names and the changes it allows. */
 
+import type { RunStateName } from "../qapi/names.ts";
+
 /** Why the guest runs or does not. */
-export type RunState =
-  | "colo"
-  | "debug"
-  | "finish-migrate"
-  | "guest-panicked"
-  | "inmigrate"
-  | "internal-error"
-  | "io-error"
-  | "paused"
-  | "postmigrate"
-  | "prelaunch"
-  | "restore-vm"
-  | "running"
-  | "save-vm"
-  | "shutdown"
-  | "suspended"
-  | "watchdog";
+export type RunState = RunStateName;
 
 const transitions: Readonly<Record<RunState, readonly RunState[]>> = {
   "colo": ["running", "prelaunch", "shutdown"],

@@ -2,6 +2,7 @@
  * Migration capabilities, each declared once: name, what it does, its name for -global, and whether
  * molt has it. Names, order and the texts of errors are QEMU's (qapi/migration.json).
  */
+import { migrationCapabilities, type MigrationCapabilityName } from "../qapi/names.ts";
 import { MigrationError } from "./errors.ts";
 
 interface Capability {
@@ -110,16 +111,16 @@ const table = {
     documentation: "In a file every page has a fixed place.",
     property: "mapped-ram",
   },
-} as const satisfies Readonly<Record<string, Capability>>;
+} as const satisfies Readonly<Record<MigrationCapabilityName, Capability>>;
 
 /** The name of a capability. */
-export type CapabilityName = keyof typeof table;
+export type CapabilityName = MigrationCapabilityName;
 
 /** The declarations by name, in QEMU's order. */
 export const capabilityTable: Readonly<Record<CapabilityName, Capability>> = table;
 
 /** All names, in QEMU's order. */
-export const capabilityNames = Object.keys(table) as readonly CapabilityName[];
+export const capabilityNames: readonly CapabilityName[] = migrationCapabilities;
 
 /** True if there is a capability of that name. */
 export function isCapabilityName(name: string): name is CapabilityName {

@@ -22,7 +22,8 @@ import type { OutgoingPlan, Route } from "./outgoing/plan.ts";
 import { type MigrationMode, type MigrationParameters, ParameterStore } from "./parameters.ts";
 import type { MigrationProperties, StreamProperties } from "./properties.ts";
 import type { MigratableMachine } from "./source.ts";
-import { isUnderWay, type MigrationStatusName } from "./status.ts";
+import type { MigrationStatusName } from "../qapi/names.ts";
+import { isUnderWay } from "./status.ts";
 import type { MigrationDependencies } from "./dependencies.ts";
 
 /** A channel as monitors name it. */

@@ -12,33 +12,11 @@
  *
  * Incoming: none -> setup -> active -> completed or failed; failed -> setup when it is tried again.
  */
-
-/** All of QEMU's names, in its order (qapi/migration.json: MigrationStatus). */
-export const migrationStatuses = [
-  "none",
-  "setup",
-  "cancelling",
-  "cancelled",
-  "active",
-  "postcopy-device",
-  "postcopy-active",
-  "postcopy-paused",
-  "postcopy-recover-setup",
-  "postcopy-recover",
-  "completed",
-  "failing",
-  "failed",
-  "colo",
-  "pre-switchover",
-  "device",
-  "wait-unplug",
-] as const;
-
-/** The name of a status. */
-export type MigrationStatusName = typeof migrationStatuses[number];
+import { migrationStatuses, type MigrationStatusName } from "../qapi/names.ts";
 
 /** The statuses that migrations here go through. */
-export type MigrationStatus =
+export type MigrationStatus = Extract<
+  MigrationStatusName,
   | "none"
   | "setup"
   | "cancelling"
@@ -48,7 +26,8 @@ export type MigrationStatus =
   | "device"
   | "completed"
   | "failing"
-  | "failed";
+  | "failed"
+>;
 
 /** True while a migration is under way. */
 export function isUnderWay(status: MigrationStatus): boolean {

@@ -9,7 +9,7 @@ import type { CapabilityName } from "../migration/capabilities.ts";
 import type { MigrationInformation } from "../migration/information.ts";
 import type { ChannelsRequest } from "../migration/migration.ts";
 import type { MigrationParameters } from "../migration/parameters.ts";
-import type { MigrationStatusName } from "../migration/status.ts";
+import type { MigrationStatusName } from "../qapi/names.ts";
 import type { UpdateQuery } from "./events.ts";
 import type { ObjectTree } from "./object_tree.ts";
 

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { shutdownReasons } from "../machine/machine.ts";
 import type { EventData, EventName } from "./events.ts";
-import { anyValue, empty, integer, struct } from "./types.ts";
+import { anyValue, empty, integer, struct } from "../qapi/types.ts";
 
 const shutdown = struct({
   guest: z.boolean(),

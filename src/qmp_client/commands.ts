@@ -3,38 +3,21 @@
  * goes through QmpClient.executeUntyped. Results may have members that are not listed here.
  */
 import { z } from "zod";
+import { commandArguments as taken } from "../qapi/arguments.ts";
+import { type RunStateName, runStates } from "../qapi/names.ts";
 import { deviceCommands } from "./device_commands.ts";
 import { migrationCommands } from "./migration_commands.ts";
 
 const nothing = z.strictObject({});
 const done = z.looseObject({});
 
-const runState = z.enum([
-  "debug",
-  "inmigrate",
-  "internal-error",
-  "io-error",
-  "paused",
-  "postmigrate",
-  "prelaunch",
-  "finish-migrate",
-  "restore-vm",
-  "running",
-  "save-vm",
-  "shutdown",
-  "suspended",
-  "watchdog",
-  "guest-panicked",
-  "colo",
-]);
-
 /** What a machine is doing (qapi/run-state.json: RunState). */
-export type RunState = z.infer<typeof runState>;
+export type RunState = RunStateName;
 
 /** Commands by name. */
 export const qmpCommands = {
   "qmp_capabilities": {
-    arguments: z.strictObject({ enable: z.array(z.literal("oob")).optional() }),
+    arguments: taken.qmp_capabilities,
     returns: done,
   },
   "query-version": {
@@ -52,7 +35,7 @@ export const qmpCommands = {
   "query-uuid": { arguments: nothing, returns: z.looseObject({ UUID: z.string() }) },
   "query-status": {
     arguments: nothing,
-    returns: z.looseObject({ status: runState, running: z.boolean() }),
+    returns: z.looseObject({ status: z.enum(runStates), running: z.boolean() }),
   },
   "query-kvm": {
     arguments: nothing,
@@ -80,18 +63,15 @@ export const qmpCommands = {
     })),
   },
   "qom-get": {
-    arguments: z.strictObject({ path: z.string(), property: z.string() }),
+    arguments: taken["qom-get"],
     returns: z.unknown(),
   },
   "qom-list": {
-    arguments: z.strictObject({ path: z.string() }),
+    arguments: taken["qom-list"],
     returns: z.array(z.looseObject({ name: z.string(), type: z.string() })),
   },
   "human-monitor-command": {
-    arguments: z.strictObject({
-      "command-line": z.string(),
-      "cpu-index": z.int().optional(),
-    }),
+    arguments: taken["human-monitor-command"],
     returns: z.string(),
   },
   "stop": { arguments: nothing, returns: done },
@@ -124,7 +104,7 @@ export const qmpCommands = {
   },
   /** molt's own: gives a listening socket or the pid file of the process another name. */
   "x-rename-file": {
-    arguments: z.strictObject({ from: z.string(), to: z.string() }),
+    arguments: taken["x-rename-file"],
     returns: done,
   },
   ...deviceCommands,

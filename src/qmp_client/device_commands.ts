@@ -1,5 +1,6 @@
 /** Commands about disks, network cards and the balloon that the client knows by type. */
 import { z } from "zod";
+import { commandArguments as taken } from "../qapi/arguments.ts";
 
 const nothing = z.strictObject({});
 const done = z.looseObject({});
@@ -40,7 +41,7 @@ export const deviceCommands = {
     })),
   },
   "query-rx-filter": {
-    arguments: z.strictObject({ name: z.string().optional() }),
+    arguments: taken["query-rx-filter"],
     returns: z.array(z.looseObject({
       name: z.string(),
       promiscuous: z.boolean(),
@@ -49,9 +50,9 @@ export const deviceCommands = {
     })),
   },
   "set_link": {
-    arguments: z.strictObject({ name: z.string(), up: z.boolean() }),
+    arguments: taken.set_link,
     returns: done,
   },
   "query-balloon": { arguments: nothing, returns: z.looseObject({ actual: z.number() }) },
-  "balloon": { arguments: z.strictObject({ value: z.int() }), returns: done },
+  "balloon": { arguments: taken.balloon, returns: done },
 } as const;

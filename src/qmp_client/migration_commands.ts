@@ -1,36 +1,18 @@
 /** Migration's commands (QEMU's qapi/migration.json). */
 import { z } from "zod";
+import { commandArguments as taken } from "../qapi/arguments.ts";
+import { type channel, yankInstance } from "../qapi/migration.ts";
+import {
+  type MigrationCapabilityName,
+  migrationStatuses,
+  type MigrationStatusName,
+} from "../qapi/names.ts";
 
 const nothing = z.strictObject({});
 const done = z.looseObject({});
 
-/** All capabilities, in QEMU 11.1's order. */
-const capability = z.enum([
-  "xbzrle",
-  "rdma-pin-all",
-  "auto-converge",
-  "events",
-  "postcopy-ram",
-  "x-colo",
-  "release-ram",
-  "return-path",
-  "pause-before-switchover",
-  "multifd",
-  "dirty-bitmaps",
-  "postcopy-blocktime",
-  "late-block-activate",
-  "x-ignore-shared",
-  "validate-uuid",
-  "background-snapshot",
-  "zero-copy-send",
-  "postcopy-preempt",
-  "switchover-ack",
-  "dirty-limit",
-  "mapped-ram",
-]);
-
 /** The name of a migration capability. */
-export type MigrationCapability = z.infer<typeof capability>;
+export type MigrationCapability = MigrationCapabilityName;
 
 /** The parameters that the client knows; a server has more. */
 const parameters = z.object({
@@ -58,57 +40,15 @@ const parameters = z.object({
 /** Migration parameters, any number of them. */
 export type MigrationParameters = z.input<typeof parameters>;
 
-const address = z.union([
-  z.object({
-    transport: z.literal("socket"),
-    type: z.literal("inet"),
-    host: z.string(),
-    port: z.string(),
-  }),
-  z.object({ transport: z.literal("socket"), type: z.literal("unix"), path: z.string() }),
-  z.object({ transport: z.literal("socket"), type: z.literal("fd"), str: z.string() }),
-  z.object({ transport: z.literal("exec"), args: z.array(z.string()) }),
-  z.object({ transport: z.literal("file"), filename: z.string(), offset: z.number() }),
-]);
-
-const channel = z.object({ "channel-type": z.enum(["main", "cpr"]), addr: address });
-
 /** A channel of a migration: what goes through it, and where it leads. */
 export type MigrationChannel = z.input<typeof channel>;
 
-const status = z.enum([
-  "none",
-  "setup",
-  "cancelling",
-  "cancelled",
-  "active",
-  "postcopy-device",
-  "postcopy-active",
-  "postcopy-paused",
-  "postcopy-recover-setup",
-  "postcopy-recover",
-  "completed",
-  "failing",
-  "failed",
-  "colo",
-  "pre-switchover",
-  "device",
-  "wait-unplug",
-]);
-
-/** What has connections that can be cut. */
-const yankInstance = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("block-node"), "node-name": z.string() }),
-  z.object({ type: z.literal("chardev"), id: z.string() }),
-  z.object({ type: z.literal("migration") }),
-]);
-
 /** How far a migration is. */
-export type MigrationStatus = z.infer<typeof status>;
+export type MigrationStatus = MigrationStatusName;
 
 const information = z.looseObject({
   /** Missing until the first migration. */
-  "status": status.optional(),
+  "status": z.enum(migrationStatuses).optional(),
   "ram": z.looseObject({
     /** Bytes, as are `remaining` and `total`. */
     "transferred": z.number(),
@@ -139,37 +79,15 @@ export type MigrationInformation = z.output<typeof information>;
 
 /** Commands by name. */
 export const migrationCommands = {
-  "migrate": {
-    // One of the two.
-    arguments: z.strictObject({
-      uri: z.string().optional(),
-      channels: z.array(channel).optional(),
-    }),
-    returns: done,
-  },
-  "migrate-incoming": {
-    arguments: z.strictObject({
-      uri: z.string().optional(),
-      channels: z.array(channel).optional(),
-      "exit-on-error": z.boolean().optional(),
-    }),
-    returns: done,
-  },
+  "migrate": { arguments: taken.migrate, returns: done },
+  "migrate-incoming": { arguments: taken["migrate-incoming"], returns: done },
   "migrate_cancel": { arguments: nothing, returns: done },
-  "yank": {
-    arguments: z.strictObject({ instances: z.array(yankInstance) }),
-    returns: done,
-  },
+  "yank": { arguments: taken.yank, returns: done },
   "query-yank": { arguments: nothing, returns: z.array(yankInstance) },
-  "migrate-continue": { arguments: z.strictObject({ state: status }), returns: done },
+  "migrate-continue": { arguments: taken["migrate-continue"], returns: done },
   "migrate-set-parameters": { arguments: parameters.strict(), returns: done },
   "query-migrate-parameters": { arguments: nothing, returns: parameters.loose() },
-  "migrate-set-capabilities": {
-    arguments: z.strictObject({
-      capabilities: z.array(z.object({ capability, state: z.boolean() })),
-    }),
-    returns: done,
-  },
+  "migrate-set-capabilities": { arguments: taken["migrate-set-capabilities"], returns: done },
   "query-migrate-capabilities": {
     arguments: nothing,
     // Other versions have other capabilities.

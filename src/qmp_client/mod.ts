@@ -1,6 +1,6 @@
 /**
- * A typed client of QMP, QEMU's machine protocol, for programs that drive molt or QEMU. It needs
- * nothing of molt itself.
+ * A typed client of QMP, QEMU's machine protocol, for programs that drive molt or QEMU. Of molt it needs
+ * only the protocol's names and types (src/qapi).
  */
 export { formatQmpAddress, parseQmpAddress, type QmpAddress } from "./address.ts";
 export { QmpClient, type QmpConnectOptions, type QmpExecuteOptions } from "./client.ts";

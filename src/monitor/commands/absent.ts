@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
-import { anyValue, empty, integer, struct } from "../types.ts";
+import { anyValue, empty, integer, struct } from "../../qapi/types.ts";
 
 /** Of each there are none. */
 const emptyLists = [

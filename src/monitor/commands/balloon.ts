@@ -1,8 +1,9 @@
 /** The memory balloon. */
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { presentBalloon } from "../balloon.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
-import { empty, integer, struct } from "../types.ts";
+import { empty, integer, struct } from "../../qapi/types.ts";
 
 export const balloonCommands = [
   defineCommand({
@@ -13,7 +14,7 @@ export const balloonCommands = [
   }),
   defineCommand({
     name: "balloon",
-    arguments: struct({ value: integer() }),
+    arguments: taken.balloon,
     run: ({ balloon }, { value }) => {
       const device = presentBalloon(balloon);
       if (value <= 0) throw new CommandError("Parameter 'target' expects a size");

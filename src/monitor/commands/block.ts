@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import type { BlockDeviceInfo, BlockNodeInfo } from "../context.ts";
-import { integer, struct } from "../types.ts";
+import { integer, struct } from "../../qapi/types.ts";
 
 /** qapi/block-core.json: BlockDeviceInfo. */
 const node = struct({

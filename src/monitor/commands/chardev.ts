@@ -13,7 +13,7 @@ import { encodeText } from "../../backends/text.ts";
 import { defineCommand } from "../command.ts";
 import type { ChardevControl } from "../context.ts";
 import { CommandError } from "../errors.ts";
-import { empty, integer, struct } from "../types.ts";
+import { empty, integer, struct } from "../../qapi/types.ts";
 
 const common = { logfile: z.string().optional(), logappend: z.boolean().optional() };
 

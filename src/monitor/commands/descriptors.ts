@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { defineCommand, type Invocation } from "../command.ts";
 import { CommandError } from "../errors.ts";
-import { empty, integer, struct } from "../types.ts";
+import { empty, integer, struct } from "../../qapi/types.ts";
 
 function received(invocation: Invocation): Descriptor {
   const descriptor = invocation.takeDescriptor();

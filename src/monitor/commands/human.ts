@@ -1,9 +1,9 @@
 /** The human monitor's commands for programs. */
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
 import { initialState } from "../hmp/state.ts";
-import { integer, struct } from "../types.ts";
 
 /** Characters of a command line. A person's has 4095 at most. */
 const LINE_LIMIT = 65536;
@@ -11,7 +11,7 @@ const LINE_LIMIT = 65536;
 export const humanCommands = [
   defineCommand({
     name: "human-monitor-command",
-    arguments: struct({ "command-line": z.string(), "cpu-index": integer().optional() }),
+    arguments: taken["human-monitor-command"],
     returns: z.string(),
     run: async (context, given, { takeDescriptor }) => {
       const { "command-line": line, "cpu-index": cpu } = given;

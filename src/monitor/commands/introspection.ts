@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { describeSchema } from "../qmp/schema.ts";
-import { anyValue, empty, struct } from "../types.ts";
+import { anyValue, empty, struct } from "../../qapi/types.ts";
 
 export const introspectionCommands = [
   defineCommand({

@@ -1,7 +1,7 @@
 /** What machine this is, and what this program is. */
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
-import { empty, integer, struct } from "../types.ts";
+import { empty, integer, struct } from "../../qapi/types.ts";
 import { qemuVersion } from "../version.ts";
 
 /** qapi/machine.json: CpuInstanceProperties, as far as x86 has them. */

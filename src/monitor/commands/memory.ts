@@ -4,7 +4,7 @@ import { defineCommand } from "../command.ts";
 import { describeRamBlocks } from "../human_readable.ts";
 import { CommandError } from "../errors.ts";
 import { savePhysicalMemory, saveVirtualMemory } from "../save_memory.ts";
-import { empty, integer, struct, wideInteger } from "../types.ts";
+import { empty, integer, struct, wideInteger } from "../../qapi/types.ts";
 
 export const memoryCommands = [
   defineCommand({

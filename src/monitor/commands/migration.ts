@@ -1,13 +1,14 @@
 /** Moving the machine: migrate and what belongs to it (qapi/migration.json). */
 import { z } from "zod";
-import { capabilityNames } from "../../migration/capabilities.ts";
 import { MigrationError } from "../../migration/errors.ts";
 import { postcopy } from "../../migration/postcopy.ts";
 import { type Parameter, parameterDeclarations } from "../../migration/parameters.ts";
-import { migrationStatuses } from "../../migration/status.ts";
+import { commandArguments as taken } from "../../qapi/arguments.ts";
+import { capabilityState, socketAddress } from "../../qapi/migration.ts";
+import { migrationStatuses } from "../../qapi/names.ts";
 import { defineCommand } from "../command.ts";
 import type { JsonValue } from "../../json/value.ts";
-import { empty, integer, struct } from "../types.ts";
+import { empty, integer, struct } from "../../qapi/types.ts";
 
 /** A parameter's values. What is wrong with one that is given is the declaration's to say. */
 function parameterType(name: string, { type }: Parameter<unknown>): z.ZodType<JsonValue> {
@@ -29,43 +30,6 @@ const parameters = struct(Object.fromEntries(
     parameterType(name, parameter).optional(),
   ]),
 ));
-
-const capability = struct({ capability: z.enum(capabilityNames), state: z.boolean() });
-
-const inetAddress = struct({
-  "type": z.literal("inet"),
-  "host": z.string(),
-  "port": z.string(),
-  "numeric": z.boolean().optional(),
-  "to": integer("uint16").optional(),
-  "ipv4": z.boolean().optional(),
-  "ipv6": z.boolean().optional(),
-  "keep-alive": z.boolean().optional(),
-  "keep-alive-idle": integer("uint32").optional(),
-  "keep-alive-interval": integer("uint32").optional(),
-  "keep-alive-count": integer("uint32").optional(),
-});
-const unixAddress = struct({
-  type: z.literal("unix"),
-  path: z.string(),
-  abstract: z.boolean().optional(),
-  tight: z.boolean().optional(),
-});
-const descriptorAddress = struct({ type: z.literal("fd"), str: z.string() });
-const socketAddress = z.discriminatedUnion("type", [inetAddress, unixAddress, descriptorAddress]);
-
-/** qapi/migration.json: MigrationAddress. */
-const address = z.discriminatedUnion("transport", [
-  z.discriminatedUnion("type", [
-    inetAddress.extend({ transport: z.literal("socket") }),
-    unixAddress.extend({ transport: z.literal("socket") }),
-    descriptorAddress.extend({ transport: z.literal("socket") }),
-  ]),
-  struct({ transport: z.literal("exec"), args: z.array(z.string()) }),
-  struct({ transport: z.literal("file"), filename: z.string(), offset: integer("size") }),
-]);
-
-const channels = z.array(struct({ "channel-type": z.enum(["main", "cpr"]), "addr": address }));
 
 const information = struct({
   "status": z.enum(migrationStatuses).optional(),
@@ -103,20 +67,12 @@ const information = struct({
 export const migrationCommands = [
   defineCommand({
     name: "migrate",
-    arguments: struct({
-      uri: z.string().optional(),
-      channels: channels.optional(),
-      resume: z.boolean().optional(),
-    }),
+    arguments: taken.migrate,
     run: ({ migration }, request) => migration.start(request),
   }),
   defineCommand({
     name: "migrate-incoming",
-    arguments: struct({
-      "uri": z.string().optional(),
-      "channels": channels.optional(),
-      "exit-on-error": z.boolean().optional(),
-    }),
+    arguments: taken["migrate-incoming"],
     run: ({ migration }, { "exit-on-error": exitOnError, ...request }) =>
       migration.startIncoming(request, exitOnError),
   }),
@@ -127,18 +83,18 @@ export const migrationCommands = [
   }),
   defineCommand({
     name: "migrate-continue",
-    arguments: struct({ state: z.enum(migrationStatuses) }),
+    arguments: taken["migrate-continue"],
     run: ({ migration }, { state }) => migration.continueFrom(state),
   }),
   defineCommand({
     name: "migrate-set-capabilities",
-    arguments: struct({ capabilities: z.array(capability) }),
+    arguments: taken["migrate-set-capabilities"],
     run: ({ migration }, { capabilities }) => migration.setCapabilities(capabilities),
   }),
   defineCommand({
     name: "query-migrate-capabilities",
     arguments: empty,
-    returns: z.array(capability),
+    returns: z.array(capabilityState),
     run: ({ migration }) => migration.listCapabilities(),
   }),
   defineCommand({

@@ -1,9 +1,10 @@
 /** Network cards. */
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import type { CardInfo } from "../context.ts";
 import { CommandError } from "../errors.ts";
-import { integer, struct } from "../types.ts";
+import { integer, struct } from "../../qapi/types.ts";
 
 const choice = z.enum(["normal", "none", "all"]);
 
@@ -43,7 +44,7 @@ function describeFilter({ name, filter }: CardInfo): z.output<typeof filterInfo>
 export const networkCommands = [
   defineCommand({
     name: "query-rx-filter",
-    arguments: struct({ name: z.string().optional() }),
+    arguments: taken["query-rx-filter"],
     returns: z.array(filterInfo),
     run: ({ network }, { name }) => {
       const cards = network.cards().filter((card) => name === undefined || card.name === name);
@@ -69,7 +70,7 @@ export const networkCommands = [
   }),
   defineCommand({
     name: "set_link",
-    arguments: struct({ name: z.string(), up: z.boolean() }),
+    arguments: taken.set_link,
     run: ({ network }, { name, up }) => {
       if (!network.setLink(name, up)) {
         throw new CommandError(`Device '${name}' not found`, "DeviceNotFound");

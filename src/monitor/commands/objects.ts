@@ -1,21 +1,22 @@
 /** The object tree, and devices that come and go: on this board none do. */
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
 import type { JsonValue } from "../../json/value.ts";
 import { listTypes } from "../object_types.ts";
-import { anyValue, struct } from "../types.ts";
+import { anyValue, struct } from "../../qapi/types.ts";
 
 export const objectCommands = [
   defineCommand({
     name: "qom-list",
-    arguments: struct({ path: z.string() }),
+    arguments: taken["qom-list"],
     returns: z.array(struct({ name: z.string(), type: z.string() })),
     run: ({ objects }, { path }) => objects.list(path).map((property) => ({ ...property })),
   }),
   defineCommand({
     name: "qom-get",
-    arguments: struct({ path: z.string(), property: z.string() }),
+    arguments: taken["qom-get"],
     returns: anyValue,
     run: ({ objects }, { path, property }) => objects.get(path, property),
   }),

@@ -1,12 +1,11 @@
 /** The QMP session itself. */
-import { z } from "zod";
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { defineCommand } from "../command.ts";
-import { struct } from "../types.ts";
 
 export const sessionCommands = [
   defineCommand({
     name: "qmp_capabilities",
-    arguments: struct({ enable: z.array(z.enum(["oob"])).optional() }),
+    arguments: taken.qmp_capabilities,
     run: (_context, { enable }, invocation) => invocation.negotiate(enable ?? []),
   }),
 ];

@@ -1,27 +1,8 @@
 /** The machine's run state: look at it and change it. */
 import { z } from "zod";
+import { runStates } from "../../qapi/names.ts";
 import { defineCommand } from "../command.ts";
-import { empty, struct } from "../types.ts";
-
-/** qapi/run-state.json: RunState */
-const runState = z.enum([
-  "debug",
-  "inmigrate",
-  "internal-error",
-  "io-error",
-  "paused",
-  "postmigrate",
-  "prelaunch",
-  "finish-migrate",
-  "restore-vm",
-  "running",
-  "save-vm",
-  "shutdown",
-  "suspended",
-  "watchdog",
-  "guest-panicked",
-  "colo",
-]);
+import { empty, struct } from "../../qapi/types.ts";
 
 /** qapi/run-state.json: WatchdogAction */
 const watchdogAction = z.enum([
@@ -38,7 +19,7 @@ export const statusCommands = [
   defineCommand({
     name: "query-status",
     arguments: empty,
-    returns: struct({ running: z.boolean(), status: runState }),
+    returns: struct({ running: z.boolean(), status: z.enum(runStates) }),
     run: ({ machine }) => machine.status(),
   }),
   defineCommand({

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { matchingEvents, setTrace, traces } from "../../process/trace.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
-import { struct } from "../types.ts";
+import { struct } from "../../qapi/types.ts";
 
 /** The events that `pattern` matches. Throws, as QEMU, for a name that is none. */
 function eventsOf(pattern: string) {

@@ -1,8 +1,8 @@
 /** Live updates: which monitor this is, how long the guest was paused for it, how it is started. */
-import { z } from "zod";
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { defineCommand } from "../command.ts";
 import { updateQuery } from "../event_schemas.ts";
-import { empty, struct } from "../types.ts";
+import { empty } from "../../qapi/types.ts";
 
 export const updateCommands = [
   /** molt's own; the times are microseconds. */
@@ -15,7 +15,7 @@ export const updateCommands = [
   /** molt's own: a successor's socket or pid file gets the name that its predecessor's had. */
   defineCommand({
     name: "x-rename-file",
-    arguments: struct({ "from": z.string(), "to": z.string() }),
+    arguments: taken["x-rename-file"],
     run: ({ update }, { from, to }) => update.rename(from, to),
   }),
 ];

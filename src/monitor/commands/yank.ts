@@ -2,19 +2,14 @@
  * yank: cuts connections whose other side hangs (qapi/yank.json). Both commands can be executed out of
  * band, past a command that waits for such a connection.
  */
+import { yankInstance } from "../../qapi/migration.ts";
+import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { z } from "zod";
 import { SocketChardev } from "../../backends/socket.ts";
 import { defineCommand } from "../command.ts";
 import type { MonitorContext } from "../context.ts";
 import { CommandError } from "../errors.ts";
-import { empty, struct } from "../types.ts";
-
-/** qapi/yank.json: YankInstance. No block node here has a connection. */
-const yankInstance = z.discriminatedUnion("type", [
-  struct({ type: z.literal("block-node"), "node-name": z.string() }),
-  struct({ type: z.literal("chardev"), id: z.string() }),
-  struct({ type: z.literal("migration") }),
-]);
+import { empty } from "../../qapi/types.ts";
 
 type YankInstance = z.output<typeof yankInstance>;
 
@@ -50,7 +45,7 @@ export const yankCommands = [
   defineCommand({
     name: "yank",
     oob: true,
-    arguments: struct({ instances: z.array(yankInstance) }),
+    arguments: taken.yank,
     run: (context, { instances }) => {
       // All of them are found before one is cut.
       const yanks = instances.map((instance) => yankOf(context, instance));

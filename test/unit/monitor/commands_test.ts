@@ -3,7 +3,7 @@ import { z } from "zod";
 import { ArgumentError, parseArguments } from "../../../src/monitor/arguments.ts";
 import { commands } from "../../../src/monitor/commands/index.ts";
 import type { JsonObject } from "../../../src/json/value.ts";
-import { integer, struct, wideInteger } from "../../../src/monitor/types.ts";
+import { integer, struct, wideInteger } from "../../../src/qapi/types.ts";
 import { type Client, MonitorBench } from "./bench.ts";
 
 function error(desc: string, errorClass = "GenericError") {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { commandTable, defineCommand } from "../../../src/monitor/command.ts";
 import { sessionCommands } from "../../../src/monitor/commands/session.ts";
 import { QmpSession } from "../../../src/monitor/qmp/session.ts";
-import { empty } from "../../../src/monitor/types.ts";
+import { empty } from "../../../src/qapi/types.ts";
 import { Descriptor } from "../../../src/native/descriptor.ts";
 import { createPipe, status } from "../../../src/native/file.ts";
 import { endSending, send } from "../../../src/native/socket.ts";

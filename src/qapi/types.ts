@@ -38,7 +38,7 @@ function isWhole(value: unknown): value is number | bigint {
 function integerType<Value extends number | bigint>(
   name: IntegerName,
   isExact: (value: number | bigint) => value is Value,
-): z.ZodType<Value> {
+): z.ZodType<Value, Value> {
   const [lowest, highest] = integerRanges[name];
   return z.custom<Value>().check(({ value, issues }) => {
     const given: unknown = value;
@@ -52,17 +52,21 @@ function integerType<Value extends number | bigint>(
 }
 
 /** An integer that a number holds exactly: every sized type but the 64-bit ones, and counts. */
-export function integer(name: IntegerName = "int"): z.ZodType<number> {
+export function integer(name: IntegerName = "int"): z.ZodType<number, number> {
   return integerType(name, (value): value is number => Number.isSafeInteger(value));
 }
 
 /** A 64-bit integer: a bigint where a number does not hold it. */
-export function wideInteger(name: "int" | "uint64" | "size"): z.ZodType<number | bigint> {
+export function wideInteger(
+  name: "int" | "uint64" | "size",
+): z.ZodType<number | bigint, number | bigint> {
   return integerType(name, (value): value is number | bigint => isWhole(value));
 }
 
 /** Any JSON value. */
-export const anyValue: z.ZodType<JsonValue> = z.custom<JsonValue>((value) => value !== undefined)
+export const anyValue: z.ZodType<JsonValue, JsonValue> = z.custom<JsonValue>((value) =>
+  value !== undefined
+)
   .meta({ qapi: "any" });
 
 /** Arguments or results with these members and no other. */
