@@ -15,7 +15,7 @@ import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/m
 import { address, count, value } from "./lib/options.ts";
 import { isMolt, nameOf, ProcessGoneError, processOf, whileAlive } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
-import { requireUser } from "./lib/users.ts";
+import { explainRefusal, requireUser } from "./lib/users.ts";
 
 const options = {
   "qmp": address("the running machine's monitor: a unix socket's path, or HOST:PORT"),
@@ -133,7 +133,8 @@ async function lookAround(
       `with the old program, ${found.program}${reason === undefined ? "" : ` (${reason})`}`;
     return new ScriptError(ExitStatus.failed, text, { cause });
   } catch (error) {
-    const text = `${cause.message}, and nobody says who has the guest: ${messageOf(error)}. ` +
+    const reason = messageOf(explainRefusal(error, machine.address));
+    const text = `${cause.message}, and nobody says who has the guest: ${reason}. ` +
       "Another process may have it: end none before you know";
     return new ScriptError(ExitStatus.lost, text, { cause });
   }

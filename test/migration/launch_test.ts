@@ -28,7 +28,10 @@ for (const paths of ["absolute", "relative"] as const) {
     }
     assertEquals(daemon.follow(first).alive, false);
     // A successor that ends leaves the guest with the interim monitor, in the same place.
-    await runTaskJson(1, "update:exec", ...qmp, "--", "false");
+    // Its standard error is /dev/null, and the reason arrives all the same.
+    const failing = ["--", "sh", "-c", "echo no such luck >&2; exit 3"];
+    const { error } = await runTaskJson(1, "update:exec", ...qmp, ...failing);
+    assertStringIncludes(error ?? "", "having printed: no such luck");
     await daemon.check();
     await runTaskJson(0, "update:exec", ...qmp);
     await daemon.check();
