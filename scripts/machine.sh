@@ -14,6 +14,6 @@ shift
 mkdir -p vm
 exec "${MOLT:-dist/molt}" -M microvm,memory-backend=ram0,aux-ram-share=on -accel kvm -cpu host \
   -smp 2 -m 64M -object "${RAM:-memory-backend-memfd},share=on,id=ram0,size=64M" \
-  -kernel build/guests/heartbeat.elf -append 'memory=16 period=100' -nodefaults -display none \
+  -kernel build/guests/heartbeat.elf -append 'memory=16 rate=20' -nodefaults -display none \
   -chardev file,id=console,path=vm/console,append=on -serial chardev:console \
   -qmp "unix:vm/$name.qmp,server=on,wait=off" -pidfile "vm/$name.pid" "$@"

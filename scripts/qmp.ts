@@ -25,7 +25,7 @@ ADDRESS is a unix socket's path, or HOST:PORT. A server that is not there yet is
 
   --follow           waits until the machine's migration has completed, and prints the last reply to
                      query-migrate. After cpr-exec it connects to the new program
-  --timeout SECONDS  how long the server, a reply or the migration may take (default 30)
+  --timeout SECONDS  how long the server, a reply or the migration may take (default 60)
 
 Exit status: 0 done, 1 a command was refused or the migration failed, 2 the arguments make no sense,
 3 no server answers.`;
@@ -88,7 +88,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const typed: Record<string, unknown> & { _: string[] } = parseArgs([...argv], {
     boolean: ["follow"],
     string: ["timeout", "_"],
-    default: { timeout: "30" },
+    default: { timeout: "60" },
     unknown: (argument: string, key?: string) => {
       if (key !== undefined) throw new UsageError(`unknown option ${argument}`);
       return true;
