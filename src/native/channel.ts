@@ -43,6 +43,8 @@ export class ChannelDescriptor implements Disposable {
   readonly #cancelled = new AbortController();
   #disposed = false;
   #sent = 0;
+  /** Set once it is closed. */
+  #lastPosition: number | undefined;
 
   /** Takes over `descriptor`. `offset` is where the first byte goes in a file; absent for others. */
   constructor(descriptor: Descriptor, offset?: number) {
@@ -67,9 +69,13 @@ export class ChannelDescriptor implements Disposable {
     return this.#cancelled.signal.aborted;
   }
 
-  /** A file's offset of the next byte; on other channels the count of bytes written so far. */
+  /**
+   * A file's offset of the next byte; on other channels the count of bytes written so far. After disposal,
+   * what it was then: an attempt that has ended still says how far it came.
+   */
   get position(): number {
-    return this.#isFile ? Number(this.#view.getBigInt64(layout.offset, true)) : this.#sent;
+    if (!this.#isFile || this.#lastPosition !== undefined) return this.#lastPosition ?? this.#sent;
+    return Number(this.#view.getBigInt64(layout.offset, true));
   }
 
   /** Goes on at another offset of a file. */
@@ -209,6 +215,7 @@ export class ChannelDescriptor implements Disposable {
 
   #close(): void {
     if (this.#inUse.size > 0) return;
+    this.#lastPosition = this.position;
     this.#descriptor[Symbol.dispose]();
     this.#cancel[Symbol.dispose]();
     this.#structure[Symbol.dispose]();

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ChannelCancelled, ChannelDescriptor } from "../../../src/native/channel.ts";
 import { Errno, SystemError } from "../../../src/native/errors.ts";
+import { openFile, OpenFlags } from "../../../src/native/file.ts";
 import { awaitChild, spawn } from "../../../src/native/process.ts";
 import { resolveInet } from "../../../src/native/resolve.ts";
 import { accept, acceptNext, connect, listen, socketPair } from "../../../src/native/socket.ts";
@@ -99,4 +100,17 @@ Deno.test("waiting for a place can be given up, and ends with the listener", asy
   listener[Symbol.dispose]();
   const error = await assertRejects(() => other, SystemError);
   assertEquals(error.errno, Errno.ECONNREFUSED);
+});
+
+Deno.test("a file's channel says how far it came, also after its end", async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    const channel = new ChannelDescriptor(openFile(path, OpenFlags.readWrite), 100);
+    await channel.write(new Uint8Array(5));
+    assertEquals(channel.position, 105);
+    channel[Symbol.dispose]();
+    assertEquals(channel.position, 105);
+  } finally {
+    await Deno.remove(path);
+  }
 });
