@@ -12,20 +12,19 @@ const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
  */
 const LISTENER_DESCRIPTORS = 4;
 
-/** Calls `end` for each signal that asks the process to end, until disposed. */
+/**
+ * Calls `end` for each signal that asks the process to end, until disposed. From then on such a signal does
+ * nothing: the process is about to end with a status of its own, which the default action would take from it.
+ */
 export function onEndSignals(end: (signal: string) => void): Disposable {
   requireDescriptors(LISTENER_DESCRIPTORS, "Could not listen for signals");
-  const listeners = endSignals.map((signal) => {
-    const listener = () => {
+  let disposed = false;
+  for (const signal of endSignals) {
+    Deno.addSignalListener(signal, () => {
+      if (disposed) return;
       notice(`terminating on signal ${numbers[signal]}`);
       end(signal);
-    };
-    Deno.addSignalListener(signal, listener);
-    return [signal, listener] as const;
-  });
-  return {
-    [Symbol.dispose]: () => {
-      for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
-    },
-  };
+    });
+  }
+  return { [Symbol.dispose]: () => void (disposed = true) };
 }

@@ -16,6 +16,7 @@ export class Loader implements AsyncDisposable {
   readonly #loop = new EventLoop();
   readonly #served = this.#loop.run();
   #vm: VirtualMachine | undefined;
+  #timeline: Timeline | undefined;
 
   /** `options`: the machine's. */
   constructor(options: readonly string[], ...capabilities: CapabilityName[]) {
@@ -52,7 +53,8 @@ export class Loader implements AsyncDisposable {
 
   async #create(): Promise<VirtualMachine> {
     const config = parseCommandLine([...this.#options, "-incoming", "defer"]);
-    const timeline = new Timeline(undefined, "monitor");
+    this.#timeline = new Timeline(undefined, "monitor");
+    const timeline = this.#timeline;
     const vm = await VirtualMachine.create(config, this.#loop, { kind: "first" }, timeline);
     vm.migration.setCapabilities(
       this.#capabilities.map((capability) => ({ capability, state: true })),
@@ -64,5 +66,7 @@ export class Loader implements AsyncDisposable {
     this.#vm?.board.machine.stop();
     this.#vm?.[Symbol.dispose]();
     this.#vm = undefined;
+    this.#timeline?.[Symbol.dispose]();
+    this.#timeline = undefined;
   }
 }
