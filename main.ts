@@ -8,7 +8,7 @@ import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
 import type { VirtualMachineConfig } from "./src/configuration/virtual_machine.ts";
 import { readTracePatterns, traceWarnings } from "./src/cli/trace.ts";
-import { reapInterimMonitor } from "./src/migration/cpr/interim_monitor.ts";
+import { reapInterimMonitor } from "./src/migration/cpr/interim/waiting_guest.ts";
 import { type Role, takeRole } from "./src/migration/cpr/role.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { type EventLoop, processLoop } from "./src/native/event_loop.ts";

@@ -17,7 +17,7 @@ import {
   type InterimMonitorSockets,
   leaveEvents,
   takeDuties,
-} from "./migration/cpr/interim_monitor.ts";
+} from "./migration/cpr/interim/duties.ts";
 import type { Ownership } from "./migration/cpr/ownership.ts";
 import { receiveHandover } from "./migration/cpr/transfer.ts";
 import type { EventLoop } from "./native/event_loop.ts";

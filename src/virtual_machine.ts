@@ -25,7 +25,7 @@ import { LiveUpdate } from "./live_update.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import { Timeline } from "./migration/cpr/timeline.ts";
-import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/interim_monitor.ts";
+import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/interim/waiting_guest.ts";
 import type { Role } from "./migration/cpr/role.ts";
 import type { Handover } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
@@ -115,7 +115,7 @@ export class VirtualMachine implements Disposable {
 
   /**
    * Builds the guest that `handover` is for, to take care of it while its monitor executes a successor
-   * (migration/cpr/interim_monitor.ts): there are no monitors, and character devices are stand-ins.
+   * (migration/cpr/interim/protocol.ts): there are no monitors, and character devices are stand-ins.
    */
   static async standIn(
     config: VirtualMachineConfig,

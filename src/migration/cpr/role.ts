@@ -3,11 +3,8 @@
  * read once, when the program starts, and removed: children do not inherit it.
  */
 import { type InheritedDescriptors, readExecState } from "./descriptors.ts";
-import {
-  type InterimMonitorSockets,
-  takeInterimMonitorPid,
-  takeInterimMonitorSockets,
-} from "./interim_monitor.ts";
+import { type InterimMonitorSockets, takeInterimMonitorSockets } from "./interim/duties.ts";
+import { takeInterimMonitorPid } from "./interim/waiting_guest.ts";
 
 /** The part that a process plays. */
 export type Role =

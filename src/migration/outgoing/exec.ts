@@ -3,7 +3,7 @@
  *
  *   with a uri      the guest stops -> its devices' state goes into the file -> execve -> the successor
  *                   reads the file (QEMU's way)
- *   without one     an interim monitor takes the guest (cpr/interim_monitor.ts) -> execve -> the successor
+ *   without one     an interim monitor takes the guest (cpr/interim/protocol.ts) -> execve -> the successor
  *                   asks the interim monitor for it
  *
  * If execve fails the guest goes on here; from an interim monitor it comes back first.
@@ -15,7 +15,7 @@ import type { Fd } from "../../native/descriptor.ts";
 import { checkStart, tryStart } from "../../process/start_check.ts";
 import type { KeptDescriptor } from "../cpr/descriptors.ts";
 import { executeSuccessor } from "../cpr/exec.ts";
-import { InterimMonitor } from "../cpr/interim_monitor.ts";
+import { InterimMonitor } from "../cpr/interim/monitor.ts";
 import { messageOf, MigrationError } from "../errors.ts";
 import { within } from "../limits.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";

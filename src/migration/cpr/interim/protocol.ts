@@ -1,0 +1,62 @@
+/**
+ * The interim monitor: a second process of the same program that has the guest while the first one executes
+ * its successor. A start takes the runtime a tenth of a second; the guest runs on meanwhile, and is
+ * paused only for two handovers of a millisecond or so.
+ *
+ *   process P (old)                 interim monitor                      process P (new)
+ *   starts it, hands over
+ *   descriptors (../transfer.ts)   ->  builds the machine
+ *                               <-  closes that connection
+ *   stops the guest, stream     ->  runs the guest
+ *   execve ................................................->      builds the machine
+ *                                                           <-     one byte: ready
+ *                                   stops the guest, stream ->     runs the guest
+ *                                   ends
+ *
+ * Both streams are those of cpr-transfer, each with a flag that decides who has the guest (../ownership.ts),
+ * so it is in one process at each moment. If execve fails, the old P asks for the guest back in the same
+ * way. If the new P ends without having asked, or does not ask in time and is ended, the interim monitor still
+ * has the guest and goes on as its monitor. The events of the guest's time there are left in a file for
+ * the successor's clients.
+ *
+ *   monitor.ts         the interim monitor as the old P sees it
+ *   duties.ts          its own side
+ *   waiting_guest.ts   the guest that it has, as the new P sees it
+ */
+import type { StreamChannel } from "../../../channel/stream.ts";
+import type { ExitStatus } from "../../../native/process.ts";
+
+/** Environment: the numbers of the interim monitor's ends (descriptors, stream, way back) and error files. */
+export const SOCKETS_VARIABLE = "MOLT_CARETAKER_SOCKETS";
+/** Environment: the interim monitor's process id, for the successor that waits for its end. */
+export const PROCESS_VARIABLE = "MOLT_CARETAKER_PROCESS";
+/** Environment: how long the interim monitor waits for the successor, in ms. */
+export const TIMEOUT_VARIABLE = "MOLT_SUCCESSOR_TIMEOUT";
+/** The name of the way back among the descriptors handed on. */
+export const RETURN_NAME = "molt.caretaker";
+/** The name of the file with the events. */
+export const EVENTS_NAME = "molt.caretaker.events";
+/** The name of what the successor prints to until it has the guest. */
+export const SUCCESSOR_ERRORS_NAME = "molt.successor.errors";
+/** The name of the first process's standard error. */
+export const STDERR_NAME = "molt.stderr";
+/** The byte that asks for the guest. */
+export const READY = 1;
+/** How long a process that is killed may take to end, and how often that is looked at, in ms. */
+export const ENDING_TIME = 2000;
+export const ENDING_INTERVAL = 20;
+
+/** Says that this process is ready for the guest. */
+export async function askForGuest(channel: StreamChannel): Promise<void> {
+  await channel.write(Uint8Array.of(READY));
+}
+
+/** Waits a moment for the end of a process whose connections are closed: `status` says how it ended. */
+export async function endOf(status: () => ExitStatus | undefined): Promise<ExitStatus | undefined> {
+  const until = performance.now() + ENDING_TIME;
+  for (;;) {
+    const end = status();
+    if (end !== undefined || performance.now() > until) return end;
+    await new Promise((resolve) => setTimeout(resolve, ENDING_INTERVAL));
+  }
+}
