@@ -44,19 +44,28 @@ export type IncomingDependencies = Pick<
   "timeline" | "statusChanged" | "guestComes" | "guestArrived"
 >;
 
+/** How an attempt is connected to its source. */
+type Connection =
+  | { readonly kind: "none" }
+  | { readonly kind: "listening"; readonly listener: MigrationListener }
+  /** It loads from `channels`, which came to where it listened. */
+  | {
+    readonly kind: "loading";
+    readonly addresses: readonly ListeningAddress[];
+    readonly channels: readonly IncomingChannel[];
+  };
+
 /** One attempt to load the machine. */
 export class IncomingMigration {
   readonly #dependencies: IncomingDependencies;
   readonly #target: () => MigratableMachine;
   readonly #plan: IncomingPlan;
   readonly #finished = Promise.withResolvers<boolean>();
-  #listener: MigrationListener | undefined;
+  #connection: Connection = { kind: "none" };
   #status: MigrationStatus = "none";
   #errorDescription: string | undefined;
   #abandoned: string | undefined;
   #address: ChannelAddress | undefined;
-  /** Cuts the connections that the machine is being loaded from. */
-  #cut: (() => void) | undefined;
 
   /** `target` is asked for the machine when a source is there. */
   constructor(
@@ -85,7 +94,9 @@ export class IncomingMigration {
 
   /** Where it listens. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#listener?.addresses ?? [];
+    const connection = this.#connection;
+    if (connection.kind === "none") return [];
+    return connection.kind === "listening" ? connection.listener.addresses : connection.addresses;
   }
 
   /** Its part of query-migrate. */
@@ -100,7 +111,7 @@ export class IncomingMigration {
 
   /** Listens, or opens what `address` names. Throws, having changed nothing, if that cannot be done. */
   async listen(address: ChannelAddress, given: GivenDescriptors): Promise<void> {
-    this.#listener = await listenForMigration(address, given);
+    this.#connection = { kind: "listening", listener: await listenForMigration(address, given) };
     this.#address = address;
     this.#setStatus("setup");
   }
@@ -127,22 +138,24 @@ export class IncomingMigration {
 
   /** Cuts the connections: loading fails. Nothing happens if there are none yet. */
   yank(): void {
+    const connection = this.#connection;
+    const before = this.#abandoned;
     this.#abandoned = "the connection was cut by 'yank'";
-    if (this.#status === "active") this.#cut?.();
-    else if (!this.#listener?.cut()) this.#abandoned = undefined;
+    if (connection.kind === "loading") connection.channels.forEach((channel) => channel.cancel());
+    else if (connection.kind === "none" || !connection.listener.cut()) this.#abandoned = before;
   }
 
   /** Ends the waiting for a source that has not come. */
   abandon(reason: string): void {
-    if (this.#status !== "setup") return;
+    if (this.#connection.kind !== "listening") return;
     this.#abandoned = reason;
-    this.#listener?.cancel();
+    this.#connection.listener.cancel();
   }
 
   async #accept(): Promise<IncomingChannels> {
     const { capabilities, parameters } = this.#plan;
-    const listener = this.#listener;
-    if (listener === undefined) throw new Error("listen() comes before run()");
+    if (this.#connection.kind !== "listening") throw new Error("listen() comes before run()");
+    const { listener } = this.#connection;
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       return await listener.accept(() => {
@@ -169,10 +182,9 @@ export class IncomingMigration {
     const { phases } = timeline;
     timeline.incomingBegins();
     phases.begin("load", 0);
-    for (const each of [channel, ...multifd]) {
-      limitSilence(each, this.#address, this.#plan.parameters());
-    }
-    this.#cut = () => [channel, ...multifd].forEach((each) => each.cancel());
+    const channels = [channel, ...multifd];
+    for (const each of channels) limitSilence(each, this.#address, this.#plan.parameters());
+    this.#connection = { kind: "loading", addresses: this.addresses, channels };
     this.#setStatus("active");
     await using session = new IncomingSession(this.#plan, this.#target(), channel, multifd);
     const runState = await session.load();
@@ -187,7 +199,7 @@ export class IncomingMigration {
     reportFaults(() => this.#goOn(doubt === undefined ? runState : "paused"));
     timeline.mark("running");
     phases.end(session.bytes);
-    this.#listener = undefined;
+    this.#connection = { kind: "none" };
     this.#setStatus("completed");
     // The guest is here: what fails beside it is reported, and costs no more than that.
     await session.end().catch((error) => report(messageOf(error)));
@@ -213,7 +225,7 @@ export class IncomingMigration {
     const { phases } = this.#dependencies.timeline;
     phases.end(0);
     phases.trace();
-    this.#listener = undefined;
+    this.#connection = { kind: "none" };
     this.#errorDescription = loadFailure(error);
     this.#setStatus("failed");
     this.#finished.resolve(false);

@@ -18,6 +18,7 @@ import { executeSuccessor } from "../cpr/exec.ts";
 import { InterimMonitor } from "../cpr/interim/monitor.ts";
 import { messageOf, MigrationError } from "../errors.ts";
 import { within } from "../limits.ts";
+import { MainChannel } from "./main_channel.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";
 
 /** With a `uri`: the guest is paused until the successor has read the file. */
@@ -25,27 +26,24 @@ export class ExecWithUriStrategy implements Strategy {
   readonly leavesProcess = false;
   readonly executes = true;
   readonly #context: StrategyContext;
-  readonly #main: ChannelAddress;
-  #opening: Promise<OutgoingChannel> | undefined;
+  readonly #main: MainChannel;
 
   constructor(context: StrategyContext, main: ChannelAddress) {
     this.#context = context;
-    this.#main = main;
+    this.#main = new MainChannel(context, main);
   }
 
   begin(): void {
     checkStart();
-    this.#opening = Promise.resolve(this.connect());
-    // Its error is met in run().
-    this.#opening.catch(() => {});
+    this.#main.begin();
   }
 
   connect(): OutgoingChannel | Promise<OutgoingChannel> {
-    return this.#context.open(this.#main);
+    return this.#main.connect();
   }
 
   async run(): Promise<void> {
-    using channel = await (this.#opening ?? this.connect());
+    using channel = await this.#main.take();
     // Once the guest is stopped for it, a successor that does not start costs the guest.
     await tryStart(this.#context.signal);
     await this.#context.send(channel);

@@ -4,6 +4,7 @@
  */
 import type { ChannelAddress } from "../../channel/address.ts";
 import type { OutgoingChannel } from "../../channel/channel.ts";
+import { MainChannel } from "./main_channel.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";
 
 /** Sends the machine to `main`. */
@@ -11,26 +12,23 @@ export class StreamStrategy implements Strategy {
   readonly leavesProcess = true;
   readonly executes = false;
   readonly #context: StrategyContext;
-  readonly #main: ChannelAddress;
-  #opening: Promise<OutgoingChannel> | undefined;
+  readonly #main: MainChannel;
 
   constructor(context: StrategyContext, main: ChannelAddress) {
     this.#context = context;
-    this.#main = main;
+    this.#main = new MainChannel(context, main);
   }
 
   begin(): void {
-    this.#opening = Promise.resolve(this.connect());
-    // Its error is met in run().
-    this.#opening.catch(() => {});
+    this.#main.begin();
   }
 
   connect(): OutgoingChannel | Promise<OutgoingChannel> {
-    return this.#context.open(this.#main);
+    return this.#main.connect();
   }
 
   async run(): Promise<void> {
-    using channel = await (this.#opening ?? this.connect());
+    using channel = await this.#main.take();
     await this.#context.send(channel);
   }
 }
