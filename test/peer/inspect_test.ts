@@ -78,11 +78,12 @@ for (const [from, to] of [["qemu", "molt"], ["molt", "qemu"]] as const) {
     assertGreater(a?.sections.length, 10);
     assertEquals(b?.blocks.map(({ name }) => name), a?.blocks.map(({ name }) => name));
     const differences = comparison.parse(await inspect(1, first, second));
-    // KVM has written the clocks of both CPUs meanwhile, which are in one page.
+    // The clocks of both CPUs are in one page. Whether KVM writes them in a machine that is loaded
+    // and does not run depends on the host: PVM's does.
     const ranges = differences.blocks.flatMap(({ block, ranges }) =>
       ranges.map(({ from, to }) => ({ block, size: to - from }))
     );
-    assertEquals(ranges, [{ block: "microvm.ram", size: 4096 }]);
+    if (ranges.length > 0) assertEquals(ranges, [{ block: "microvm.ram", size: 4096 }]);
     assertEquals([differences["only-in-a"], differences["only-in-b"]], [[], []]);
     assertEquals(differences.configuration, []);
     assertEquals(differences.devices.filter(({ section }) => !clocks.test(section)), []);
