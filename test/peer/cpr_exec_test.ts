@@ -20,7 +20,7 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-exec, ${ROUNDS} rounds: same process, sam
   await using vm = await VirtualMachine.start("qemu", options, { directory });
   const qmp = ["-qmp", `unix:${vm.socket},server=on,wait=off`];
 
-  await log.beats(3);
+  await log.grown();
   const memory = mappedMemory(vm.pid);
   assertMatch(memory.join("\n"), RAM);
   for (let round = 0; round < 2 * ROUNDS; round++) {

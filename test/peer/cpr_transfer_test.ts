@@ -21,7 +21,7 @@ Deno.test(`QEMU -> molt -> QEMU by cpr-transfer, ${ROUNDS} rounds: another proce
 
   let current = await VirtualMachine.start("qemu", options, { directory });
   try {
-    await log.beats(3);
+    await log.grown();
     const memory = mappedMemory(current.pid);
     assertMatch(memory.join("\n"), RAM);
     for (let move = 0; move < 2 * ROUNDS; move++) {

@@ -17,7 +17,7 @@ for (const route of routes) {
     const first = { directory, name: "0", launcher };
     let current = await VirtualMachine.start("qemu", [...options, ...more], first);
     try {
-      await log.beats(5);
+      await log.grown();
       for (let number = 1; number <= moves; number++) {
         await using before = current;
         const vmm = number % 2 === 1 ? "molt" : "qemu";

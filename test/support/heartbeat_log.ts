@@ -4,6 +4,8 @@ import { HeartbeatCheck } from "../guests/heartbeat.ts";
 import { patience } from "./patience.ts";
 
 const POLL_INTERVAL = 10;
+/** Nanoseconds: a second more than a QEMU takes from its start to loading a guest, also on a busy machine. */
+const GROWN = 5_000_000_000n;
 
 /** Follows the output of the guest heartbeat over whatever happens to its machine. */
 export class HeartbeatLog implements Disposable {
@@ -58,6 +60,17 @@ export class HeartbeatLog implements Disposable {
   async beats(count: number, signal: AbortSignal = patience()): Promise<void> {
     const goal = this.verify() + count;
     await this.#until(() => this.check.beats >= goal, `to beat ${goal}`, signal);
+  }
+
+  /**
+   * Waits until the guest is old enough for a QEMU to load it. KVM continues the TSC that was written
+   * last if the next value written is within a second of it (kvm_synchronize_tsc), and QEMU writes 0
+   * before it loads a state: in a process that is as old as the guest the guest's TSC goes back.
+   */
+  async grown(signal: AbortSignal = patience()): Promise<void> {
+    await this.beats(1, signal);
+    const reached = () => (this.check.last?.clock ?? GROWN) >= GROWN;
+    await this.#until(reached, `to ${GROWN} ns of kvmclock`, signal);
   }
 
   /** Waits until each of the guest's CPUs has verified and rewritten all of its memory once more. */

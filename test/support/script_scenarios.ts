@@ -50,7 +50,7 @@ class Scenario implements AsyncDisposable {
     const vm = stack.use(await VirtualMachine.start(vmm, options, { directory, name: "machine" }));
     // A monitor has one client at a time: the scripts.
     vm.qmp[Symbol.dispose]();
-    await log.beats(3);
+    await (vmm === "qemu" ? log.grown() : log.beats(3));
     return new Scenario({ directory, log, vm }, stack.move());
   }
 
