@@ -23,6 +23,7 @@ import { receiveHandover } from "./migration/cpr/transfer.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
 import { forwardErrors, printedTo, releaseErrors } from "./process/captured_errors.ts";
+import { reportFaults } from "./process/faults.ts";
 import { report } from "./process/messages.ts";
 import { VirtualMachine } from "./virtual_machine.ts";
 
@@ -53,11 +54,9 @@ export async function runInterimMonitor(
     using channel = new StreamChannel(sockets.main, true);
     await vm.migration.receive(channel);
   }
-  const failure = await serveSuccessor(vm, sockets, ownership);
-  if (failure === undefined) {
-    leaveEvents(eventsFile, events);
-    return undefined;
-  }
+  const handingOver = () => reportFaults(() => leaveEvents(eventsFile, events));
+  const failure = await serveSuccessor(vm, sockets, ownership, handingOver);
+  if (failure === undefined) return undefined;
   let printed = "";
   if (successorErrors !== undefined) {
     printed = printedTo(successorErrors.fd);
@@ -72,11 +71,15 @@ export async function runInterimMonitor(
   return vm;
 }
 
-/** Gives the guest to the successor. Returns why it has not got it, and never will. */
+/**
+ * Gives the guest to the successor; `handingOver` is called when all of it was sent, and before the connection
+ * ends. Returns why the successor has not got it, and never will.
+ */
 async function serveSuccessor(
   vm: VirtualMachine,
   sockets: InterimMonitorSockets,
   ownership: Ownership,
+  handingOver: () => void,
 ): Promise<string | undefined> {
   using channel = new StreamChannel(sockets.back, true);
   const { successor, successorTimeout } = sockets;
@@ -84,7 +87,7 @@ async function serveSuccessor(
   for (;;) {
     const call = await awaitSuccessor(channel, until - performance.now());
     if (call === "ready") {
-      if (await vm.migration.leave(channel, ownership)) return undefined;
+      if (await vm.migration.leave(channel, ownership, handingOver)) return undefined;
       continue;
     }
     if (!ownership.keep()) return undefined;

@@ -292,13 +292,17 @@ export class Migration {
   }
 
   /**
-   * Moves the machine to where `channel` leads, which has the ownership flag too. Resolves with whether it has
-   * gone.
+   * Moves the machine to where `channel` leads, which has the ownership flag too. Resolves with whether it moved.
+   * `handingOver` is called when all of it was sent, and before the channel ends.
    */
-  async leave(channel: OutgoingChannel, ownership: Ownership): Promise<boolean> {
+  async leave(
+    channel: OutgoingChannel,
+    ownership: Ownership,
+    handingOver: () => void,
+  ): Promise<boolean> {
     const { source } = this.#dependencies;
     if (source === undefined) throw new MigrationError("there is no machine to be moved");
-    const plan = this.#plan({ kind: "return", channel, ownership }, new Set());
+    const plan = this.#plan({ kind: "return", channel, ownership, handingOver }, new Set());
     const outgoing = new OutgoingMigration(this.#dependencies, source, plan);
     this.#outgoing = outgoing;
     outgoing.begin();

@@ -26,6 +26,7 @@ export function createPidFile(path: string): Disposable {
   const place = absolutePath(path);
   const descriptor = createFile(path);
   let ours = false;
+  let file: OwnFile;
   try {
     if (!lockFile(descriptor.fd, "write")) {
       throw new Error("Cannot lock pid file: Resource temporarily unavailable");
@@ -34,17 +35,17 @@ export function createPidFile(path: string): Disposable {
     ours = true;
     truncate(descriptor.fd, 0);
     writeAt(descriptor.fd, new Uint8Array(new TextEncoder().encode(`${processId()}\n`)), 0);
+    file = OwnFile.made(path);
   } catch (error) {
     // Otherwise it is another process's, or no pid file.
     if (ours) removeUnfinished(place);
     descriptor[Symbol.dispose]();
     throw failure(error);
   }
-  const file = OwnFile.at(path);
   return {
     [Symbol.dispose]: () => {
       using _ = descriptor;
-      file?.[Symbol.dispose]();
+      file[Symbol.dispose]();
     },
   };
 }

@@ -122,7 +122,7 @@ static const char *const harmless[] = {
 	"posix_spawn_file_actions_init", "posix_spawnattr_destroy", "posix_spawnattr_init",
 	"posix_spawnattr_setflags", "posix_spawnattr_setsigdefault", "posix_spawnattr_setsigmask",
 	"pthread_cond_broadcast", "pthread_cond_destroy", "pthread_cond_init", "pthread_cond_signal",
-	"pthread_cond_timedwait", "pthread_cond_wait", "pthread_condattr_destroy",
+	"pthread_cond_clockwait", "pthread_cond_timedwait", "pthread_cond_wait", "pthread_condattr_destroy",
 	"pthread_condattr_init", "pthread_condattr_setclock", "pthread_detach", "pthread_join", "pthread_kill",
 	"pthread_mutex_destroy", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_trylock",
 	"pthread_mutex_unlock", "pthread_self", "pthread_setname_np", "pthread_sigmask", "ptsname_r",

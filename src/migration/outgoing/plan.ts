@@ -25,6 +25,8 @@ export type Route =
     readonly kind: "return";
     readonly channel: OutgoingChannel;
     readonly ownership: Ownership;
+    /** What goes with the guest beside the stream is written now: the successor reads it at the stream's end. */
+    readonly handingOver: () => void;
   };
 
 /** How it goes. */

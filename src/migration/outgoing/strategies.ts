@@ -17,6 +17,6 @@ export function createStrategy(context: StrategyContext, route: Route): Strategy
     case "transfer":
       return new TransferStrategy(context, route.main, route.cpr);
     case "return":
-      return new ReturnStrategy(context, route.channel, route.ownership);
+      return new ReturnStrategy(context, route.channel, route.ownership, route.handingOver);
   }
 }

@@ -53,12 +53,19 @@ export class ReturnStrategy implements Strategy {
   readonly #context: StrategyContext;
   readonly #channel: OutgoingChannel;
   readonly #ownership: Ownership;
+  readonly #handingOver: () => void;
 
   /** Channel and flag stay the caller's. */
-  constructor(context: StrategyContext, channel: OutgoingChannel, ownership: Ownership) {
+  constructor(
+    context: StrategyContext,
+    channel: OutgoingChannel,
+    ownership: Ownership,
+    handingOver: () => void,
+  ) {
     this.#context = context;
     this.#channel = channel;
     this.#ownership = ownership;
+    this.#handingOver = handingOver;
   }
 
   begin(): void {}
@@ -68,6 +75,10 @@ export class ReturnStrategy implements Strategy {
   }
 
   async run(): Promise<void> {
-    await this.#context.send(this.#channel, this.#ownership);
+    await this.#context.send(
+      this.#channel,
+      this.#ownership,
+      () => Promise.resolve(this.#handingOver()),
+    );
   }
 }
