@@ -19,6 +19,13 @@ import { messageOf } from "./migration/errors.ts";
 import type { Migration } from "./migration/migration.ts";
 import { ChannelCancelled } from "./native/channel.ts";
 
+/** How long it rests after a source that could not hand over. */
+const PAUSE_AFTER_FAILURE_MS = 100;
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
 /** Parts of a machine that are created together. */
 export interface MachineParts {
   readonly chardevs: readonly ChardevOptions[];
@@ -82,6 +89,8 @@ export class HandoverDestination implements Disposable {
     let failure: string | undefined;
     for (;;) {
       migration.awaitHandover(this.#listener.addresses, failure);
+      // Without a free descriptor the next connection fails at once, and the one after it.
+      if (failure !== undefined) await pause(PAUSE_AFTER_FAILURE_MS);
       try {
         using handover = await this.#listener.accept(limit);
         if (await this.#takeOver(handover)) break;
