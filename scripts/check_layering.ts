@@ -16,8 +16,7 @@ interface Rule {
 const rules: readonly Rule[] = [
   {
     from: "src/",
-    // How the process was started is kept as words of a command line.
-    except: ["src/cli/", "src/process/"],
+    except: ["src/cli/"],
     never: ["src/cli/"],
     why: "what options ask for is in src/configuration/, whoever read it",
   },

@@ -1,6 +1,6 @@
 /**
- * The life of an interim monitor: it has the guest while the process that started it executes a successor, and
- * ends when the successor has the guest.
+ * The life of an interim monitor: it has the guest while the process that started it executes a successor,
+ * and ends when the successor has the guest.
  *
  *   the guest comes -> waiting for the successor -> ready: the guest leaves -> this process ends
  *                                                -> it has ended, or was silent for too long and is ended,

@@ -1,6 +1,6 @@
 /**
- * How what belongs to the guest beside the machine gets over a live update: character devices with `cpr=on`, the sessions of
- * monitors on them, and descriptors that their clients gave.
+ * How a live update hands on what belongs to the guest beside the machine: character devices with
+ * `cpr=on`, the sessions of monitors on them, and descriptors that their clients gave.
  *
  *   source    cpr-transfer: announce() -> suspend() -> commit(), or rollback()
  *             cpr-exec:     suspend() -> collect() -> execve, or rollback(); with an interim monitor, who gets

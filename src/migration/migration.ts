@@ -66,7 +66,7 @@ export class Migration {
   #outgoing: OutgoingMigration | undefined;
   #incoming: IncomingMigration | undefined;
   #handover: AwaitedHandover | undefined;
-  /** Why the update that this interim monitor was started for came to nothing, until there is another attempt. */
+  /** Why the update that this interim monitor was started for failed, until there is another attempt. */
   #failedUpdate: string | undefined;
   #startAfterLoad: boolean;
 
@@ -292,8 +292,8 @@ export class Migration {
   }
 
   /**
-   * Moves the machine to where `channel` leads, which has the ownership flag too. Resolves with whether it moved.
-   * `handingOver` is called when all of it was sent, and before the channel ends.
+   * Moves the machine to where `channel` leads, which has the ownership flag too. Resolves with whether it
+   * moved. `handingOver` is called when all of it was sent, and before the channel ends.
    */
   async leave(
     channel: OutgoingChannel,
@@ -311,8 +311,8 @@ export class Migration {
   }
 
   /**
-   * An interim monitor keeps its guest for good: what query-migrate reports now is that the update failed, not how
-   * the guest came here.
+   * An interim monitor keeps its guest for good: what query-migrate reports now is that the update failed,
+   * not how the guest came here.
    */
   updateFailed(reason: string): void {
     this.#failedUpdate = reason;

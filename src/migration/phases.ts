@@ -89,7 +89,7 @@ export class PhaseLog {
     this.#traced = 0;
   }
 
-  /** The phase under way ends and `phase` begins. `bytes` have been sent or read since the migration's start. */
+  /** The phase under way ends and `phase` begins. `bytes`: sent or read since the migration's start. */
   begin(phase: Phase, bytes: number): void {
     const now = performance.timeOrigin * 1000 + performance.now() * 1000;
     this.#finish(now, bytes);

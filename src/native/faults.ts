@@ -1,6 +1,6 @@
 /**
- * Faults of the wrappers here, which have nobody to throw to: a handler of the event loop, a thread that ended.
- * The program says where they are reported (process/faults.ts).
+ * Faults that have nobody to be thrown to: of a handler of the event loop, of a thread that ended. The
+ * program says where they are reported (process/faults.ts).
  */
 
 /** What a fault says, in a line. */

@@ -1,6 +1,6 @@
 /**
- * What a guest prints while its interim monitor has it, and after the interim monitor has become its monitor for good,
- * is added to the files that were there.
+ * What a guest prints while its interim monitor has it, and after that has become its monitor for good, is
+ * added to the files that were there.
  */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../src/qmp_client/mod.ts";

@@ -24,7 +24,7 @@ interface Guest {
   readonly counter: string;
 }
 
-/** The same process runs another program. The guest waits meanwhile, or is in a interim monitor's hands. */
+/** The same process runs another program. The guest waits meanwhile, or is with an interim monitor. */
 async function updateByExec(
   { directory, log, options, counter }: Guest,
   interimMonitor: boolean,

@@ -122,7 +122,7 @@ export class HandoverRegistry implements Disposable {
     return { name: DATA_NAME, id: 0, fd };
   }
 
-  /** All that is to be handed over ahead. The guest and its dependencies go on meanwhile. */
+  /** All that is to be handed over ahead. The guest and its clients go on meanwhile. */
   announce(): KeptDescriptor[] {
     const kept = this.#list(false);
     this.#announced = new Set(kept.map(keyOf));

@@ -3,18 +3,19 @@
  * memory that all processes of an update share, as wall-clock microseconds: the one clock that they all
  * read the same way.
  *
- *   without an interim monitor   stop begins - stopped - saved - executing | program starts - program loaded -
- *                         machine built - state loaded - running
- *   with one              stop begins - stopped - interim monitor loaded - interim monitor running:
- *                         the guest runs on; executing | program starts - program loaded - machine built;
- *                         return begins - return stopped - state loaded - running
+ *   without an interim monitor   stop begins - stopped - saved - executing | program starts -
+ *                                program loaded - machine built - state loaded - running
+ *   with one                     stop begins - stopped - interim monitor loaded -
+ *                                interim monitor running: the guest runs on; executing | program starts -
+ *                                program loaded - machine built; return begins - return stopped -
+ *                                state loaded - running
  */
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createMemfd } from "../../native/file.ts";
-import { processId } from "../../native/process.ts";
-import { PHASE_LOG_NUMBERS, PhaseLog } from "../phases.ts";
 import { Mapping } from "../../native/mapping.ts";
+import { processId } from "../../native/process.ts";
 import { programStart } from "../../program_start.ts";
+import { PHASE_LOG_NUMBERS, PhaseLog } from "../phases.ts";
 import type { InheritedDescriptors, KeptDescriptor } from "./descriptors.ts";
 
 const TIMELINE_NAME = "molt.timeline";
@@ -41,7 +42,7 @@ const moments = [
 /** A moment of a live update. */
 export type Moment = typeof moments[number];
 
-/** What a interim monitor's own moments are called in the whole. */
+/** What an interim monitor's own moments are called in the whole. */
 const interimMoments: Readonly<Partial<Record<Moment, Moment>>> = {
   "stop begins": "return begins",
   "stopped": "return stopped",
@@ -117,7 +118,7 @@ export class Timeline implements Disposable {
     return { name: TIMELINE_NAME, id: 0, fd: this.#descriptor.fd };
   }
 
-  /** The guest is moved away: the phases are that migration's from now on, unless it is a part of an update. */
+  /** The guest is moved away: the phases are that migration's, unless it is a part of an update. */
   outgoingBegins(): void {
     if (this.#role === "monitor") this.phases.clear();
   }

@@ -25,7 +25,7 @@ export type Route =
     readonly kind: "return";
     readonly channel: OutgoingChannel;
     readonly ownership: Ownership;
-    /** What goes with the guest beside the stream is written now: the successor reads it at the stream's end. */
+    /** Writes what goes beside the stream: the successor reads it at the stream's end. */
     readonly handingOver: () => void;
   };
 

@@ -10,7 +10,7 @@
  *   handover         with a return path: the destination says that it has it (handover.ts)
  *
  * Where memory stays in place everything but the devices' state is written before the guest stops, and
- * what is reported to people is reported after: it is paused for as long as saving and loading that state take.
+ * people are notified after: it is paused for as long as saving and loading that state take.
  * A molt loads one device while the next one is saved, if nothing happens here but saving: whatever wakes
  * another thread or process takes a processor from one of the two.
  */

@@ -1,23 +1,23 @@
 /**
- * The interim monitor: a second process of the same program that has the guest while the first one executes
- * its successor. A start takes the runtime a tenth of a second; the guest runs on meanwhile, and is
- * paused only for two handovers of a millisecond or so.
+ * The interim monitor: a second process of the same program that has the guest while the first one
+ * executes its successor. A start takes the runtime a tenth of a second; the guest runs on meanwhile, and
+ * is paused only for two handovers of a millisecond or so.
  *
- *   process P (old)                 interim monitor                      process P (new)
+ *   process P (old)                   interim monitor               process P (new)
  *   starts it, hands over
- *   descriptors (../transfer.ts)   ->  builds the machine
- *                               <-  closes that connection
- *   stops the guest, stream     ->  runs the guest
- *   execve ................................................->      builds the machine
- *                                                           <-     one byte: ready
- *                                   stops the guest, stream ->     runs the guest
- *                                   ends
+ *   descriptors (../transfer.ts)  ->  builds the machine
+ *                                 <-  closes that connection
+ *   stops the guest, stream       ->  runs the guest
+ *   execve ......................................................>  builds the machine
+ *                                                               <-  one byte: ready
+ *                                     stops the guest, stream   ->  runs the guest
+ *                                     leaves the events, ends
  *
- * Both streams are those of cpr-transfer, each with a flag that decides who has the guest (../ownership.ts),
- * so it is in one process at each moment. If execve fails, the old P asks for the guest back in the same
- * way. If the new P ends without having asked, or does not ask in time and is ended, the interim monitor still
- * has the guest and goes on as its monitor. The events of the guest's time there are left in a file for
- * the successor's clients.
+ * Both streams are those of cpr-transfer, each with an ownership flag (../ownership.ts), so the guest is in
+ * one process at each moment. If execve fails, the old P asks for the guest back in the same way. If the
+ * new P ends without having asked, or does not ask in time and is ended, the interim monitor still has the
+ * guest and goes on as its monitor. The events of the guest's time there are in a file for the successor's
+ * clients before the stream ends.
  *
  *   monitor.ts         the interim monitor as the old P sees it
  *   duties.ts          its own side
