@@ -50,6 +50,8 @@ export class RamReceiver implements Disposable {
   readonly #options: RamReceiverOptions;
   #progress: "none" | "listed" | "ended" = "none";
   #pages: ReceivedPages | undefined;
+  /** With x-ignore-shared: new files as memory. If no pages come for one, it should have had them. */
+  #newFiles: readonly ListedBlock[] = [];
 
   constructor(options: RamReceiverOptions) {
     this.#options = options;
@@ -88,6 +90,24 @@ export class RamReceiver implements Disposable {
         throw new MigrationError(
           "the stream has no end of the section 'ram' 0: some of the guest's memory is missing",
         );
+      case "ended":
+        this.#requireFiles();
+    }
+  }
+
+  /**
+   * With x-ignore-shared the pages of a shared file are not sent: they are in the file, unless another file
+   * was named, or it has been removed since.
+   */
+  #requireFiles(): void {
+    for (const { block, entry } of this.#newFiles) {
+      const { backing, name } = block;
+      const missing = this.#pages?.isZero(block) ?? entry.mapped === undefined;
+      if (backing.kind !== "path" || !missing) continue;
+      throw new MigrationError(
+        `the stream has no pages of the RAM block '${name}' (x-ignore-shared): they were to be in its file, ` +
+          `and '${backing.path}' was new or empty when this process opened it`,
+      );
     }
   }
 
@@ -133,6 +153,9 @@ export class RamReceiver implements Disposable {
     }
     this.#progress = "listed";
     this.#checkAddresses(listed);
+    this.#newFiles = listed.filter(({ block: { backing }, entry: { guestAddress } }) =>
+      guestAddress !== undefined && backing.kind === "path" && backing.created
+    );
     const sources = listed.flatMap(({ block, entry: { length, mapped: place } }) =>
       place === undefined ? [] : [{ block, length, place }]
     );

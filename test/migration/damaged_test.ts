@@ -7,6 +7,7 @@ import { TemporaryDirectory } from "../support/temporary_directory.ts";
 import { thorough } from "../support/thorough.ts";
 import { patience } from "../support/patience.ts";
 import { VirtualMachine } from "../support/virtual_machine.ts";
+import { awaitMigration } from "../../src/qmp_client/mod.ts";
 import { itemsOf, readerOf } from "../golden/rewrite.ts";
 
 const FLIPS = { "stream": thorough ? 3000 : 300, "mapped-ram": thorough ? 1000 : 100 };
@@ -230,3 +231,42 @@ Deno.test("a saved guest is refused by machines that are not like its own", asyn
     assertMatch(reason, text);
   }
 });
+
+for (const format of ["stream", "mapped-ram"] as const) {
+  Deno.test(`${format}: a guest whose memory stayed in a file is refused if that file is missing`, async () => {
+    using directory = new TemporaryDirectory();
+    const memory = directory.file("memory");
+    const options = machine({
+      more: [
+        ...["-object", `memory-backend-file,id=ram0,size=16M,share=on,mem-path=${memory}`],
+        ...["-machine", "memory-backend=ram0"],
+      ],
+    });
+    const capabilities = [
+      "x-ignore-shared" as const,
+      ...(format === "mapped-ram" ? [format] as const : []),
+    ];
+    const path = directory.file("state");
+    {
+      await using source = await VirtualMachine.start("molt", options, { directory });
+      await source.qmp.execute("migrate-set-capabilities", {
+        capabilities: capabilities.map((capability) => ({ capability, state: true })),
+      });
+      await source.qmp.execute("migrate", { uri: `file:${path}` });
+      await awaitMigration(source.qmp, { signal: patience() });
+    }
+    await Deno.rename(memory, `${memory}.kept`);
+    {
+      await using loader = new Loader(options, ...capabilities);
+      const reason = await loader.load(path) ?? "";
+      assertMatch(
+        reason,
+        /no pages of the RAM block 'ram0' \(x-ignore-shared\): .*'.*memory' was new/,
+      );
+      checkReason(reason, "a missing file");
+    }
+    await Deno.rename(`${memory}.kept`, memory);
+    await using loader = new Loader(options, ...capabilities);
+    assertEquals(await loader.load(path), undefined, "the file is where it was");
+  });
+}
