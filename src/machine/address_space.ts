@@ -60,6 +60,10 @@ export class AddressSpace {
 
   #readRegisters(address: number, into: Uint8Array<ArrayBuffer>): void {
     const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
+    if (isWide(address, into.length)) {
+      view.setBigUint64(0, this.#registers.read64(address), true);
+      return;
+    }
     for (let done = 0; done < into.length;) {
       const size = accessSize(address + done, into.length - done);
       const value = this.#registers.read(address + done, size);
@@ -72,6 +76,10 @@ export class AddressSpace {
 
   #writeRegisters(address: number, bytes: Uint8Array<ArrayBuffer>): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (isWide(address, bytes.length)) {
+      this.#registers.write64(address, view.getBigUint64(0, true));
+      return;
+    }
     for (let done = 0; done < bytes.length;) {
       const size = accessSize(address + done, bytes.length - done);
       const value = size === 1
@@ -112,6 +120,11 @@ export class AddressSpace {
     }
     return { kind: "nothing", end };
   }
+}
+
+/** One access of eight bytes, as readq and writeq make it. */
+function isWide(address: number, length: number): boolean {
+  return length === 8 && address % 8 === 0;
 }
 
 /** The widest access that is aligned and no longer than what is left. */

@@ -38,13 +38,18 @@ function servePort(vcpu: Vcpu, ports: Bus): void {
   }
 }
 
-/** struct kvm_run's `mmio`: address, data, length, direction. Eight bytes are two accesses. */
+/** struct kvm_run's `mmio`: address, data, length, direction. */
 function serveMemory(vcpu: Vcpu, memory: Bus): void {
   const { run } = vcpu.thread;
   const at = vcpu.exitData;
   const address = run.getUint32(at, true) + run.getUint32(at + 4, true) * 2 ** 32;
   const length = run.getUint32(at + 16, true);
   const write = run.getUint8(at + 20) !== 0;
+  if (length === 8) {
+    if (write) memory.write64(address, run.getBigUint64(at + 8, true));
+    else run.setBigUint64(at + 8, memory.read64(address), true);
+    return;
+  }
   for (let done = 0; done < length;) {
     const size = accessSize(length - done);
     const data = at + 8 + done;
