@@ -5,6 +5,7 @@
  */
 import { HeartbeatCheck } from "../test/guests/heartbeat.ts";
 import { QmpClient } from "../src/qmp_client/mod.ts";
+import { demoOptions, nextSteps } from "./lib/demo_machine.ts";
 
 const UPDATES = 3;
 /**
@@ -23,12 +24,7 @@ const serialChardev = `file,id=serial0,path=${serialFile},append=on`;
 const commandOf = (program: string) => [
   Deno.execPath(),
   ...["run", "--allow-ffi", "--allow-read", `${program}main.ts`],
-  ...["-M", "microvm,memory-backend=ram0,aux-ram-share=on", "-accel", "kvm"],
-  ...["-object", "memory-backend-memfd,id=ram0,size=512M,share=on", "-m", "512M", "-smp", "2"],
-  ...["-kernel", `${root}build/guests/heartbeat.elf`, "-append", "memory=64 period=100"],
-  ...["-nodefaults", "-display", "none"],
-  ...["-chardev", serialChardev, "-serial", "chardev:serial0"],
-  ...["-qmp", `unix:${qmpSocket},server=on,wait=off`],
+  ...demoOptions({ root, serial: serialChardev, qmp: qmpSocket }),
 ];
 
 /** What a release changes at least: its version. */
@@ -237,14 +233,7 @@ function printTable(updates: readonly Update[]): void {
 const next = `
   Try next, in the project's folder, with a guest of your own in place of this one:
 
-    deno task run ${
-  commandOf("").slice(5).map((word) => word === serialChardev ? "stdio,id=serial0" : word)
-    .map((word) => word.replace(root, "").replace(folder, "/tmp"))
-    .map((word) => /[ ]/.test(word) ? `'${word}'` : word).join(" ")
-}
-    deno task update:exec --qmp /tmp/qmp.sock
-    deno task snapshot save --qmp /tmp/qmp.sock --file /tmp/snapshot
-    deno task run inspect --summary /tmp/snapshot`;
+${nextSteps().map((command) => `    ${command}`).join("\n")}`;
 
 async function demo(): Promise<boolean> {
   const command = commandOf(root);

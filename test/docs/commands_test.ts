@@ -2,8 +2,10 @@
  * Every command of README.md and docs/*.md is run as it stands there, in a checkout of its own, in the order
  * of the document, in a shell. documents.ts says how a block can be marked; at the end all are counted.
  *
+ * So are those that the demo prints at its end.
+ *
  * Arguments: --host leaves out those that need /dev/kvm; any other word chooses the documents whose names
- * contain it.
+ * contain it, `demo` what the demo prints.
  */
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -15,6 +17,7 @@ import {
   type Exchange,
   matches,
 } from "./documents.ts";
+import { nextSteps } from "../../scripts/lib/demo_machine.ts";
 import { ScratchCheckout } from "./scratch_checkout.ts";
 import { type Job, ShellSession } from "./shell_session.ts";
 import { PATIENCE, until } from "../support/patience.ts";
@@ -24,6 +27,7 @@ const chosen = Deno.args.filter((argument) => argument !== "--host");
 const documents = documentNames().filter((name) =>
   chosen.length === 0 || chosen.some((part) => name.includes(part))
 );
+const withDemo = !hostOnly && (chosen.length === 0 || chosen.includes("demo"));
 /** How long a block may take, in ms. */
 const LIMIT = 2 * PATIENCE;
 
@@ -31,7 +35,7 @@ const LIMIT = 2 * PATIENCE;
 const outcomes: { readonly block: Block; readonly outcome: string }[] = [];
 
 Deno.test("commands of README.md and docs", async (t) => {
-  assert(documents.length > 0, `no document's name contains ${chosen.join(" or ")}`);
+  assert(documents.length > 0 || withDemo, `no document's name contains ${chosen.join(" or ")}`);
   const all = documents.flatMap((document) => blocksOf(document));
   using checkout = await ScratchCheckout.create();
   // Where it is not chosen, README's first command for the others is made up for.
@@ -40,6 +44,8 @@ Deno.test("commands of README.md and docs", async (t) => {
   for (const document of documents) {
     if (!await t.step(document, (t) => runDocument(t, checkout, document))) failed.push(document);
   }
+  const afterDemo = "what the demo says to try next";
+  if (withDemo && !await t.step(afterDemo, () => runNextSteps(checkout))) failed.push(afterDemo);
   printCounts();
   assertEquals(failed, [], "documents with a command that failed");
   assertEquals(outcomes.length, all.length, "blocks that nothing has happened to");
@@ -68,6 +74,16 @@ async function runDocument(
     assertEquals(status, 0, `${document}:${block.line} ended with status ${status}:\n${output}`);
   }
   await until(`${document} leaves no process behind`, () => shell.running.length === 0);
+}
+
+async function runNextSteps(checkout: ScratchCheckout): Promise<void> {
+  await using shell = new ShellSession(checkout.path, checkout.folder("demo"), checkout.env);
+  const [machine = "", ...others] = nextSteps();
+  await shell.start(machine);
+  for (const command of others) {
+    const { status, output } = await shell.run(`${command}\n`, LIMIT);
+    assertEquals(status, 0, `${command}\nended with status ${status}:\n${output}`);
+  }
 }
 
 /** Does with a block what is to be done, and says what that was. */
