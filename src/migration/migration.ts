@@ -180,8 +180,7 @@ export class Migration {
       throw new MigrationError("cpr-exec mode requires setting cpr-exec-command");
     }
     const route = routeOf(mode, main, cpr);
-    // Between a monitor and its interim monitor there is nothing to agree on.
-    const plan = this.#plan(route, route.kind === "exec" ? new Set() : capabilities);
+    const plan = this.#plan(route, capabilities);
     const outgoing = new OutgoingMigration(this.#dependencies, source, plan);
     this.#outgoing = outgoing;
     this.#failedUpdate = undefined;
@@ -399,13 +398,13 @@ function routeOf(
   main: ChannelAddress | undefined,
   cpr: ChannelAddress | undefined,
 ): Route {
-  if (main === undefined) return { kind: "exec" };
+  if (main === undefined) return { kind: "exec", main };
   switch (mode) {
     case "normal":
     case "cpr-reboot":
       return { kind: "stream", mode, main };
     case "cpr-exec":
-      return { kind: "exec-with-uri", main };
+      return { kind: "exec", main };
     case "cpr-transfer":
       return transferRoute(main, cpr);
   }

@@ -29,6 +29,10 @@ export type MultifdCompression = typeof multifdCompressions[number];
 const zeroPageDetections = ["none", "legacy", "multifd"] as const;
 export type ZeroPageDetection = typeof zeroPageDetections[number];
 
+const interimMonitorUses = ["auto", "on", "off"] as const;
+/** Whether cpr-exec with a `uri` leaves the guest with an interim monitor. */
+export type InterimMonitorUse = typeof interimMonitorUses[number];
+
 /** A parameter's declaration. */
 export interface Parameter<Value> {
   readonly type: ParameterType<Value>;
@@ -328,6 +332,15 @@ export const parameterTable = {
     complaint: range("x-successor-timeout", 1, DAY_MS, DAY_RANGE),
     documentation: "cpr-exec: how long the guest waits with its interim monitor for the program " +
       "that was executed. That one is ended then.",
+  }),
+  "x-interim-monitor": declare({
+    type: enumeration(interimMonitorUses),
+    default: "auto",
+    property: "x-interim-monitor",
+    documentation: "cpr-exec with a uri: whether an interim monitor keeps the guest for the " +
+      "program that is executed. auto: the guest runs there for a program that is known to ask " +
+      "for it, and waits there, paused, for what a script may start; on: it waits there for any " +
+      "other program too; off: the file is all that there is, as with QEMU.",
   }),
   "x-tcp-user-timeout": declare({
     type: uint32,

@@ -90,6 +90,8 @@ export interface FileStatus {
   readonly inode: bigint;
   /** Bytes allocated on disk or in memory. */
   readonly allocated: number;
+  /** Somebody may execute it. */
+  readonly executable: boolean;
 }
 
 const kinds: Readonly<Record<number, FileStatus["kind"]>> = {
@@ -134,12 +136,14 @@ export function statusOfPath(path: string): FileStatus {
 
 function statusOf(bytes: Uint8Array<ArrayBuffer>): FileStatus {
   const view = new DataView(bytes.buffer);
+  const mode = view.getUint32(layout.st_mode, true);
   return {
-    kind: kinds[view.getUint32(layout.st_mode, true) >> 12] ?? "other",
+    kind: kinds[mode >> 12] ?? "other",
     size: Number(view.getBigInt64(layout.st_size, true)),
     device: view.getBigUint64(layout.st_dev, true),
     inode: view.getBigUint64(layout.st_ino, true),
     allocated: Number(view.getBigInt64(layout.st_blocks, true)) * 512,
+    executable: (mode & 0o111) !== 0,
   };
 }
 

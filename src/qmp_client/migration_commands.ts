@@ -26,6 +26,8 @@ const parameters = z.object({
   /** Milliseconds. */
   "x-handover-timeout": z.number(),
   "x-successor-timeout": z.number(),
+  /** Whether cpr-exec with a `uri` leaves the guest with an interim monitor. */
+  "x-interim-monitor": z.enum(["auto", "on", "off"]),
   /** Milliseconds. */
   "downtime-limit": z.number(),
   "multifd-channels": z.number(),

@@ -18,7 +18,6 @@ import type { OutgoingChannel } from "../../channel/channel.ts";
 import { openOutgoing } from "../../channel/outgoing.ts";
 import type { RunState } from "../../machine/run_state.ts";
 import { report } from "../../process/messages.ts";
-import type { Ownership } from "../cpr/ownership.ts";
 import type { MigrationDependencies } from "../dependencies.ts";
 import { messageOf, MigrationCancelled, MigrationError, OwnerUnknownError } from "../errors.ts";
 import { type MigrationInformation, ramInformation } from "../information.ts";
@@ -31,7 +30,7 @@ import { limitSilence } from "../tcp_limits.ts";
 import { modeOf, type OutgoingPlan } from "./plan.ts";
 import { OutgoingSession, type SessionOwner } from "./session.ts";
 import { createStrategy } from "./strategies.ts";
-import type { Strategy, StrategyContext } from "./strategy.ts";
+import type { SendOptions, Strategy, StrategyContext } from "./strategy.ts";
 
 /** Milliseconds on a clock that does not jump. */
 function now(): number {
@@ -186,9 +185,10 @@ export class OutgoingMigration {
       dependencies: this.#dependencies,
       source: this.#source,
       parameters: this.#plan.parameters,
+      capabilities: this.#plan.capabilities,
       signal: this.#interrupt.signal,
       open: (address) => this.#open(address),
-      send: (channel, ownership, handingOver) => this.#send(channel, ownership, handingOver),
+      send: (channel, options) => this.#send(channel, options),
       limited: (part, complaint) => this.#limited(part, complaint),
       returned: (runState) => {
         const before = this.#resumeState ?? "paused";
@@ -203,13 +203,10 @@ export class OutgoingMigration {
     return this.#guest.kind === "running" ? undefined : this.#guest.resumeState;
   }
 
-  /** Sends the machine, which is the destination's then. `handingOver` is for what goes with it. */
-  async #send(
-    channel: OutgoingChannel,
-    ownership: Ownership | undefined,
-    handingOver: () => Promise<void> = () => Promise.resolve(),
-  ): Promise<void> {
-    this.#session = new OutgoingSession(this.#owner(ownership, handingOver), channel);
+  /** Sends the machine, which is the destination's then unless `options` says something else. */
+  async #send(channel: OutgoingChannel, options: SendOptions = {}): Promise<void> {
+    const { ownership, part = "whole", stays = false } = options;
+    this.#session = new OutgoingSession(this.#owner(options), channel);
     try {
       await this.#session.run();
     } catch (error) {
@@ -217,33 +214,39 @@ export class OutgoingMigration {
       // not know the flag may have it all the same.
       if (ownership === undefined || ownership.keep()) throw error;
     }
-    const resumeState = this.#resumeState ?? this.#source.machine.runState;
-    if (this.#strategy.leavesProcess) this.#guest = { kind: "elsewhere", resumeState };
-    this.#complete();
+    if (part !== "copy" && !stays) {
+      const resumeState = this.#resumeState ?? this.#source.machine.runState;
+      this.#guest = { kind: "elsewhere", resumeState };
+    }
+    if (part === "first") this.#endPhases();
+    else this.#complete();
   }
 
   /** What the session asks of this. */
-  #owner(ownership: Ownership | undefined, handingOver: () => Promise<void>): SessionOwner {
+  #owner({ ownership, handingOver, capabilities, part }: SendOptions): SessionOwner {
+    const isCopy = part === "copy";
     return {
       source: this.#source,
-      plan: this.#plan,
+      plan: capabilities === undefined ? this.#plan : { ...this.#plan, capabilities },
       signal: this.#interrupt.signal,
       interrupt: (reason) => this.#interrupt.abort(reason),
       ownership,
-      handingOver,
+      handingOver: handingOver ?? (() => Promise.resolve()),
       connect: () => this.#strategy.connect(),
       advance: (status) => {
         this.#interrupt.signal.throwIfAborted();
+        if (isCopy) return;
         if (status === "active") this.#activeTime = now();
         this.#setStatus(status);
       },
       stop: () => this.#stop(),
-      phase: (phase) => this.#beginPhase(phase),
+      phase: (phase) => isCopy || this.#beginPhase(phase),
       runState: () => this.#resumeState ?? this.#source.machine.runState,
       continued: this.#continued.promise,
       // What is dirty is looked at once more when the guest has stopped; that is no pass.
-      passBegan: (pass) => this.#status === "active" && this.#dependencies.passBegan(pass),
-      saved: () => this.#dependencies.timeline.mark("saved"),
+      passBegan: (pass) =>
+        !isCopy && this.#status === "active" && this.#dependencies.passBegan(pass),
+      saved: () => isCopy || this.#dependencies.timeline.mark("saved"),
     };
   }
 

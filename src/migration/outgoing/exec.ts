@@ -1,10 +1,14 @@
 /**
- * cpr-exec: this process executes its successor and keeps its PID.
+ * cpr-exec: this process executes its successor and keeps its PID. Where the guest is meanwhile depends on
+ * the `uri` and on what is known of the successor's program (cpr/interim/successor_program.ts):
  *
- *   with a uri      the guest stops -> its devices' state goes into the file -> execve -> the successor
- *                   reads the file (QEMU's way)
- *   without one     an interim monitor takes the guest (cpr/interim/protocol.ts) -> execve -> the successor
- *                   asks the interim monitor for it
+ *   no uri, or a program that takes its guest from an interim monitor: it runs there
+ *     an interim monitor takes the guest and runs it (cpr/interim/protocol.ts)
+ *     -> with a uri, the same state is written there, of which nothing depends any more
+ *     -> the program is looked at once more -> execve -> the successor asks the interim monitor for the guest
+ *
+ *   a uri, and any other program: it is paused (QEMU's way)
+ *     the guest stops -> its devices' state goes into the file -> execve -> the successor reads the file
  *
  * If execve fails the guest goes on here; from an interim monitor it comes back first.
  */
@@ -16,73 +20,84 @@ import { checkStart, tryStart } from "../../process/start_check.ts";
 import type { KeptDescriptor } from "../cpr/descriptors.ts";
 import { executeSuccessor } from "../cpr/exec.ts";
 import { InterimMonitor } from "../cpr/interim/monitor.ts";
+import {
+  incomingWord,
+  lookAtSuccessor,
+  requireSame,
+  type SuccessorProgram,
+} from "../cpr/interim/successor_program.ts";
 import { messageOf, MigrationError } from "../errors.ts";
 import { within } from "../limits.ts";
 import { MainChannel } from "./main_channel.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";
 
-/** With a `uri`: the guest is paused until the successor has read the file. */
-export class ExecWithUriStrategy implements Strategy {
-  readonly leavesProcess = false;
+/** Executes the successor. */
+export class ExecStrategy implements Strategy {
   readonly executes = true;
   readonly #context: StrategyContext;
-  readonly #main: MainChannel;
+  readonly #main: MainChannel | undefined;
 
-  constructor(context: StrategyContext, main: ChannelAddress) {
+  /** `main` is where the `uri` leads, if there is one. */
+  constructor(context: StrategyContext, main: ChannelAddress | undefined) {
     this.#context = context;
-    this.#main = new MainChannel(context, main);
+    this.#main = main && new MainChannel(context, main);
   }
 
   begin(): void {
     checkStart();
-    this.#main.begin();
+    this.#main?.begin();
   }
 
   connect(): OutgoingChannel | Promise<OutgoingChannel> {
+    if (this.#main === undefined) throw new MigrationError("an interim monitor takes no pages");
     return this.#main.connect();
   }
 
   async run(): Promise<void> {
-    using channel = await this.#main.take();
+    const program = await lookAtSuccessor(this.#context.parameters()["cpr-exec-command"]);
+    using channel = await this.#main?.take();
+    if (channel === undefined || this.#asks(program)) {
+      return await this.#leaveRunning(channel, program);
+    }
     // Once the guest is stopped for it, a successor that does not start costs the guest.
     await tryStart(this.#context.signal);
-    await this.#context.send(channel);
-    await execute(this.#context, [], []);
-  }
-}
-
-/** Without a `uri`: the guest runs in an interim monitor meanwhile. */
-export class ExecStrategy implements Strategy {
-  readonly leavesProcess = true;
-  readonly executes = true;
-  readonly #context: StrategyContext;
-
-  constructor(context: StrategyContext) {
-    this.#context = context;
+    await this.#context.send(channel, { stays: true });
+    await execute(this.#context);
   }
 
-  begin(): void {
-    checkStart();
+  /** The successor is known to ask an interim monitor for the guest, and nobody wants it otherwise. */
+  #asks({ kind }: SuccessorProgram): boolean {
+    const { parameters, capabilities } = this.#context;
+    const { "x-interim-monitor": use, "cpr-exec-command": command } = parameters();
+    // What says `migrate-incoming` later, or `migrate-continue` before, expects QEMU's states.
+    return kind === "takes from interim" && use !== "off" &&
+      !capabilities.has("pause-before-switchover") &&
+      ![undefined, "defer"].includes(incomingWord(command));
   }
 
-  connect(): never {
-    throw new MigrationError("an interim monitor takes no pages");
-  }
-
-  async run(): Promise<void> {
+  /** The guest runs in an interim monitor meanwhile; `copy` gets the state that it has left with. */
+  async #leaveRunning(
+    copy: OutgoingChannel | undefined,
+    program: SuccessorProgram,
+  ): Promise<void> {
     const { update, timeline } = this.#context.dependencies;
     using interimMonitor = await this.#start([...update.forInterimMonitor(), timeline.kept]);
     {
       using channel = interimMonitor.takeChannel();
       try {
-        await this.#context.send(channel, interimMonitor.ownership);
+        await this.#context.send(channel, {
+          ownership: interimMonitor.ownership,
+          // Between a monitor and its interim monitor there is nothing to agree on.
+          capabilities: new Set(),
+          part: copy === undefined ? "whole" : "first",
+        });
       } catch (error) {
         throw await this.#reasonOf(interimMonitor, error);
       }
     }
     try {
-      const { kept, variable, successorErrors } = interimMonitor;
-      await execute(this.#context, kept, [variable], successorErrors);
+      if (copy !== undefined) await this.#context.send(copy, { part: "copy" });
+      await execute(this.#context, interimMonitor, copy && program);
     } catch (error) {
       this.#context.returned(await this.#takeBack(interimMonitor, error));
       throw error;
@@ -137,19 +152,27 @@ export class ExecStrategy implements Strategy {
   }
 }
 
-/** Replaces this process's image by the successor's. Returns only by throwing. */
+/** What a successor needs that finds an interim monitor. */
+interface HandedOn {
+  readonly kept: readonly KeptDescriptor[];
+  readonly variable: string;
+  readonly successorErrors: Fd;
+}
+
+/**
+ * Replaces this process's image by the successor's, which must still be `expected` if that is given.
+ * Returns only by throwing.
+ */
 async function execute(
   { dependencies: { update, timeline }, parameters }: StrategyContext,
-  more: readonly KeptDescriptor[],
-  variables: readonly string[],
-  errors?: Fd,
+  interimMonitor?: HandedOn,
+  expected?: SuccessorProgram,
 ): Promise<void> {
   await update.suspend(true);
   timeline.mark("executing");
-  executeSuccessor(
-    parameters()["cpr-exec-command"],
-    [...update.collect(), timeline.kept, ...more],
-    variables,
-    errors,
-  );
+  const { kept = [], variable, successorErrors } = interimMonitor ?? {};
+  const command = parameters()["cpr-exec-command"];
+  const all = [...update.collect(), timeline.kept, ...kept];
+  if (expected !== undefined) requireSame(command, expected);
+  executeSuccessor(command, all, variable === undefined ? [] : [variable], successorErrors);
 }

@@ -14,10 +14,8 @@ export type Route =
     readonly mode: "normal" | "cpr-reboot";
     readonly main: ChannelAddress;
   }
-  /** cpr-exec as QEMU has it: the state in a file, and the successor reads it. */
-  | { readonly kind: "exec-with-uri"; readonly main: ChannelAddress }
-  /** cpr-exec without a `uri`: an interim monitor runs the guest until the successor takes it. */
-  | { readonly kind: "exec" }
+  /** cpr-exec; `main` is where the `uri` leads (exec.ts says what that means). */
+  | { readonly kind: "exec"; readonly main: ChannelAddress | undefined }
   /** cpr-transfer: descriptors through `cpr`, then the devices' state through `main`. */
   | { readonly kind: "transfer"; readonly main: ChannelAddress; readonly cpr: ChannelAddress }
   /** From an interim monitor to the successor, which has the descriptors. */
@@ -44,7 +42,6 @@ export function modeOf(route: Route): MigrationMode {
     case "stream":
       return route.mode;
     case "exec":
-    case "exec-with-uri":
       return "cpr-exec";
     case "transfer":
     case "return":

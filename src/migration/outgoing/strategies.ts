@@ -1,5 +1,5 @@
 /** The strategy for each route. */
-import { ExecStrategy, ExecWithUriStrategy } from "./exec.ts";
+import { ExecStrategy } from "./exec.ts";
 import type { Route } from "./plan.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";
 import { StreamStrategy } from "./stream.ts";
@@ -10,10 +10,8 @@ export function createStrategy(context: StrategyContext, route: Route): Strategy
   switch (route.kind) {
     case "stream":
       return new StreamStrategy(context, route.main);
-    case "exec-with-uri":
-      return new ExecWithUriStrategy(context, route.main);
     case "exec":
-      return new ExecStrategy(context);
+      return new ExecStrategy(context, route.main);
     case "transfer":
       return new TransferStrategy(context, route.main, route.cpr);
     case "return":

@@ -2,15 +2,31 @@
 import type { ChannelAddress } from "../../channel/address.ts";
 import type { OutgoingChannel } from "../../channel/channel.ts";
 import type { RunState } from "../../machine/run_state.ts";
+import type { CapabilitySet } from "../capabilities.ts";
 import type { Ownership } from "../cpr/ownership.ts";
 import type { MigrationDependencies } from "../dependencies.ts";
 import type { MigrationParameters } from "../parameters.ts";
 import type { MigratableMachine } from "../source.ts";
 
+/** What is particular about one sending of the machine. By default it is all that an attempt does. */
+export interface SendOptions {
+  /** The flag that decides who has the guest, in a process that maps its memory. */
+  readonly ownership?: Ownership;
+  /** For what goes with the guest beside the stream. */
+  readonly handingOver?: () => Promise<void>;
+  /** Instead of those that a user has turned on. */
+  readonly capabilities?: CapabilitySet;
+  /**
+   * whole: the attempt is completed when it was sent. first: a copy follows. copy: what was sent before
+   * is written once more, which nobody is notified of.
+   */
+  readonly part?: "whole" | "first" | "copy";
+  /** Nobody else runs the guest, though it was sent: it can go on here. */
+  readonly stays?: boolean;
+}
+
 /** One way of moving the machine. */
 export interface Strategy {
-  /** Once the machine was sent another process may run it: this one must not, whatever fails. */
-  readonly leavesProcess: boolean;
   /** The attempt's success is the end of this process's image: there is nobody to see it. */
   readonly executes: boolean;
   /** Refuses what can be refused at once, and opens what can be opened at once. */
@@ -26,16 +42,13 @@ export interface StrategyContext {
   readonly dependencies: MigrationDependencies;
   readonly source: MigratableMachine;
   readonly parameters: () => MigrationParameters;
+  readonly capabilities: CapabilitySet;
   /** Aborted with the reason when the attempt is to end. */
   readonly signal: AbortSignal;
   /** Opens a channel, within the limits that parameters set. */
   open(address: ChannelAddress): OutgoingChannel | Promise<OutgoingChannel>;
-  /** Sends the machine. `handingOver` is for what goes with it beside the stream. */
-  send(
-    channel: OutgoingChannel,
-    ownership?: Ownership,
-    handingOver?: () => Promise<void>,
-  ): Promise<void>;
+  /** Sends the machine, which is then another process's unless `options` says something else. */
+  send(channel: OutgoingChannel, options?: SendOptions): Promise<void>;
   /** Waits for a part of the attempt, which is interrupted if that takes too long. */
   limited<Value>(part: Promise<Value>, complaint: string): Promise<Value>;
   /** The machine came back, stopped; it is to do what `runState` says. */

@@ -9,7 +9,6 @@ import type { Strategy, StrategyContext } from "./strategy.ts";
 
 /** Sends the machine to `main`. */
 export class StreamStrategy implements Strategy {
-  readonly leavesProcess = true;
   readonly executes = false;
   readonly #context: StrategyContext;
   readonly #main: MainChannel;

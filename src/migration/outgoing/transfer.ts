@@ -11,7 +11,6 @@ import type { Strategy, StrategyContext } from "./strategy.ts";
 
 /** Hands the machine over to a process that waits for it. */
 export class TransferStrategy implements Strategy {
-  readonly leavesProcess = true;
   readonly executes = false;
   readonly #context: StrategyContext;
   readonly #main: ChannelAddress;
@@ -39,7 +38,7 @@ export class TransferStrategy implements Strategy {
       "the destination has not taken the CPR state",
     );
     using channel = await this.connect();
-    await this.#context.send(channel, ownership, () => update.suspend(false));
+    await this.#context.send(channel, { ownership, handingOver: () => update.suspend(false) });
     // QEMU, which does not use the ownership flag, has no use for what survives here.
     if (ownership.keep()) update.rollback();
     else update.commit();
@@ -48,7 +47,6 @@ export class TransferStrategy implements Strategy {
 
 /** Hands an interim monitor's machine to the successor, which has the descriptors and the flag. */
 export class ReturnStrategy implements Strategy {
-  readonly leavesProcess = true;
   readonly executes = false;
   readonly #context: StrategyContext;
   readonly #channel: OutgoingChannel;
@@ -75,10 +73,9 @@ export class ReturnStrategy implements Strategy {
   }
 
   async run(): Promise<void> {
-    await this.#context.send(
-      this.#channel,
-      this.#ownership,
-      () => Promise.resolve(this.#handingOver()),
-    );
+    await this.#context.send(this.#channel, {
+      ownership: this.#ownership,
+      handingOver: () => Promise.resolve(this.#handingOver()),
+    });
   }
 }

@@ -26,6 +26,13 @@
 import type { StreamChannel } from "../../../channel/stream.ts";
 import type { ExitStatus } from "../../../native/process.ts";
 
+/**
+ * What the file of a program that keeps to this protocol as a successor carries: handed a way back
+ * (RETURN_NAME), it asks the interim monitor for the guest, and never loads it from where `-incoming` says
+ * instead. A program without it is taken for one that may do so (successor_program.ts).
+ */
+export const SUCCESSOR_NOTE =
+  "molt successor note 1: takes its guest from the interim monitor, e7c1b09d";
 /** Environment: the numbers of the interim monitor's ends (descriptors, stream, way back) and error files. */
 export const SOCKETS_VARIABLE = "MOLT_CARETAKER_SOCKETS";
 /** Environment: the interim monitor's process id, for the successor that waits for its end. */
