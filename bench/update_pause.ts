@@ -1,8 +1,8 @@
 /**
  * The pause of a cpr-exec update, as the guest saw it: the longest gap between two readings of its
  * time stamp counter. molt's is broken into parts; QEMU's figure comes from the same run. While molt
- * executes its successor (exec, start, build) the guest runs on with an interim monitor, unless --uri is given:
- * then the state goes through a file, as QEMU's, and the guest waits.
+ * executes its successor (exec, start, build) the guest runs on with an interim monitor. With --uri the state
+ * is also written to a file, as QEMU's.
  *
  *   deno task bench [--updates N] [--memory MIB] [--molt PROGRAM] [--qemu PROGRAM] [--uri]
  *

@@ -17,6 +17,8 @@ export class HeartbeatLog implements Disposable {
   readonly #buffer = new Uint8Array(1 << 16);
   readonly #decoder = new TextDecoder();
 
+  /** The longest gap of those beats that were read since it was last asked for, in ns. */
+  #gap = 0;
   /** What was read belongs to a line whose beginning was printed elsewhere. */
   #inside: boolean;
 
@@ -46,7 +48,8 @@ export class HeartbeatLog implements Disposable {
       const count = this.#file.readSync(this.#buffer);
       if (count === null || count === 0) break;
       const text = this.#decoder.decode(this.#buffer.subarray(0, count), { stream: true });
-      this.check.feed(this.#inside ? this.#fromNextLine(text) : text);
+      const beats = this.check.feed(this.#inside ? this.#fromNextLine(text) : text);
+      this.#gap = Math.max(this.#gap, ...beats.flatMap(({ gaps }) => gaps));
     }
     assertEquals(
       this.check.problems,
@@ -54,6 +57,14 @@ export class HeartbeatLog implements Disposable {
       `${this.path}, after ${this.check.beats} beats, in ${this.place}`,
     );
     return this.check.beats;
+  }
+
+  /** The longest time for which a CPU of the guest stood still since this was last called, in ns. */
+  takeLongestGap(): number {
+    this.verify();
+    const gap = this.#gap;
+    this.#gap = 0;
+    return gap;
   }
 
   /** Waits until the guest has printed `count` more beats, all in order. */

@@ -19,13 +19,15 @@ export class UpdatedMachine implements AsyncDisposable {
     this.vm = vm;
   }
 
-  /** `more` gives further options. */
+  /** `more` gives further options; `append` is the guest's command line. */
   static async start(
     more: (dependencies: { directory: TemporaryDirectory }) => string[] = () => [],
+    { append }: { readonly append?: string } = {},
   ): Promise<UpdatedMachine> {
     const directory = new TemporaryDirectory();
     const log = new HeartbeatLog(directory.file("serial"));
-    const options = [...heartbeatMachine(log, { shared: "memfd" }), ...more({ directory })];
+    const guest = { shared: "memfd", ...(append === undefined ? {} : { append }) } as const;
+    const options = [...heartbeatMachine(log, guest), ...more({ directory })];
     const vm = await VirtualMachine.start("molt", options, { directory });
     await log.beats(2);
     return new UpdatedMachine(directory, log, vm);
@@ -53,8 +55,8 @@ export class UpdatedMachine implements AsyncDisposable {
   }
 
   /** An update that must fail here. Returns the reason that is given. */
-  async failedUpdate(command: readonly string[]): Promise<string> {
-    await this.execute(command);
+  async failedUpdate(command: readonly string[], uri?: string): Promise<string> {
+    await this.execute(command, uri);
     const error = await awaitMigration(this.vm.qmp, { signal: patience() }).then(
       () => undefined,
       (error) => error,
