@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "poll.h"
 #include "vcpu.h"
 #include "virtio_interrupt.h"
 #include "wait.h"
@@ -24,11 +25,15 @@
  */
 #define KICK_SIGNAL (SIGRTMIN + 1)
 
+/* An exit whose answer takes longer is answered by something that takes long, or by nobody at the moment. */
+#define ANSWER_NS 50000
+
 struct molt_vcpu {
 	struct molt_vcpu_shared shared; /* first: TypeScript maps it through the handle */
 	_Atomic uint32_t kicked; /* asked to park */
 	_Atomic int64_t sleep; /* ns that the thread has to sleep instead of running the guest */
 	_Atomic uint32_t requests; /* how often something was asked for; also a futex */
+	_Atomic uint32_t asleep; /* the thread sleeps, or is about to, until its state changes */
 	int fd;
 	unsigned int index;
 	struct kvm_run *run;
@@ -50,8 +55,37 @@ static void kick_handler(int signal)
 
 static void sleep_while(struct molt_vcpu *vcpu, uint32_t state)
 {
+	atomic_store(&vcpu->asleep, 1);
 	while (atomic_load(state_of(vcpu)) == state)
 		syscall(SYS_futex, state_of(vcpu), FUTEX_WAIT_PRIVATE, state, NULL, NULL, 0);
+	atomic_store(&vcpu->asleep, 0);
+}
+
+/*
+ * Changes the state of a thread that may sleep. `asleep` is set before the thread looks at its state, and
+ * looked at here after the state was changed: one of the two sees the other. A futex wait that begins
+ * after the change does not sleep.
+ */
+static void set_state(struct molt_vcpu *vcpu, uint32_t state)
+{
+	atomic_store(state_of(vcpu), state);
+	if (atomic_load(&vcpu->asleep))
+		syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Waits for the answer to an exit. `soon`: somebody is about to see it. */
+static void await_answer(struct molt_vcpu *vcpu, bool soon)
+{
+	struct molt_poll_wait wait = molt_poll_begin(molt_doorbell_poll(vcpu->doorbell),
+						     soon ? ANSWER_NS : 0);
+
+	do {
+		if (atomic_load(state_of(vcpu)) != MOLT_VCPU_EXITED)
+			return;
+	} while (molt_poll_again(&wait));
+	if (wait.end > wait.start)
+		molt_poll_lost(wait.poll, wait.now, wait.now - wait.start);
+	sleep_while(vcpu, MOLT_VCPU_EXITED);
 }
 
 /* Gives the vCPU to TypeScript, unless it was asked to quit meanwhile, and sleeps until it is back. */
@@ -61,8 +95,13 @@ static void hand_over(struct molt_vcpu *vcpu, uint32_t state)
 
 	if (!atomic_compare_exchange_strong(state_of(vcpu), &running, state))
 		return;
-	molt_doorbell_ring(vcpu->doorbell, vcpu->index);
-	sleep_while(vcpu, state);
+
+	bool soon = molt_doorbell_ring(vcpu->doorbell, vcpu->index);
+
+	if (state == MOLT_VCPU_EXITED)
+		await_answer(vcpu, soon);
+	else
+		sleep_while(vcpu, state);
 }
 
 /*
@@ -202,8 +241,7 @@ MOLT_EXPORT void molt_vcpu_resume(uint64_t handle)
 		atomic_store(&vcpu->kicked, 0); /* a second kick that came while it parked */
 		atomic_store(&vcpu->sleep, 0);
 	}
-	atomic_store(state_of(vcpu), MOLT_VCPU_RUNNING);
-	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	set_state(vcpu, MOLT_VCPU_RUNNING);
 }
 
 /* Asks a running or exited vCPU to park at the next safe point; a parked one stays as it is. */
@@ -237,8 +275,7 @@ MOLT_EXPORT void molt_vcpu_destroy(uint64_t handle)
 	struct molt_vcpu *vcpu = (void *)(uintptr_t)handle;
 
 	atomic_store(&vcpu->kicked, 1); /* a thread that does not sleep finds the state by this */
-	atomic_store(state_of(vcpu), MOLT_VCPU_QUIT);
-	syscall(SYS_futex, state_of(vcpu), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	set_state(vcpu, MOLT_VCPU_QUIT);
 	request(vcpu);
 	pthread_join(vcpu->thread, NULL);
 	munmap(vcpu->run, vcpu->run_size);

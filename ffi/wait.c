@@ -7,6 +7,10 @@
  *
  * Only the isolate's thread takes things out. The idle wait runs on another thread and only looks, so
  * the isolate may collect vCPUs while one is under way.
+ *
+ * A vCPU that configures a device comes back within microseconds: the isolate looks for it before it
+ * sleeps, if that has paid lately (poll.h). Then it makes no system call at all, but once in LOOK_NS, so
+ * that descriptors get their turn.
  */
 #include "molt.h"
 
@@ -19,7 +23,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "poll.h"
 #include "wait.h"
+
+/* How long descriptors may be left aside for vCPUs that come one after the other. */
+#define LOOK_NS 100000
+
+/* How long the isolate looks for a vCPU, and after what time one has come soon: two threads were woken. */
+#define FIRST_WINDOW_NS 10000
+#define LONGEST_WINDOW_NS 40000
+#define SOON_NS 100000
 
 struct molt_doorbell {
 	int epoll;
@@ -27,6 +40,12 @@ struct molt_doorbell {
 	_Atomic uint32_t vcpus; /* bit i: vCPU i wants attention; also a futex */
 	_Atomic uint32_t sleeping; /* somebody sleeps in epoll_wait */
 	_Atomic uint32_t collecting; /* somebody sleeps on the futex */
+	_Atomic uint32_t attended; /* the isolate serves vCPUs, or looks for them */
+	molt_place isolate; /* where the isolate last waited */
+	molt_place vcpu; /* where the last vCPU that rang did */
+	struct molt_poll poll;
+	uint64_t window; /* ns that the isolate looks for vCPUs before it sleeps */
+	uint64_t looked; /* when the isolate last looked at descriptors; CLOCK_MONOTONIC in ns */
 };
 
 #define DOORBELL_TOKEN UINT32_MAX
@@ -85,13 +104,27 @@ MOLT_EXPORT void molt_doorbell_wake(uint64_t handle)
 	eventfd_write(doorbell->event, 1);
 }
 
-void molt_doorbell_ring(struct molt_doorbell *doorbell, unsigned int index)
+bool molt_doorbell_ring(struct molt_doorbell *doorbell, unsigned int index)
 {
 	atomic_fetch_or(&doorbell->vcpus, UINT32_C(1) << index);
-	if (atomic_exchange(&doorbell->sleeping, 0))
+	molt_place_note(&doorbell->vcpu);
+
+	bool awake = atomic_load(&doorbell->attended) && !molt_place_is_here(&doorbell->isolate);
+
+	if (atomic_load(&doorbell->sleeping) && atomic_exchange(&doorbell->sleeping, 0)) {
 		eventfd_write(doorbell->event, 1);
-	if (atomic_load(&doorbell->collecting))
+		awake = false;
+	}
+	if (atomic_load(&doorbell->collecting)) {
 		syscall(SYS_futex, &doorbell->vcpus, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		awake = false;
+	}
+	return awake;
+}
+
+struct molt_poll *molt_doorbell_poll(struct molt_doorbell *doorbell)
+{
+	return &doorbell->poll;
 }
 
 /* Sleeps in epoll_wait unless a vCPU has rung already. Returns what epoll_wait does. */
@@ -115,6 +148,20 @@ static int sleep_in_epoll(struct molt_doorbell *doorbell, int64_t timeout_us,
 }
 
 /*
+ * The isolate has slept for a vCPU, `waited` ns after it began to wait. If one came soon, it looks for the
+ * next one before it sleeps, and longer each time; if none came, the guest is at rest.
+ */
+static void adapt_window(struct molt_doorbell *doorbell, uint64_t waited)
+{
+	if (atomic_load(&doorbell->vcpus) == 0 || waited > SOON_NS)
+		doorbell->window = 0;
+	else if (doorbell->window == 0)
+		doorbell->window = FIRST_WINDOW_NS;
+	else if (doorbell->window < LONGEST_WINDOW_NS)
+		doorbell->window *= 2;
+}
+
+/*
  * Waits until a vCPU wants attention, a descriptor is ready, somebody wakes it, or `timeout_us`
  * microseconds have passed (0: only look). Fills `result` and returns the number of entries in
  * result->events, or -errno. A signal ends the wait early with 0.
@@ -124,10 +171,24 @@ MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_w
 	struct molt_doorbell *doorbell = (void *)(uintptr_t)handle;
 	struct epoll_event ready[MOLT_WAIT_EVENTS];
 	int32_t count = 0;
-	int found = sleep_in_epoll(doorbell, timeout_us, ready, MOLT_WAIT_EVENTS);
+	int found = 0;
+	bool looks = timeout_us != 0 && !molt_place_is_here(&doorbell->vcpu);
+	struct molt_poll_wait wait = molt_poll_begin(&doorbell->poll, looks ? doorbell->window : 0);
+	bool seen;
 
-	if (found < 0 && errno != EINTR)
-		return -errno;
+	atomic_store(&doorbell->attended, 1);
+	do
+		seen = atomic_load(&doorbell->vcpus) != 0;
+	while (!seen && molt_poll_again(&wait));
+	if (!seen || wait.now - doorbell->looked > LOOK_NS) {
+		found = sleep_in_epoll(doorbell, seen ? 0 : timeout_us, ready, MOLT_WAIT_EVENTS);
+		if (found < 0 && errno != EINTR)
+			return -errno;
+		doorbell->looked = wait.now;
+	}
+	molt_place_note(&doorbell->isolate);
+	if (!seen && timeout_us != 0)
+		adapt_window(doorbell, molt_poll_now() - wait.start);
 	result->vcpus = atomic_exchange(&doorbell->vcpus, 0);
 	for (int i = 0; i < found; i++) {
 		if (ready[i].data.u64 == DOORBELL_TOKEN)
@@ -136,6 +197,8 @@ MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_w
 		result->events[count].token = (uint32_t)ready[i].data.u64;
 		count++;
 	}
+	if (result->vcpus == 0)
+		atomic_store(&doorbell->attended, 0);
 	return count;
 }
 

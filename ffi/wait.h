@@ -1,6 +1,7 @@
 #ifndef MOLT_WAIT_H
 #define MOLT_WAIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A descriptor of the epoll set that became ready. */
@@ -19,7 +20,15 @@ struct molt_wait_result {
 
 struct molt_doorbell;
 
-/* Called by a vCPU thread: vCPU `index` wants the machine's attention. */
-void molt_doorbell_ring(struct molt_doorbell *doorbell, unsigned int index);
+struct molt_poll;
+
+/*
+ * Called by a vCPU thread: vCPU `index` wants the machine's attention. True if that is paid without
+ * anybody's having to be woken.
+ */
+bool molt_doorbell_ring(struct molt_doorbell *doorbell, unsigned int index);
+
+/* What vCPU threads share who look for an answer. */
+struct molt_poll *molt_doorbell_poll(struct molt_doorbell *doorbell);
 
 #endif

@@ -7,7 +7,8 @@
  *   idle:  nothing arrived for BUSY_WAIT_US -> wait asynchronously; Deno's own loop runs
  *
  * A busy loop still lets Deno's loop run every YIELD_MS, and whenever a descriptor was ready, so
- * that promises and timers of monitors and migrations make progress.
+ * that promises and timers of monitors and migrations make progress. It does not sleep for that: vCPUs
+ * that come meanwhile look for their answers (ffi/poll.h).
  *
  * What a handler throws ends whatever the handler works for, a client or the guest, and never the loop:
  * whoever registers a handler says what that is. A watch whose handler fails twice in a row rests for a
@@ -142,11 +143,11 @@ export class EventLoop implements Disposable {
       while (!this.#stopped) {
         const idle = this.#serveWhileBusy();
         if (this.#stopped) break;
-        const waited = await native.molt_wait_idle(this.doorbell, idle ? -1n : 0n);
         // A wait that fails without end leaves no processor to anybody.
-        if (waited < 0 || this.#waitFailed) {
-          await new Promise((resolve) => setTimeout(resolve, WAIT_AGAIN_MS));
-        }
+        if (this.#waitFailed) await new Promise((resolve) => setTimeout(resolve, WAIT_AGAIN_MS));
+        // Only a wait that may take long is worth another thread.
+        else if (!idle) await new Promise((resolve) => setImmediate(resolve));
+        else await native.molt_wait_idle(this.doorbell, -1n);
       }
     } finally {
       this.#running = false;
@@ -228,6 +229,11 @@ export class EventLoop implements Disposable {
   /** Calls the handlers for a wait's result; true if a vCPU was among them. */
   #dispatch(found: number): boolean {
     const vcpus = this.#resultView.getUint32(resultLayout.vcpus, true);
+    if (found === 0) {
+      // The answer to every exit of a busy guest comes by here: nothing is allocated for it.
+      if (vcpus !== 0) this.#serveVcpus(vcpus);
+      return vcpus !== 0;
+    }
     // Handlers may wait again (serveVcpusUntil): take everything out of the shared result first.
     const ready: [token: number, events: number][] = [];
     for (let i = 0; i < found; i++) {

@@ -7,6 +7,7 @@
 #include "../../../ffi/thread_pool.h"
 #include "../../../ffi/virtio_blk_request.h"
 #include "../../../ffi/virtio_net_filter.h"
+#include "../../../ffi/wait.h"
 
 /*
  * The C library's entry points that the programs here call and that no header of ffi/ has: a test compares
@@ -17,6 +18,7 @@
 int64_t molt_doorbell_create(void);
 void molt_doorbell_destroy(uint64_t handle);
 void molt_doorbell_wake(uint64_t handle);
+int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_wait_result *result);
 int32_t molt_wait_idle(uint64_t handle, int64_t timeout_us);
 uint32_t molt_wait_vcpus(uint64_t handle);
 

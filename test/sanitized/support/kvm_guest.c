@@ -95,6 +95,23 @@ uint32_t guest_vcpu_state(const struct guest_vcpu *vcpu)
 	return atomic_load((const _Atomic uint32_t *)&vcpu->shared->state);
 }
 
+/* As a machine that is being stopped, or one that runs: that may look before it sleeps, or not sleep at all. */
+static void wait_for_vcpus(struct guest *guest)
+{
+	struct molt_wait_result result;
+
+	switch (random_below(4)) {
+	case 0:
+		molt_wait_vcpus(guest->doorbell);
+		return;
+	case 1:
+		check(molt_wait(guest->doorbell, 0, &result) == 0, "molt_wait has seen something");
+		return;
+	default:
+		check(molt_wait(guest->doorbell, 50, &result) == 0, "molt_wait has seen something");
+	}
+}
+
 void guest_serve_until(struct guest *guest, struct guest_vcpu *vcpu, uint32_t state)
 {
 	while (guest_vcpu_state(vcpu) != state) {
@@ -103,6 +120,6 @@ void guest_serve_until(struct guest *guest, struct guest_vcpu *vcpu, uint32_t st
 			      "exit %u, error %d", vcpu->run->exit_reason, vcpu->shared->error);
 			molt_vcpu_resume(vcpu->handle);
 		}
-		molt_wait_vcpus(guest->doorbell);
+		wait_for_vcpus(guest);
 	}
 }
