@@ -77,12 +77,13 @@ function blockValue({ name, length, guestAddress, mapped, pages, checksum }: Blo
 }
 
 function devicesValue({ devices }: StreamReport): unknown {
-  return devices.map(({ name, instanceId, version, offset, size, fields }) => ({
+  return devices.map(({ name, instanceId, version, offset, size, fields, readBy }) => ({
     name,
     "instance-id": instanceId,
     version,
     offset,
     size,
+    "read-by": readBy,
     fields: fields.map(({ path, offset, size, type, value }: FieldTrace) => ({
       name: path,
       offset,

@@ -26,6 +26,8 @@ export interface DeviceReport {
   readonly offset: number;
   readonly size: number;
   readonly fields: readonly FieldTrace[];
+  /** By what it was read: molt's declaration, what the stream says of it, or not at all. */
+  readonly readBy: "declaration" | "description" | "bytes";
 }
 
 /** A RAM block. */

@@ -1,4 +1,8 @@
-/** Migration streams and snapshots: reads one to its end, or as far as it can be read. */
+/**
+ * Migration streams and snapshots: reads one to its end, or as far as it can be read. Sections of devices
+ * that molt has are read by molt's own declarations; others, and what does not fit those, by what the
+ * stream says of them at its end; where it says nothing, as bytes.
+ */
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import { formatUuid } from "../migration/stream/configuration.ts";
 import { knownSection } from "../migration/stream/known_sections.ts";
@@ -7,7 +11,9 @@ import type { RamBlockEntry, RamRecord } from "../migration/stream/ram_records.t
 import { type StreamItem, StreamReader } from "../migration/stream/stream_reader.ts";
 import { applyXbzrle } from "../migration/stream/xbzrle.ts";
 import { VmStateError } from "../vmstate/vmstate.ts";
+import type { StateDescription } from "../vmstate/vmstate.ts";
 import { BlockPages } from "./block_pages.ts";
+import { describedState, unknownState } from "./described_state.ts";
 import type { Source } from "./source.ts";
 import type {
   BlockReport,
@@ -17,6 +23,7 @@ import type {
   RamRecords,
   StreamReport,
 } from "./report.ts";
+import { VmDescription } from "./vm_description.ts";
 
 /** Bytes of the stream's magic and version. */
 const HEADER_SIZE = 8;
@@ -40,11 +47,38 @@ class Examination {
   #capabilities: readonly string[] = [];
   #uuid: string | undefined;
   #ramBegan = 0;
+  /** What the stream says of its sections, once somebody has asked: null if it says nothing. */
+  #description: VmDescription | null | undefined;
+  /** Of sections that are not read by molt's own declarations: how they are. */
+  readonly #readBy = new Map<StateDescription<unknown>, DeviceReport["readBy"]>();
 
   constructor(source: Source, offset: number) {
     this.#source = source;
     this.#offset = offset;
-    this.#reader = new StreamReader({ devices: knownSection, trace: true, offset });
+    this.#reader = new StreamReader({
+      devices: (...section) => this.#declarations(...section),
+      trace: true,
+      offset,
+    });
+  }
+
+  #declarations(
+    idstr: string,
+    instanceId: number,
+    sectionId: number,
+  ): readonly StateDescription<unknown>[] {
+    const own = knownSection(idstr) ?? [];
+    this.#description ??= VmDescription.find(this.#source) ?? null;
+    const section = this.#description?.section(idstr, instanceId);
+    if (section !== undefined) {
+      const described: StateDescription<unknown> = describedState(section);
+      this.#readBy.set(described, "description");
+      return [...own, described];
+    }
+    if (own.length > 0) return own;
+    const unknown: StateDescription<unknown> = unknownState(idstr, sectionId);
+    this.#readBy.set(unknown, "bytes");
+    return [unknown];
   }
 
   run(): StreamReport {
@@ -103,10 +137,11 @@ class Examination {
         this.#part(item.offset, "command", commandText(item.command));
         break;
       case "device": {
-        const { section, offset, size, fields } = item;
+        const { section, offset, size, fields = [], description } = item;
         const { idstr: name, instanceId, version } = section;
+        const readBy = this.#readBy.get(description) ?? "declaration";
         this.#part(offset, "FULL", name, offset + size, section);
-        this.#devices.push({ name, instanceId, version, offset, size, fields: fields ?? [] });
+        this.#devices.push({ name, instanceId, version, offset, size, fields, readBy });
         break;
       }
       case "ram begins":

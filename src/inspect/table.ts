@@ -123,10 +123,18 @@ function partLines(parts: readonly Part[], { size, trailing }: StreamReport): st
   ];
 }
 
+/** What is said of a device whose fields are not read by molt's own declaration. */
+const notes = {
+  declaration: "",
+  description: ", as the stream describes it",
+  bytes: ", which the stream does not describe",
+} as const;
+
 function deviceLines(device: DeviceReport): string[] {
   const { name, instanceId, version, offset, size } = device;
+  const place = `version ${version}, ${counted(size, "byte")} at ${hex(offset)}`;
   return [
-    `${name}/${instanceId}  version ${version}, ${counted(size, "byte")} at ${hex(offset)}`,
+    `${name}/${instanceId}  ${place}${notes[device.readBy]}`,
     ...tableLines(
       [
         { title: "offset", align: "right" },

@@ -62,7 +62,11 @@ export interface StreamReaderOptions extends StreamBufferOptions {
    * Descriptions of the section's state, `undefined` if there is no such device. Of several, the first
    * that fits is taken: for looking at a stream without knowing how the device was configured.
    */
-  devices(idstr: string, instanceId: number): readonly StateDescription<unknown>[] | undefined;
+  devices(
+    idstr: string,
+    instanceId: number,
+    sectionId: number,
+  ): readonly StateDescription<unknown>[] | undefined;
   /** Host page size of a block; by default 4096. Matters with postcopy only. */
   hostPageSize?(block: string): number;
   /** Whether to record where each field of a device's state lay. */
@@ -324,16 +328,16 @@ export class StreamReader {
 
   #readSection(reader: StateReader, offset: number, part: "start" | "full"): StreamItem {
     const section = readSectionHeader(reader);
-    const { idstr, instanceId, version } = section;
+    const { idstr, instanceId, version, sectionId } = section;
     if (idstr === ramSectionName && instanceId === 0) {
       if (version !== ramSectionVersion) {
         throw unsupportedVersion(section, ramSectionVersion, offset);
       }
-      this.#sections.set(section.sectionId, section);
+      this.#sections.set(sectionId, section);
       this.#state = { at: "ram", part, section };
       return { kind: "ram begins", offset, part, section };
     }
-    const descriptions = this.#options.devices(idstr, instanceId);
+    const descriptions = this.#options.devices(idstr, instanceId, sectionId);
     const newest = descriptions?.[0];
     if (descriptions === undefined || newest === undefined) {
       throw new StreamError(
@@ -344,9 +348,10 @@ export class StreamReader {
     if (part === "start") {
       throw new StreamError(`Section '${idstr}' ${instanceId} cannot come in parts`, offset);
     }
-    if (version > newest.version) throw unsupportedVersion(section, newest.version, offset);
+    const fitting = descriptions.filter((description) => version <= description.version);
+    if (fitting.length === 0) throw unsupportedVersion(section, newest.version, offset);
     const bodyOffset = reader.streamOffset;
-    const decoded = readDeviceState(reader, section, descriptions, {
+    const decoded = readDeviceState(reader, section, fitting, {
       trace: this.#options.trace ?? false,
       final: this.#buffer.final,
     });

@@ -1,38 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { inspect } from "../../../src/inspect/inspect.ts";
 import { fixture, streamNames, streamOffset } from "../../golden/fixtures.ts";
-
-/** Fixtures as files, in a folder that is removed afterwards. */
-class Files implements Disposable {
-  readonly folder = Deno.makeTempDirSync();
-
-  async golden(name: string): Promise<string> {
-    return this.write(name, await fixture(name));
-  }
-
-  write(name: string, bytes: Uint8Array): string {
-    const path = `${this.folder}/${name}`;
-    Deno.writeFileSync(path, bytes);
-    return path;
-  }
-
-  [Symbol.dispose](): void {
-    Deno.removeSync(this.folder, { recursive: true });
-  }
-}
-
-/** Runs `molt inspect`. */
-async function run(
-  ...argv: string[]
-): Promise<{ status: number; out: string; complaints: string }> {
-  const out: string[] = [];
-  const complaints: string[] = [];
-  const status = await inspect(argv, {
-    print: (text) => out.push(text),
-    complain: (text) => complaints.push(text),
-  });
-  return { status, out: out.join("\n"), complaints: complaints.join("\n") };
-}
+import { checkAccounted, Files, run } from "./inspected.ts";
 
 Deno.test("a snapshot is shown with blocks, sections and every field by name", async () => {
   using files = new Files();
@@ -73,25 +41,7 @@ for (const name of streamNames()) {
     const path = await files.golden(name);
     const { status, out } = await run("--json", "--offset", String(offset), path);
     assertEquals(status, 0);
-    const report = JSON.parse(out);
-    let at = offset;
-    for (const section of report.sections) {
-      // What a package holds lies inside it.
-      assertEquals(section.offset, at, `${section.kind} ${section.name}`);
-      at += section.size;
-    }
-    assertEquals(at + report["trailing-bytes"], report.size);
-    for (const device of report.devices) {
-      assert(device.fields.length > 0, device.name);
-      for (const field of device.fields) {
-        assert(field.offset >= device.offset);
-        assert(field.offset + field.size <= device.offset + device.size);
-      }
-    }
-    for (const { pages, length } of report.blocks) {
-      assertEquals(pages.stored + pages.zero + pages.absent, pages.total);
-      assertEquals(pages.total * 4096, length);
-    }
+    checkAccounted(JSON.parse(out), offset);
   });
 }
 
