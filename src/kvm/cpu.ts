@@ -11,6 +11,7 @@ import {
   cpuState,
   type SegmentState,
 } from "./cpu_state.ts";
+import { MsrList } from "./msr_list.ts";
 import { msrReset, type MsrTable } from "./msrs.ts";
 import {
   derivedFlags,
@@ -47,6 +48,8 @@ const SREGS = {
 const SREGS_SIZE = 312;
 /** The index of the MSR. */
 const TSC = 0x10;
+/** Minutes at any frequency: far more than the second in which KVM takes TSCs for the same. */
+const FAR_TICKS = 1n << 42n;
 
 /** What all vCPUs of a machine share. */
 export interface CpuDependencies {
@@ -127,6 +130,25 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
   }
 
   load(state: CpuState): void {
+    if (this.instanceId === 0) this.#forgetTsc(state.tsc);
+    this.#write(state);
+  }
+
+  /**
+   * Before a TSC that another machine had is set: KVM takes a value that is less than a second from what the
+   * TSC would be here for the same time, as with processors that are started together, and ignores it
+   * (kvm_synchronize_tsc). The TSC would go back if this machine is younger than the guest. After a value
+   * that is far from both, the next one counts; the other vCPUs' are less than a second from that.
+   */
+  #forgetTsc(wanted: bigint): void {
+    const now = this.#vcpu.getMsr(TSC);
+    const far = BigInt.asUintN(64, (now > wanted ? now : wanted) + FAR_TICKS);
+    const list = new MsrList(1);
+    list.add(TSC, far);
+    this.#vcpu.setMsrs(list);
+  }
+
+  #write(state: CpuState): void {
     const vcpu = this.#vcpu;
     const { msrs, xsave } = this.#dependencies;
     const image = structure(XSAVE_SIZE);
@@ -173,7 +195,7 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
   reset(): void {
     if (this.#powerOn === undefined) throw new Error("The vCPU's power-on state is not known");
     // Time goes on over a reset.
-    this.load({ ...this.#powerOn, tsc: this.#vcpu.getMsr(TSC) });
+    this.#write({ ...this.#powerOn, tsc: this.#vcpu.getMsr(TSC) });
   }
 
   /** Sets a vCPU that is as after reset to its first instruction. */
@@ -182,7 +204,7 @@ export class Cpu implements SavedDevice<CpuState>, Resettable {
     if (registers === undefined) return;
     const state = this.save();
     const data = segmentState(registers.data);
-    this.load({
+    this.#write({
       ...state,
       regs: state.regs.map((_, i) => {
         const named: Readonly<Record<number, number>> = {

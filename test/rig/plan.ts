@@ -73,6 +73,7 @@ export function checkoutTestName({ file, filter }: CheckoutTest): string {
  */
 export const checkoutTests: readonly CheckoutTest[] = [
   { file: "test/unit/kvm/lapic_test.ts" },
+  { file: "test/unit/kvm/tsc_test.ts" },
   { file: "test/vm/lost_memory_test.ts" },
   { file: "test/vm/descriptors_test.ts" },
   { file: "test/vm/command_line_test.ts", filter: "an image of another format" },
