@@ -6,9 +6,12 @@
  *                                                -> it has ended, or was silent for too long and is ended,
  *                                                   or did not take the guest: this is its monitor
  *
+ * On standby (migration/cpr/interim/standby.ts) the guest comes only when a molt has answered.
+ *
  * Before it becomes the monitor it keeps the guest for good by the ownership flag, so that a successor
  * that wakes up late cannot have it.
  */
+import { IncomingFile } from "./channel/file.ts";
 import { StreamChannel } from "./channel/stream.ts";
 import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import {
@@ -19,6 +22,7 @@ import {
   takeDuties,
 } from "./migration/cpr/interim/duties.ts";
 import type { Ownership } from "./migration/cpr/ownership.ts";
+import type { StandbyFile } from "./migration/cpr/interim/standby.ts";
 import { receiveHandover } from "./migration/cpr/transfer.ts";
 import type { EventLoop } from "./native/event_loop.ts";
 import { processId } from "./native/process.ts";
@@ -50,12 +54,18 @@ export async function runInterimMonitor(
   releaseErrors(sockets.errors);
   handover[Symbol.dispose]();
   const events = vm.events.record();
+  using back = new StreamChannel(sockets.back, true);
+  using standby = duties.standby;
   {
     using channel = new StreamChannel(sockets.main, true);
-    await vm.migration.receive(channel);
+    if (standby === undefined) await vm.migration.receive(channel);
+    else if (!await standBy(vm, back, standby, sockets.successorTimeout)) return undefined;
   }
-  const handingOver = () => reportFaults(() => leaveEvents(eventsFile, events));
-  const failure = await serveSuccessor(vm, sockets, ownership, handingOver);
+  const handingOver = () => {
+    reportFaults(() => leaveEvents(eventsFile, events));
+    standby?.settle();
+  };
+  const failure = await serveSuccessor(vm, sockets, back, ownership, handingOver);
   if (failure === undefined) return undefined;
   let printed = "";
   if (successorErrors !== undefined) {
@@ -72,17 +82,40 @@ export async function runInterimMonitor(
 }
 
 /**
+ * Waits for a molt that answers, and has the guest run then; false if it is the file's for good
+ * (migration/cpr/interim/standby.ts).
+ */
+async function standBy(
+  vm: VirtualMachine,
+  back: StreamChannel,
+  standby: StandbyFile,
+  milliseconds: number,
+): Promise<boolean> {
+  if (await awaitSuccessor(back, milliseconds) !== "answered") {
+    return !standby.ownership.keep();
+  }
+  try {
+    using file = new IncomingFile(standby.duplicate());
+    await vm.migration.receive(file, () => standby.take());
+    return true;
+  } catch (error) {
+    // Whoever has answered loads the file then.
+    standby.ownership.keep();
+    throw error;
+  }
+}
+
+/**
  * Gives the guest to the successor; `handingOver` is called when all of it was sent, and before the connection
  * ends. Returns why the successor has not got it, and never will.
  */
 async function serveSuccessor(
   vm: VirtualMachine,
-  sockets: InterimMonitorSockets,
+  { successor, successorTimeout }: InterimMonitorSockets,
+  channel: StreamChannel,
   ownership: Ownership,
   handingOver: () => void,
 ): Promise<string | undefined> {
-  using channel = new StreamChannel(sockets.back, true);
-  const { successor, successorTimeout } = sockets;
   const until = performance.now() + successorTimeout;
   for (;;) {
     const call = await awaitSuccessor(channel, until - performance.now());
@@ -90,6 +123,8 @@ async function serveSuccessor(
       if (await vm.migration.leave(channel, ownership, handingOver)) return undefined;
       continue;
     }
+    // A script may start more than one molt that answers.
+    if (call === "answered") continue;
     if (!ownership.keep()) return undefined;
     if (call === "ended") return "the successor ended without taking the guest over";
     await endSuccessor(successor);

@@ -26,6 +26,7 @@ import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import { Timeline } from "./migration/cpr/timeline.ts";
 import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/interim/waiting_guest.ts";
+import { answerStandby } from "./migration/cpr/interim/standby.ts";
 import type { Role } from "./migration/cpr/role.ts";
 import type { Handover } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
@@ -36,6 +37,7 @@ import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import { monitorContext, updateInformation } from "./monitored/context.ts";
 import { isInherited } from "./native/descriptor.ts";
+import { namesSet } from "./native/descriptor_path.ts";
 import { EventLoop } from "./native/event_loop.ts";
 import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
@@ -207,6 +209,7 @@ export class VirtualMachine implements Disposable {
     if (inherited !== undefined) {
       this.#receive(inherited);
       this.#expectWaitingGuest(role.kind === "successor" ? role.interimMonitor : undefined);
+      if (this.#arrival?.waiting === undefined) await this.#expectStandby();
     }
     if (config.incoming?.cpr !== undefined && inherited === undefined) {
       await this.#awaitHandover(config.incoming.cpr);
@@ -258,6 +261,18 @@ export class VirtualMachine implements Disposable {
     }
   }
 
+  /** Answers for the guest whose state is in the file that is to be loaded, if it is on standby. */
+  async #expectStandby(): Promise<void> {
+    const answered = await answerStandby(
+      (name) => this.#update.adopt(name),
+      wholeFile(this.config.incoming),
+    );
+    if (answered === undefined) return;
+    this.#arrival?.[Symbol.dispose]();
+    this.#arrival = new Arrival(answered.ownership);
+    this.#arrival.expect(answered.waiting);
+  }
+
   async #createChardevs(options: readonly ChardevOptions[]): Promise<void> {
     for (const option of options) await this.chardevs.create(option);
   }
@@ -304,7 +319,10 @@ export class VirtualMachine implements Disposable {
         await waiting.call();
         await this.migration.receive(waiting.channel);
       } catch (error) {
-        throw await waiting.failure(error);
+        if (!waiting.keepToFile()) throw await waiting.failure(error);
+        this.#arrival?.[Symbol.dispose]();
+        this.#arrival = undefined;
+        return await this.#load(incoming);
       }
       reportFaults(() => waiting.arrived());
       // Clients have been notified.
@@ -316,9 +334,15 @@ export class VirtualMachine implements Disposable {
     } else if (incoming === undefined) {
       machine.resetDevices();
       if (!startPaused) machine.start();
-    } else if (incoming.main.kind !== "defer") {
-      await this.#listen(incoming.main);
+    } else {
+      await this.#load(incoming);
     }
+  }
+
+  /** The guest comes from where -incoming says, if it says so now. */
+  async #load(incoming: IncomingConfig | undefined): Promise<void> {
+    if (incoming === undefined || incoming.main.kind === "defer") return;
+    await this.#listen(incoming.main);
   }
 
   /** Waits for the guest where the option says, which stands before what goes wrong. */
@@ -449,6 +473,21 @@ export class VirtualMachine implements Disposable {
 /** Where -incoming says that the machine's state comes from. */
 function mainAddress(main: Exclude<IncomingConfig["main"], { kind: "defer" }>) {
   return main.kind === "uri" ? parseUri(main.uri) : channelAddress(main.address);
+}
+
+/** The path of the file that -incoming names, if it is a whole one; `undefined` if it names anything else. */
+function wholeFile(incoming: IncomingConfig | undefined): string | undefined {
+  if (incoming === undefined || incoming.main.kind === "defer") return undefined;
+  let address;
+  try {
+    address = mainAddress(incoming.main);
+  } catch {
+    // What is wrong with it is said where it is used.
+    return undefined;
+  }
+  return address.kind === "file" && address.offset === 0 && !namesSet(address.path)
+    ? address.path
+    : undefined;
 }
 
 /** What another process has handed over for its guest to come here. */

@@ -39,6 +39,8 @@ export interface SessionPlan {
   readonly capabilities: () => CapabilitySet;
   readonly parameters: () => MigrationParameters;
   readonly stream: StreamProperties;
+  /** Takes the guest of a stream that nobody can be asked about; false if it is not to be had. */
+  readonly claim?: (() => boolean) | undefined;
 }
 
 /** Bytes read at once, if there are so many: pages come in bulk. */
@@ -175,6 +177,11 @@ export class IncomingSession implements AsyncDisposable {
    * wait for a person's decision: the source died without having said whose it is.
    */
   async takeOver(): Promise<string | undefined> {
+    const { claim } = this.#plan;
+    if (claim !== undefined) {
+      if (!claim()) throw takenBack();
+      return;
+    }
     const ownership = this.#returnPath?.ownership;
     if (ownership !== undefined) {
       if (!ownership.take()) throw takenBack();

@@ -284,9 +284,12 @@ export class Migration {
     return this.#incoming?.readsFile ? await this.#incoming.finished : true;
   }
 
-  /** Loads the machine from a channel that is there. Throws if it cannot be. */
-  async receive(channel: IncomingChannel): Promise<void> {
-    this.#incoming = this.#newIncoming();
+  /**
+   * Loads the machine from a channel that is there. Throws if it cannot be. `claim` takes the guest of a file,
+   * right before it goes on here; false if it is not to be had.
+   */
+  async receive(channel: IncomingChannel, claim?: () => boolean): Promise<void> {
+    this.#incoming = this.#newIncoming(claim);
     await this.#incoming.receiveFrom(channel);
   }
 
@@ -343,7 +346,7 @@ export class Migration {
     return { route, capabilities, stream: this.#stream, parameters: () => this.parameters };
   }
 
-  #newIncoming(): IncomingMigration {
+  #newIncoming(claim?: () => boolean): IncomingMigration {
     const target = () => {
       const { source } = this.#dependencies;
       if (source === undefined) throw new MigrationError("the machine is not built yet");
@@ -354,6 +357,7 @@ export class Migration {
       capabilities: () => this.#capabilities.on,
       parameters: () => this.parameters,
       stream: this.#stream,
+      claim,
       startAfterLoad: () => this.#startAfterLoad,
     };
     return new IncomingMigration(this.#dependencies, target, plan);

@@ -9,6 +9,9 @@
  *                                interim monitor running: the guest runs on; executing | program starts -
  *                                program loaded - machine built; return begins - return stopped -
  *                                state loaded - running
+ *   on standby                   stop begins - stopped - saved - executing | program starts -
+ *                                program loaded - interim monitor loaded - interim monitor running: the guest
+ *                                runs on; machine built; return begins - return stopped - ... as above
  */
 import type { Descriptor } from "../../native/descriptor.ts";
 import { createMemfd } from "../../native/file.ts";
@@ -141,8 +144,12 @@ export class Timeline implements Disposable {
     if (this.#get("program starts") === 0 || this.#get("running") === 0) return undefined;
     const between = (from: Moment, to: Moment) => Math.round(this.#get(to) - this.#get(from));
     const interimMonitor = this.#get("return begins") > 0;
+    // On standby the guest does not run there before the successor has started.
+    const standby = interimMonitor &&
+      this.#get("interim monitor running") > this.#get("program starts");
+    const left = interimMonitor && !standby;
     const start = {
-      exec: between(interimMonitor ? "interim monitor running" : "saved", "program starts"),
+      exec: between(left ? "interim monitor running" : "saved", "program starts"),
       start: between("program starts", "program loaded"),
       build: between("program loaded", "machine built"),
     };
@@ -167,7 +174,12 @@ export class Timeline implements Disposable {
       parts: {
         stop,
         // One side saves while the other one loads.
-        "handover": between("stopped", "interim monitor loaded"),
+        ...(standby
+          ? {
+            save: between("stopped", "saved"),
+            answer: between("program loaded", "interim monitor loaded"),
+          }
+          : { handover: between("stopped", "interim monitor loaded") }),
         "resume": between("interim monitor loaded", "interim monitor running"),
         ...start,
         "stop-back": between("return begins", "return stopped"),

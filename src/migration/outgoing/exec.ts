@@ -7,6 +7,10 @@
  *     -> with a uri, the same state is written there, of which nothing depends any more
  *     -> the program is looked at once more -> execve -> the successor asks the interim monitor for the guest
  *
+ *   a uri, and a script: it is paused there, and in the file (cpr/interim/standby.ts)
+ *     an interim monitor is on standby -> the guest stops -> its devices' state goes into the file -> execve
+ *     -> a molt answers: the guest runs there, and is the successor's soon; or the successor reads the file
+ *
  *   a uri, and any other program: it is paused (QEMU's way)
  *     the guest stops -> its devices' state goes into the file -> execve -> the successor reads the file
  *
@@ -16,6 +20,7 @@ import type { ChannelAddress } from "../../channel/address.ts";
 import type { OutgoingChannel } from "../../channel/channel.ts";
 import { isRunState, type RunState } from "../../machine/run_state.ts";
 import type { Fd } from "../../native/descriptor.ts";
+import { status } from "../../native/file.ts";
 import { checkStart, tryStart } from "../../process/start_check.ts";
 import type { KeptDescriptor } from "../cpr/descriptors.ts";
 import { executeSuccessor } from "../cpr/exec.ts";
@@ -59,6 +64,7 @@ export class ExecStrategy implements Strategy {
     if (channel === undefined || this.#asks(program)) {
       return await this.#leaveRunning(channel, program);
     }
+    if (this.#mayAnswer(program, channel)) return await this.#leaveOnStandby(channel);
     // Once the guest is stopped for it, a successor that does not start costs the guest.
     await tryStart(this.#context.signal);
     await this.#context.send(channel, { stays: true });
@@ -73,6 +79,26 @@ export class ExecStrategy implements Strategy {
     return kind === "takes from interim" && use !== "off" &&
       !capabilities.has("pause-before-switchover") &&
       ![undefined, "defer"].includes(incomingWord(command));
+  }
+
+  /** What is executed may start a molt, and an interim monitor could load what is in the file. */
+  #mayAnswer({ kind }: SuccessorProgram, channel: OutgoingChannel): boolean {
+    const { parameters, capabilities } = this.#context;
+    const use = parameters()["x-interim-monitor"];
+    const wanted = use === "on" || (use === "auto" && kind === "script");
+    const plain = [...capabilities].every((name) => name === "events");
+    return wanted && plain && this.#main?.isWholeFile === true &&
+      status(channel.fd).kind === "file";
+  }
+
+  /** The guest is in the file, and an interim monitor has it run again if a molt answers. */
+  async #leaveOnStandby(channel: OutgoingChannel): Promise<void> {
+    const { update, timeline } = this.#context.dependencies;
+    const kept = [...update.forInterimMonitor(), timeline.kept];
+    using interimMonitor = await this.#start(kept, channel.fd);
+    await this.#context.send(channel, { stays: true });
+    await interimMonitor.seal(channel.fd);
+    await execute(this.#context, { kept: interimMonitor.kept });
   }
 
   /** The guest runs in an interim monitor meanwhile; `copy` gets the state that it has left with. */
@@ -114,11 +140,12 @@ export class ExecStrategy implements Strategy {
     });
   }
 
-  async #start(kept: readonly KeptDescriptor[]): Promise<InterimMonitor> {
+  /** With `file` it is on standby. */
+  async #start(kept: readonly KeptDescriptor[], file?: Fd): Promise<InterimMonitor> {
     const { signal, parameters } = this.#context;
     try {
       return await this.#context.limited(
-        InterimMonitor.start(kept, signal, parameters()["x-successor-timeout"]),
+        InterimMonitor.start(kept, signal, parameters()["x-successor-timeout"], file),
         "the interim monitor is not ready",
       );
     } catch (error) {
@@ -155,8 +182,8 @@ export class ExecStrategy implements Strategy {
 /** What a successor needs that finds an interim monitor. */
 interface HandedOn {
   readonly kept: readonly KeptDescriptor[];
-  readonly variable: string;
-  readonly successorErrors: Fd;
+  readonly variable?: string;
+  readonly successorErrors?: Fd;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The main channel of a migration, opened while the command that asked for it is still being answered. */
 import type { ChannelAddress } from "../../channel/address.ts";
 import type { OutgoingChannel } from "../../channel/channel.ts";
+import { namesSet } from "../../native/descriptor_path.ts";
 import type { StrategyContext } from "./strategy.ts";
 
 /** A channel to one address. */
@@ -24,6 +25,12 @@ export class MainChannel {
   /** The channel, which is the caller's. */
   async take(): Promise<OutgoingChannel> {
     return await (this.#opening ?? this.connect());
+  }
+
+  /** It is a file that has a path of its own, from its beginning on. */
+  get isWholeFile(): boolean {
+    const address = this.#address;
+    return address.kind === "file" && address.offset === 0 && !namesSet(address.path);
   }
 
   /** One more connection to the same address. */

@@ -2,6 +2,8 @@
 
 /** First u32 of a stream: `QEVM`. */
 export const fileMagic = 0x5145564d;
+/** Instead of it where the stream is void: `Void`. No program but molt writes or knows it. */
+export const voidFileMagic = 0x566f6964;
 /** Second u32 of a stream. */
 export const fileVersion = 3;
 /** The file version before subsections, which nobody reads any more. */

@@ -7,7 +7,9 @@ import type { CapturedErrors } from "../../../process/captured_errors.ts";
 import { MigrationError } from "../../errors.ts";
 import type { InheritedDescriptors } from "../descriptors.ts";
 import { Ownership, RETURN_OWNERSHIP_NAME } from "../ownership.ts";
+import { STANDBY_FILE_NAME, STANDBY_OWNERSHIP_NAME, StandbyFile } from "./standby.ts";
 import {
+  ANSWER,
   ENDING_INTERVAL,
   ENDING_TIME,
   EVENTS_NAME,
@@ -53,8 +55,11 @@ export function takeInterimMonitorSockets(): InterimMonitorSockets | undefined {
   return { cpr, main, back, successor: parentId(), successorTimeout, errors };
 }
 
-/** What the interim monitor hears from the successor: that it is ready for the guest, its end, or nothing. */
-export type SuccessorCall = "ready" | "ended" | "silent";
+/**
+ * What the interim monitor hears from the successor: that it will ask for a guest on standby, that it is ready
+ * for the guest, its end, or nothing.
+ */
+export type SuccessorCall = "answered" | "ready" | "ended" | "silent";
 
 /** Waits for the successor, no longer than `milliseconds`. The channel is of no use after `silent`. */
 export async function awaitSuccessor(
@@ -70,6 +75,7 @@ export async function awaitSuccessor(
   try {
     const count = await channel.read(request).catch(() => 0);
     if (count === 1 && request[0] === READY) return "ready";
+    if (count === 1 && request[0] === ANSWER) return "answered";
     return silent ? "silent" : "ended";
   } finally {
     clearTimeout(timer);
@@ -97,6 +103,8 @@ export interface InterimMonitorDuties {
   readonly events: Descriptor;
   /** What the successor prints to; absent if a molt without it has started this process. */
   readonly successorErrors: Descriptor | undefined;
+  /** The guest is on standby (standby.ts): its state is in this file. */
+  readonly standby: StandbyFile | undefined;
 }
 
 /** Takes over what the process that started this interim monitor handed over for it. */
@@ -109,8 +117,13 @@ export function takeDuties(handedOver: InheritedDescriptors): InterimMonitorDuti
   const flag = undo.use(Ownership.adopt(ownership));
   const events = handedOver.take(EVENTS_NAME);
   if (events === undefined) throw new MigrationError("an interim monitor needs a file for events");
+  undo.use(events);
+  const file = handedOver.take(STANDBY_FILE_NAME);
+  const claim = handedOver.take(STANDBY_OWNERSHIP_NAME);
+  const standby = file && claim && new StandbyFile(file, claim);
+  const successorErrors = handedOver.take(SUCCESSOR_ERRORS_NAME);
   undo.move();
-  return { ownership: flag, events, successorErrors: handedOver.take(SUCCESSOR_ERRORS_NAME) };
+  return { ownership: flag, events, successorErrors, standby };
 }
 
 /** Leaves `events` for the successor's clients. */

@@ -24,6 +24,7 @@ import type { MigratableMachine } from "../../source.ts";
 import type { KeptDescriptor } from "../descriptors.ts";
 import { Ownership, OWNERSHIP_NAME, RETURN_OWNERSHIP_NAME } from "../ownership.ts";
 import { handOverOn } from "../transfer.ts";
+import { STANDBY_FILE_NAME, STANDBY_OWNERSHIP_NAME, StandbyNote } from "./standby.ts";
 import {
   askForGuest,
   endOf,
@@ -52,6 +53,8 @@ export class InterimMonitor implements Disposable {
   readonly #stderr: Descriptor;
   /** What the successor prints to until it has the guest. */
   readonly #successorErrors: Descriptor;
+  /** The guest is on standby, and this says which file its state is in. */
+  #note: StandbyNote | undefined;
 
   private constructor(parts: InterimMonitorParts, resources: DisposableStack) {
     this.#process = parts.process;
@@ -67,12 +70,13 @@ export class InterimMonitor implements Disposable {
 
   /**
    * Starts one and waits until it has built its machine from `kept`. It will wait for a successor no longer
-   * than `successorTimeout` milliseconds.
+   * than `successorTimeout` milliseconds. With `file` it is on standby: the guest's state will be there.
    */
   static async start(
     kept: readonly KeptDescriptor[],
     signal: AbortSignal,
     successorTimeout: number,
+    file?: Fd,
   ): Promise<InterimMonitor> {
     using undo = new DisposableStack();
     const pairs = [socketPair(), socketPair(), socketPair()] as const;
@@ -97,10 +101,17 @@ export class InterimMonitor implements Disposable {
     const [[cpr], [main], [back]] = pairs;
     const all = [
       ...kept,
-      ownership.kept(OWNERSHIP_NAME),
       returnOwnership.kept(RETURN_OWNERSHIP_NAME),
       { name: EVENTS_NAME, id: 0, fd: events.fd },
-      { name: SUCCESSOR_ERRORS_NAME, id: 0, fd: successorErrors.fd },
+      ...(file === undefined
+        ? [
+          ownership.kept(OWNERSHIP_NAME),
+          { name: SUCCESSOR_ERRORS_NAME, id: 0, fd: successorErrors.fd },
+        ]
+        : [
+          ownership.kept(STANDBY_OWNERSHIP_NAME),
+          { name: STANDBY_FILE_NAME, id: 0, fd: file },
+        ]),
     ];
     try {
       await handOverOn(new ChannelDescriptor(cpr), all, signal);
@@ -109,7 +120,8 @@ export class InterimMonitor implements Disposable {
       const reason = await process.failure(main.fd) ?? messageOf(cause);
       throw new MigrationError(
         `The guest cannot be left with an interim monitor (${reason}): update by way of a file, ` +
-          "with a 'uri', if it must be paused as long as the successor takes to start",
+          "with a 'uri' and x-interim-monitor=off, if it must be paused as long as the successor " +
+          "takes to start",
         { cause },
       );
     }
@@ -130,8 +142,21 @@ export class InterimMonitor implements Disposable {
     return this.#process.pid;
   }
 
+  /** The state of a guest on standby is in `file`, and complete. */
+  async seal(file: Fd): Promise<void> {
+    this.#note = this.#resources.use(await StandbyNote.of(file, this.pid));
+  }
+
   /** What the successor needs to ask for the guest. */
   get kept(): KeptDescriptor[] {
+    if (this.#note !== undefined) {
+      return this.#note.kept({
+        connection: this.#back.fd,
+        events: this.#events.fd,
+        ownership: this.ownership,
+        returnOwnership: this.#returnOwnership,
+      });
+    }
     return [
       { name: RETURN_NAME, id: 0, fd: this.#back.fd },
       { name: EVENTS_NAME, id: 0, fd: this.#events.fd },

@@ -19,9 +19,13 @@
  * guest and goes on as its monitor. The events of the guest's time there are in a file for the successor's
  * clients before the stream ends.
  *
+ * With a `uri`, and a command that may start anything, the guest does not run in the interim monitor before
+ * a molt has answered: standby.ts.
+ *
  *   monitor.ts         the interim monitor as the old P sees it
  *   duties.ts          its own side
  *   waiting_guest.ts   the guest that it has, as the new P sees it
+ *   successor_program.ts   what is known of the successor before it is executed
  */
 import type { StreamChannel } from "../../../channel/stream.ts";
 import type { ExitStatus } from "../../../native/process.ts";
@@ -49,6 +53,8 @@ export const SUCCESSOR_ERRORS_NAME = "molt.successor.errors";
 export const STDERR_NAME = "molt.stderr";
 /** The byte that asks for the guest. */
 export const READY = 1;
+/** The byte that says that a molt is here which will ask for a guest on standby (standby.ts). */
+export const ANSWER = 2;
 /** How long a process that is killed may take to end, and how often that is looked at, in ms. */
 export const ENDING_TIME = 2000;
 export const ENDING_INTERVAL = 20;

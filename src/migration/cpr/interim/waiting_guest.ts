@@ -13,6 +13,7 @@ import {
 import { hasHungUp } from "../../../native/wait.ts";
 import { type CapturedErrors, releaseErrors } from "../../../process/captured_errors.ts";
 import { MigrationError } from "../../errors.ts";
+import type { Ownership } from "../ownership.ts";
 import {
   askForGuest,
   endOf,
@@ -32,18 +33,26 @@ export class WaitingGuest implements Disposable {
   readonly #events: Descriptor | undefined;
   readonly #errors: CapturedErrors | undefined;
   readonly #pid: number | undefined;
+  readonly #standby: Ownership | undefined;
 
-  /** `pid` is the interim monitor's. */
+  /** `pid` is the interim monitor's; `standby` is the flag of a guest whose state is in a file (standby.ts). */
   constructor(
     connection: Descriptor,
     events: Descriptor | undefined,
     errors: CapturedErrors | undefined,
     pid: number | undefined,
+    standby?: Ownership,
   ) {
     this.channel = new StreamChannel(connection, true);
     this.#events = events;
     this.#errors = errors;
     this.#pid = pid;
+    this.#standby = standby;
+  }
+
+  /** It never ran with its interim monitor, and never will: its file has to be loaded. */
+  keepToFile(): boolean {
+    return this.#standby?.keep() ?? false;
   }
 
   /** Says that this process is ready for the guest, which then comes through the channel. */
@@ -54,6 +63,10 @@ export class WaitingGuest implements Disposable {
   /** The guest is here: nobody else reads what this process prints any more. */
   arrived(): void {
     releaseErrors(this.#errors);
+    // Nobody but this knows the process.
+    if (this.#standby !== undefined && this.#pid !== undefined) {
+      void reapInterimMonitor(this.#pid).catch(() => {});
+    }
   }
 
   /**
@@ -92,6 +105,7 @@ export class WaitingGuest implements Disposable {
 
   [Symbol.dispose](): void {
     this.channel[Symbol.dispose]();
+    this.#standby?.[Symbol.dispose]();
     this.#events?.[Symbol.dispose]();
     this.#errors?.stream[Symbol.dispose]();
     this.#errors?.file[Symbol.dispose]();
