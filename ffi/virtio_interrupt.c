@@ -1,4 +1,4 @@
-/* Interrupts of virtio-mmio devices (see virtio_interrupt.h). */
+/* Interrupts of virtio devices (see virtio_interrupt.h). */
 #include "molt.h"
 
 #include <linux/kvm.h>
@@ -10,38 +10,60 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include "message_vector.h"
 #include "virtio_interrupt.h"
 
 struct molt_interrupt {
-	_Atomic uint32_t status; /* InterruptStatus; first: TypeScript maps it */
+	_Atomic uint32_t status; /* the bits; first: TypeScript maps it */
 	int vm; /* KVM's virtual machine, -1: tests without one */
-	int32_t gsi; /* input of KVM's interrupt controllers; -1: by message */
+	int32_t gsi; /* input of KVM's interrupt controllers, or one of the following */
 	pthread_mutex_t line; /* the input's level follows `status`, one change after the other */
-	int attention; /* eventfd: TypeScript is to look at `error` */
+	int attention; /* eventfd: TypeScript is to look at `error`, and at a function's bits */
 	_Atomic int32_t error; /* errno of the first interrupt that KVM refused since the last restore */
 	_Atomic uint64_t message; /* low half: address, high half: data; 0: the pin is masked */
+	_Atomic bool vectored; /* MSI-X is enabled: causes have vectors */
+	uint32_t causes;
+	_Atomic(struct molt_vector *) vectors[]; /* by cause; NULL: the cause interrupts nobody */
 };
 
-/* Transports' registers whose interrupts are answered in vCPU threads. */
-#define REGISTERS_START 0xfeb00000u
-#define REGISTERS_SIZE 0x200u
-#define TRANSPORTS 24
-
-static _Atomic(struct molt_interrupt *) transports[TRANSPORTS];
+#define BY_MESSAGE (-1)
+#define BY_FUNCTION (-2)
 
 /*
- * An interrupt by input `gsi` of KVM's controllers of `vm`, or by message (-1). The eventfd `attention` is
- * signalled when KVM refuses one: once, until the interrupt is restored. Returns its handle.
+ * Transports of virtio-mmio whose interrupts are answered in vCPU threads, by the address of their registers:
+ * each has the place that its address says.
  */
-MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi, int32_t attention)
-{
-	struct molt_interrupt *interrupt = calloc(1, sizeof *interrupt);
+#define REGISTERS_SIZE 0x200u
+#define TRANSPORTS 64
 
+static struct transport {
+	_Atomic uint64_t address; /* 0: none */
+	_Atomic(struct molt_interrupt *) interrupt;
+} transports[TRANSPORTS];
+
+static struct transport *transport_at(uint64_t address)
+{
+	return &transports[address / REGISTERS_SIZE % TRANSPORTS];
+}
+
+/*
+ * An interrupt by input `gsi` of KVM's controllers of `vm`, by message (-1), or by a function of PCI (-2), for
+ * `causes` causes. The eventfd `attention` is signalled when KVM refuses one (once, until the interrupt is
+ * restored) and when a function without vectors is to set its line. Returns its handle.
+ */
+MOLT_EXPORT int64_t molt_interrupt_create(int32_t vm, int32_t gsi, int32_t attention, uint32_t causes)
+{
+	struct molt_interrupt *interrupt;
+
+	if (causes > MOLT_CAUSES)
+		return -EINVAL;
+	interrupt = calloc(1, sizeof *interrupt + causes * sizeof interrupt->vectors[0]);
 	if (!interrupt)
 		return -ENOMEM;
 	interrupt->vm = vm;
 	interrupt->gsi = gsi;
 	interrupt->attention = attention;
+	interrupt->causes = causes;
 	pthread_mutex_init(&interrupt->line, NULL);
 	return (int64_t)(uintptr_t)interrupt;
 }
@@ -54,21 +76,45 @@ MOLT_EXPORT void molt_interrupt_destroy(uint64_t handle)
 	for (int i = 0; i < TRANSPORTS; i++) {
 		struct molt_interrupt *expected = interrupt;
 
-		atomic_compare_exchange_strong(&transports[i], &expected, NULL);
+		if (atomic_compare_exchange_strong(&transports[i].interrupt, &expected, NULL))
+			atomic_store(&transports[i].address, 0);
 	}
 	pthread_mutex_destroy(&interrupt->line);
 	free(interrupt);
 }
 
-/* vCPU threads answer for the transport whose registers start at `address`. */
+/*
+ * vCPU threads answer for the virtio-mmio transport whose registers start at `address`, a multiple of their
+ * size. -EEXIST: its place is taken, and the isolate answers.
+ */
 MOLT_EXPORT int32_t molt_interrupt_attach(uint64_t handle, uint64_t address)
 {
-	uint64_t index = (address - REGISTERS_START) / REGISTERS_SIZE;
+	struct transport *transport = transport_at(address);
 
-	if (index >= TRANSPORTS || address % REGISTERS_SIZE != 0)
+	if (address == 0 || address % REGISTERS_SIZE != 0)
 		return -EINVAL;
-	atomic_store(&transports[index], (struct molt_interrupt *)(uintptr_t)handle);
+	if (atomic_load(&transport->address) != 0)
+		return -EEXIST;
+	atomic_store(&transport->interrupt, (struct molt_interrupt *)(uintptr_t)handle);
+	atomic_store(&transport->address, address);
 	return 0;
+}
+
+/* `cause` raises `vector` from now on; 0: nothing. -EINVAL: there is no such cause. */
+MOLT_EXPORT int32_t molt_interrupt_assign(uint64_t handle, uint32_t cause, uint64_t vector)
+{
+	struct molt_interrupt *interrupt = (void *)(uintptr_t)handle;
+
+	if (cause >= interrupt->causes)
+		return -EINVAL;
+	atomic_store(&interrupt->vectors[cause], (struct molt_vector *)(uintptr_t)vector);
+	return 0;
+}
+
+/* MSI-X of the function is enabled (1) or not (0). */
+MOLT_EXPORT void molt_interrupt_enable_vectors(uint64_t handle, uint32_t on)
+{
+	atomic_store(&((struct molt_interrupt *)(uintptr_t)handle)->vectored, on != 0);
 }
 
 /* The errno of the first interrupt that KVM refused since the last restore; 0: none. */
@@ -122,42 +168,62 @@ static void send_message(struct molt_interrupt *interrupt)
 		inject(interrupt, KVM_SIGNAL_MSI, &msi);
 }
 
-void molt_interrupt_assert(struct molt_interrupt *interrupt, uint32_t bits)
+/* Has the guest be interrupted, now that bits are set. */
+static void deliver(struct molt_interrupt *interrupt)
 {
-	/* Whoever found the register zero sees to the interrupt. */
-	if (atomic_fetch_or(&interrupt->status, bits) != 0)
-		return;
-	if (interrupt->gsi < 0)
+	switch (interrupt->gsi) {
+	case BY_MESSAGE:
 		send_message(interrupt);
-	else
+		return;
+	case BY_FUNCTION:
+		if (interrupt->attention >= 0)
+			eventfd_write(interrupt->attention, 1);
+		return;
+	default:
 		update_line(interrupt, false);
+	}
+}
+
+void molt_interrupt_assert(struct molt_interrupt *interrupt, uint32_t bits, uint32_t cause)
+{
+	uint32_t before = atomic_fetch_or(&interrupt->status, bits);
+
+	if (atomic_load(&interrupt->vectored)) {
+		struct molt_vector *vector =
+			cause < interrupt->causes ? atomic_load(&interrupt->vectors[cause]) : NULL;
+
+		if (vector)
+			molt_vector_send(vector);
+		return;
+	}
+	/* Whoever found the bits zero sees to the interrupt. */
+	if (before == 0)
+		deliver(interrupt);
 }
 
 static void acknowledge(struct molt_interrupt *interrupt, uint32_t bits)
 {
 	uint32_t left = atomic_fetch_and(&interrupt->status, ~bits) & ~bits;
 
-	if (interrupt->gsi < 0) {
-		if (left != 0)
-			send_message(interrupt);
-		return;
-	}
-	update_line(interrupt, true);
+	if (interrupt->gsi >= 0)
+		update_line(interrupt, true);
+	else if (left != 0)
+		deliver(interrupt);
 }
 
 /* molt_interrupt_assert for TypeScript. */
-MOLT_EXPORT void molt_interrupt_raise(uint64_t handle, uint32_t bits)
+MOLT_EXPORT void molt_interrupt_raise(uint64_t handle, uint32_t bits, uint32_t cause)
 {
-	molt_interrupt_assert((void *)(uintptr_t)handle, bits);
+	molt_interrupt_assert((void *)(uintptr_t)handle, bits, cause);
 }
 
-/* The guest wrote `bits` to InterruptACK. */
+/* The guest has seen `bits`: it wrote them to InterruptACK, or read them from PCI's ISR status. */
 MOLT_EXPORT void molt_interrupt_acknowledge(uint64_t handle, uint32_t bits)
 {
 	acknowledge((void *)(uintptr_t)handle, bits);
 }
 
-/* Gives InterruptStatus a value, after a reset or a load, and the line the level that goes with it. */
+/* Gives the bits a value, after a reset or a load, and the line the level that goes with it. */
 MOLT_EXPORT void molt_interrupt_restore(uint64_t handle, uint32_t status)
 {
 	struct molt_interrupt *interrupt = (void *)(uintptr_t)handle;
@@ -167,7 +233,7 @@ MOLT_EXPORT void molt_interrupt_restore(uint64_t handle, uint32_t status)
 	if (interrupt->gsi >= 0)
 		update_line(interrupt, false);
 	else if (status != 0)
-		send_message(interrupt);
+		deliver(interrupt);
 }
 
 /* The guest programmed the pin: the message it wants from now on; data and address 0: masked. */
@@ -186,17 +252,19 @@ bool molt_interrupt_serve(struct kvm_run *run)
 	if (run->exit_reason != KVM_EXIT_MMIO || run->mmio.len != 4)
 		return false;
 
-	uint64_t offset = run->mmio.phys_addr - REGISTERS_START;
+	uint64_t offset = run->mmio.phys_addr % REGISTERS_SIZE;
+	uint64_t address = run->mmio.phys_addr - offset;
+	struct transport *transport = transport_at(address);
 
-	if (offset >= TRANSPORTS * REGISTERS_SIZE)
+	if (address == 0 || atomic_load(&transport->address) != address)
 		return false;
 
-	struct molt_interrupt *interrupt = atomic_load(&transports[offset / REGISTERS_SIZE]);
+	struct molt_interrupt *interrupt = atomic_load(&transport->interrupt);
 	uint32_t value;
 
 	if (!interrupt)
 		return false;
-	switch (offset % REGISTERS_SIZE) {
+	switch (offset) {
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
 		if (run->mmio.is_write)
 			return false;

@@ -231,7 +231,8 @@ static bool wants_interrupt(struct molt_queue *queue)
 MOLT_EXPORT void molt_queue_notify(struct molt_queue *queue)
 {
 	if (wants_interrupt(queue))
-		molt_interrupt_assert(queue->interrupt, MOLT_INTERRUPT_QUEUE);
+		molt_interrupt_assert(queue->interrupt, MOLT_INTERRUPT_QUEUE,
+				      MOLT_CAUSE_QUEUE(queue->index));
 }
 
 static void set_flags(struct molt_queue *queue, uint16_t flags)
@@ -292,8 +293,9 @@ MOLT_EXPORT uint32_t molt_queue_fault(const struct molt_queue *queue)
 	return queue->fault;
 }
 
-/* A queue of a device that has `memory` and `interrupt`. Returns its handle, or -ENOMEM. */
-MOLT_EXPORT int64_t molt_queue_create(struct molt_memory *memory, struct molt_interrupt *interrupt)
+/* Queue `index` of a device that has `memory` and `interrupt`. Returns its handle, or -ENOMEM. */
+MOLT_EXPORT int64_t molt_queue_create(struct molt_memory *memory, struct molt_interrupt *interrupt,
+				      uint32_t index)
 {
 	struct molt_queue *queue = calloc(1, sizeof *queue);
 
@@ -301,6 +303,7 @@ MOLT_EXPORT int64_t molt_queue_create(struct molt_memory *memory, struct molt_in
 		return -ENOMEM;
 	queue->memory = memory;
 	queue->interrupt = interrupt;
+	queue->index = index;
 	return (int64_t)(uintptr_t)queue;
 }
 

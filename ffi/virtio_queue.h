@@ -62,6 +62,7 @@ struct molt_queue_setup {
 struct molt_queue {
 	struct molt_memory *memory;
 	struct molt_interrupt *interrupt;
+	uint32_t index; /* its number in the device */
 	struct molt_queue_setup setup;
 	struct vring_desc *descriptors;
 	struct vring_avail *available;
@@ -144,8 +145,8 @@ uint32_t molt_queue_fault(const struct molt_queue *queue);
 /* The next available index that the device will look at. */
 uint32_t molt_queue_last_available(const struct molt_queue *queue);
 
-/* A queue of a device that has `memory` and `interrupt`: its address, or -ENOMEM. */
-int64_t molt_queue_create(struct molt_memory *memory, struct molt_interrupt *interrupt);
+/* Queue `index` of a device that has `memory` and `interrupt`: its address, or -ENOMEM. */
+int64_t molt_queue_create(struct molt_memory *memory, struct molt_interrupt *interrupt, uint32_t index);
 
 void molt_queue_destroy(struct molt_queue *queue);
 

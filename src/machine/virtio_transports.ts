@@ -7,6 +7,7 @@ import type { EventLoop } from "../native/event_loop.ts";
 import type { VirtualClock } from "../devices/device.ts";
 import type { Ioapic } from "../devices/ioapic.ts";
 import { EmptyTransport } from "../devices/virtio/empty_transport.ts";
+import type { NotifyAddress } from "../devices/virtio/host_notifiers.ts";
 import { VirtioMmio } from "../devices/virtio/mmio.ts";
 import { createDeviceMemory } from "../memory/device_memory.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
@@ -68,8 +69,7 @@ export function createTransports(
   const assigned = assignSlots(slots, devices.configs);
   const board = { clock, deviceMemory, emit, stop, faulted };
   const router = {
-    route: (address: number, value: number, fd: Fd, on: boolean) =>
-      vm.setIoEvent({ address, size: 4, value, fd }, on),
+    route: (write: NotifyAddress, fd: Fd, on: boolean) => vm.setIoEvent({ ...write, fd }, on),
   };
   for (const { index, address, length } of slots) {
     if (assigned.some(({ slot }) => slot.index === index)) continue;

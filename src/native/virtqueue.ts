@@ -105,11 +105,12 @@ export function decodeElement(view: DataView): QueueElement {
 export class NativeQueue implements Disposable {
   readonly #handle: NativeHandle;
 
-  constructor(memory: DeviceMemory, interrupt: DeviceInterrupt) {
+  /** `index`: its number in the device, which says what interrupts the guest. */
+  constructor(memory: DeviceMemory, interrupt: DeviceInterrupt, index: number) {
     this.#handle = new NativeHandle(
       "a queue",
       unwrap(
-        native.molt_queue_create(memory.handle, interrupt.handle),
+        native.molt_queue_create(memory.handle, interrupt.handle, index),
         "Could not create a queue",
       ),
       native.molt_queue_destroy,

@@ -29,7 +29,7 @@ export {
 export { nested, opaque, temporary } from "./nested.ts";
 export { type FieldTrace, type ReaderOptions, StateReader } from "./reader.ts";
 export { bool, i16, i32, i64, i8, timer, u16, u32, u64, u8, widened } from "./scalars.ts";
-export { struct, Structure } from "./structure.ts";
+export { type FieldRecord, type FieldsState, struct, Structure } from "./structure.ts";
 export { Subsection, subsection } from "./subsection.ts";
 export { allZero, words } from "./words.ts";
 export { StateWriter } from "./writer.ts";

@@ -237,7 +237,7 @@ int main(int argc, char **argv)
 	      ftruncate(image, QUEUES * PART) == 0, "no disk: %s", strerror(errno));
 	region = &(struct molt_memory_region){ 0, MEMORY, (uint64_t)(uintptr_t)memory };
 	memory_handle = (uint64_t)molt_memory_create(region, 1);
-	interrupt = (uint64_t)molt_interrupt_create(-1, -1, -1);
+	interrupt = (uint64_t)molt_interrupt_create(-1, -1, -1, 0);
 	for (uint32_t i = 0; i < QUEUES; i++) {
 		ring_init(&rings[i], memory, i * SHARE, i % 2 != 0, true);
 		queues[i] = queue_of(memory_handle, interrupt);

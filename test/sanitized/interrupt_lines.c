@@ -49,7 +49,7 @@ static void *device(void *argument)
 		if (atomic_load(&over))
 			return NULL;
 		for (uint32_t i = 1 + random_below(3); i > 0; i--) {
-			molt_interrupt_raise(interrupt, bit);
+			molt_interrupt_raise(interrupt, bit, 0);
 			dither();
 		}
 		atomic_fetch_sub(&asserting, 1);
@@ -77,12 +77,12 @@ int main(int argc, char **argv)
 	guest_create(&guest, NULL);
 	check(ioctl(guest.vm, KVM_CREATE_IRQCHIP, 0) == 0, "KVM_CREATE_IRQCHIP: %s", strerror(errno));
 
-	int64_t handle = molt_interrupt_create(guest.vm, GSI, -1);
+	int64_t handle = molt_interrupt_create(guest.vm, GSI, -1, 0);
 
 	check(handle > 0, "molt_interrupt_create: %ld", (long)handle);
 	interrupt = (uint64_t)handle;
 
-	molt_interrupt_raise(interrupt, 1);
+	molt_interrupt_raise(interrupt, 1, 0);
 	check(is_high(), "the input is low while a bit is set");
 	molt_interrupt_acknowledge(interrupt, 1);
 	check(!is_high(), "the input is high and no bit is set");
@@ -104,7 +104,7 @@ int main(int argc, char **argv)
 		pthread_barrier_wait(&end);
 		check(!is_high(), "round %u: the input is high and no bit is set", round);
 
-		molt_interrupt_raise(interrupt, 1);
+		molt_interrupt_raise(interrupt, 1, 0);
 		check(is_high(), "round %u: the input is low while a bit is set", round);
 		molt_interrupt_acknowledge(interrupt, 1);
 	}

@@ -213,7 +213,7 @@ static void disturb(void)
 
 static void run(enum molt_net_backend_kind kind, int type)
 {
-	uint64_t handle, interrupt = (uint64_t)molt_interrupt_create(-1, -1, -1);
+	uint64_t handle, interrupt = (uint64_t)molt_interrupt_create(-1, -1, -1, 0);
 	struct molt_memory_region region = { 0, MEMORY, (uint64_t)(uintptr_t)memory };
 	int attention = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int ends[2];

@@ -67,10 +67,10 @@ export interface BalloonListener {
 }
 
 /** The device. */
-export class VirtioBalloon extends VirtioDevice<VirtioBalloonState["device"]> {
+export class VirtioBalloon extends VirtioDevice<VirtioBalloonState> {
   readonly name = "virtio-balloon";
   readonly deviceId = 5;
-  readonly description = virtioBalloonState;
+  readonly section = virtioBalloonState;
   readonly queueMaximum = 3;
   readonly configurationSize: number;
   readonly #properties: BalloonProperties;
@@ -204,7 +204,7 @@ export class VirtioBalloon extends VirtioDevice<VirtioBalloonState["device"]> {
     this.#timer.disarm();
   }
 
-  saveOwn(): VirtioBalloonState["device"] {
+  saveOwn(): VirtioBalloonState {
     return {
       numPages: this.#wanted,
       actual: this.#actual,
@@ -213,7 +213,7 @@ export class VirtioBalloon extends VirtioDevice<VirtioBalloonState["device"]> {
     };
   }
 
-  loadOwn(state: VirtioBalloonState["device"]): void {
+  loadOwn(state: VirtioBalloonState): void {
     this.#wanted = state.numPages;
     this.#actual = Math.min(state.actual, Math.floor(this.#memorySize / PAGE_SIZE));
     this.#poisonValue = state.poisonValue ?? 0;

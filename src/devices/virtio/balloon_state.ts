@@ -1,6 +1,6 @@
 /** Saved state of virtio-balloon. */
-import { nested, type StateOf, struct, subsection, u32 } from "../../vmstate/vmstate.ts";
-import { virtioState } from "./virtio_state.ts";
+import { nested, struct, subsection, u32 } from "../../vmstate/vmstate.ts";
+import type { OwnStateOf } from "./virtio_state.ts";
 
 const device = struct({
   name: "virtio-balloon-device",
@@ -28,6 +28,7 @@ const device = struct({
   },
 });
 
-export const virtioBalloonState = virtioState("virtio-balloon", 1, nested(device));
+export const virtioBalloonState = { name: "virtio-balloon", version: 1, own: nested(device) };
 
-export type VirtioBalloonState = StateOf<typeof virtioBalloonState>;
+/** The device's own part of a saved state. */
+export type VirtioBalloonState = OwnStateOf<typeof virtioBalloonState>;

@@ -19,10 +19,10 @@ import { createEvent } from "../../native/event_descriptor.ts";
 import { read } from "../../native/file.ts";
 import type { ErrorAction } from "../../native/disk.ts";
 import type { BlockImage } from "../../backends/block/image.ts";
-import type { StateDescription } from "../../vmstate/vmstate.ts";
 import { DeviceStateError } from "../device.ts";
 import { type VirtioBlkRequest, type VirtioBlkState, virtioBlkState } from "./blk_state.ts";
-import { type SavedVirtioState, VirtioDevice, type VirtioHost } from "./device.ts";
+import { VirtioDevice, type VirtioHost } from "./device.ts";
+import type { VirtioSection } from "./virtio_state.ts";
 import { bit, commonFeatures, type CommonProperties } from "./features.ts";
 import type { Virtqueue } from "./queue.ts";
 
@@ -111,10 +111,10 @@ export interface BlkListener {
 }
 
 /** A disk. */
-export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
+export class VirtioBlk extends VirtioDevice<VirtioBlkState> {
   readonly name = "virtio-blk";
   readonly deviceId = 2;
-  readonly description: StateDescription<SavedVirtioState<VirtioBlkState["device"]>>;
+  readonly section: VirtioSection<VirtioBlkState>;
   readonly queueMaximum: number;
   readonly configurationSize: number;
   readonly image: BlockImage;
@@ -145,7 +145,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     this.#listener = listener;
     this.#writeCache = properties.writeCache;
     this.queueMaximum = properties.queues;
-    this.description = virtioBlkState({ multiqueue: properties.queues > 1, packed: false });
+    this.section = virtioBlkState({ multiqueue: properties.queues > 1, packed: false });
     this.configurationSize = properties.writeZeroes
       ? CONFIG_WRITE_ZEROES
       : properties.discard
@@ -287,7 +287,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     this.host.configurationChanged();
   }
 
-  saveOwn(): VirtioBlkState["device"] {
+  saveOwn(): VirtioBlkState {
     const multiqueue = this.#properties.queues > 1;
     return this.host.queues.flatMap(({ index }) =>
       this.#native.keptRequests(index).map(({ head, out, in: written }): VirtioBlkRequest => ({
@@ -302,7 +302,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     );
   }
 
-  override checkOwn(requests: VirtioBlkState["device"]): void {
+  override checkOwn(requests: VirtioBlkState): void {
     for (const { queue = 0, element } of requests) {
       if (queue >= this.#properties.queues) {
         throw new DeviceStateError(`a request of queue ${queue}, of ${this.#properties.queues}`);
@@ -313,7 +313,7 @@ export class VirtioBlk extends VirtioDevice<VirtioBlkState["device"]> {
     }
   }
 
-  loadOwn(requests: VirtioBlkState["device"]): void {
+  loadOwn(requests: VirtioBlkState): void {
     for (const { queue = 0, element } of requests) {
       this.#native.keepRequest(queue, {
         head: element.index,

@@ -1,7 +1,7 @@
 /** Saved state of virtio-blk: requests kept after an I/O error that stopped the machine. */
-import { list, nested, type StateOf, struct, u32 } from "../../vmstate/vmstate.ts";
+import { list, nested, struct, u32 } from "../../vmstate/vmstate.ts";
 import { QueueElementField } from "./queue_element_state.ts";
-import { virtioState } from "./virtio_state.ts";
+import type { OwnStateOf } from "./virtio_state.ts";
 
 /** What of a device's configuration changes how its state looks. */
 export interface VirtioBlkLayout {
@@ -20,7 +20,11 @@ export function virtioBlkState({ multiqueue, packed }: VirtioBlkLayout) {
   const request = multiqueue
     ? struct({ name: "request", version: 1, fields: { queue: u32(), element } })
     : struct({ name: "request", version: 1, fields: { element } });
-  return virtioState("virtio-blk", 2, list(nested<VirtioBlkRequest>(request), requestMaximum));
+  return {
+    name: "virtio-blk",
+    version: 2,
+    own: list(nested<VirtioBlkRequest>(request), requestMaximum),
+  };
 }
 
 /** A request in the device's hands. */
@@ -30,4 +34,5 @@ export interface VirtioBlkRequest {
   element: ReturnType<QueueElementField["read"]>;
 }
 
-export type VirtioBlkState = StateOf<ReturnType<typeof virtioBlkState>>;
+/** The device's own part of a saved state. */
+export type VirtioBlkState = OwnStateOf<ReturnType<typeof virtioBlkState>>;

@@ -4,7 +4,6 @@ import {
   conditional,
   countedArray,
   nested,
-  type StateOf,
   struct,
   u16,
   u32,
@@ -12,7 +11,7 @@ import {
   u8,
 } from "../../vmstate/vmstate.ts";
 import { QueueElementField } from "./queue_element_state.ts";
-import { virtioState } from "./virtio_state.ts";
+import type { OwnStateOf } from "./virtio_state.ts";
 
 /** Most ports a device can have. */
 const portMaximum = 511;
@@ -54,7 +53,8 @@ export function virtioConsoleState(packed: boolean) {
       ports: countedArray(nested(port), portMaximum),
     },
   });
-  return virtioState("virtio-console", 3, nested(ports));
+  return { name: "virtio-console", version: 3, own: nested(ports) };
 }
 
-export type VirtioConsoleState = StateOf<ReturnType<typeof virtioConsoleState>>;
+/** The device's own part of a saved state. */
+export type VirtioConsoleState = OwnStateOf<ReturnType<typeof virtioConsoleState>>;

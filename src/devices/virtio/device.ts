@@ -1,17 +1,13 @@
 /** What a virtio device is to its transport, and what it gets from it. */
 import type { GuestMemory } from "../../memory/guest_memory.ts";
 import type { VirtqueueError } from "../../native/virtqueue.ts";
-import type { StateDescription } from "../../vmstate/vmstate.ts";
 import type { Virtqueue } from "./queue.ts";
-import type { VirtioState } from "./virtio_state.ts";
-
-/** A device's saved state: transport, queues, and what the device itself has. */
-export type SavedVirtioState<Own> = Omit<VirtioState<number>, "device"> & { device: Own };
+import type { VirtioSection } from "./virtio_state.ts";
 
 /** A device's dependencies: its transport. */
 export interface VirtioHost {
   readonly memory: GuestMemory;
-  /** The registers are those of legacy virtio-mmio. */
+  /** The driver is a legacy one. */
   readonly legacy: boolean;
   /** Features that the driver accepted. */
   readonly features: bigint;
@@ -40,7 +36,8 @@ export abstract class VirtioDevice<Own> implements Disposable {
   abstract readonly name: string;
   /** Its number in the specification, chapter 5. */
   abstract readonly deviceId: number;
-  abstract readonly description: StateDescription<SavedVirtioState<Own>>;
+  /** Its part of its section in streams. */
+  abstract readonly section: VirtioSection<Own>;
   /** Most queues that it can ever have. */
   abstract readonly queueMaximum: number;
   /** Bytes of its configuration space. */
@@ -55,7 +52,7 @@ export abstract class VirtioDevice<Own> implements Disposable {
   /** Entries of each queue that a driver sees which accepted `features`. */
   abstract queueSizes(features: bigint): readonly number[];
 
-  /** Features that it offers to a driver. */
+  /** Features that it offers to a legacy driver, or to a modern one. */
   abstract features(legacy: boolean): bigint;
 
   /** The configuration space as the driver is to see it. */

@@ -19,9 +19,10 @@ import {
   type Resettable,
   type RunStateListener,
 } from "../device.ts";
-import type { SavedVirtioState, VirtioDevice } from "./device.ts";
+import type { VirtioDevice } from "./device.ts";
 import { Status } from "./features.ts";
 import { HostNotifiers, type NotificationRouter } from "./host_notifiers.ts";
+import { type MmioState, mmioState } from "./mmio_state.ts";
 import { MAGIC, Register, VENDOR, Version } from "./mmio_registers.ts";
 import type { Virtqueue } from "./queue.ts";
 import { VirtioTransport } from "./transport.ts";
@@ -49,21 +50,16 @@ export interface VirtioMmioOptions {
 
 /** What the driver has selected, as it is saved. */
 type SelectorState = Pick<
-  SavedVirtioState<unknown>,
+  MmioState<unknown>,
   "hostFeaturesSel" | "guestFeaturesSel" | "guestPageShift" | "queueSel"
 >;
 
 /** The registers of a transport, and the device behind it, which it takes over. */
 export class VirtioMmio<Own>
-  implements
-    RegisterRegion,
-    SavedDevice<SavedVirtioState<Own>>,
-    Resettable,
-    RunStateListener,
-    Disposable {
+  implements RegisterRegion, SavedDevice<MmioState<Own>>, Resettable, RunStateListener, Disposable {
   readonly idstr: string;
   readonly instanceId = 0;
-  readonly description: StateDescription<SavedVirtioState<Own>>;
+  readonly description: StateDescription<MmioState<Own>>;
   readonly device: VirtioDevice<Own>;
   readonly legacy: boolean;
   readonly #transport: VirtioTransport<Own>;
@@ -80,13 +76,14 @@ export class VirtioMmio<Own>
     const { address, legacy, notifications, loop, faulted } = options;
     this.device = device;
     this.legacy = legacy;
-    this.description = device.description;
+    this.description = mmioState(device.section);
     this.idstr = `virtio-mmio@${address.toString(16).padStart(16, "0")}/${device.name}`;
     this.#transport = new VirtioTransport(device, {
       ...options,
+      drivers: legacy ? "legacy" : "modern",
       idstr: this.idstr,
       notifiers: new HostNotifiers(
-        address + Register.queueNotify,
+        ({ index }) => [{ address: address + Register.queueNotify, size: 4, value: index }],
         notifications,
         loop,
         faulted,
@@ -128,12 +125,12 @@ export class VirtioMmio<Own>
     this.#state = { ...this.#state, hostFeaturesSel: 0, guestFeaturesSel: 0, guestPageShift: 0 };
   }
 
-  save(): SavedVirtioState<Own> {
+  save(): MmioState<Own> {
     const present = this.#transport.queues.filter(({ maximum }) => maximum > 0);
     return {
       ...this.#transport.save(),
       ...this.#state,
-      mmio: this.legacy ? undefined : {
+      extra: this.legacy ? undefined : {
         state: {
           guestFeatures: [...this.#driverFeatures],
           vqs: present.map(({ modern }) => structuredClone(modern)),
@@ -142,8 +139,8 @@ export class VirtioMmio<Own>
     };
   }
 
-  load(state: SavedVirtioState<Own>): void {
-    if (!this.legacy !== (state.mmio !== undefined)) {
+  load(state: MmioState<Own>): void {
+    if (!this.legacy !== (state.extra !== undefined)) {
       throw new DeviceStateError(
         `the registers are ${this.legacy ? "legacy" : "modern"} ones here, other than at the ` +
           "source: virtio-mmio.force-legacy must be the same",
@@ -154,10 +151,12 @@ export class VirtioMmio<Own>
     const { hostFeaturesSel, guestFeaturesSel, guestPageShift, queueSel } = state;
     this.#state = { hostFeaturesSel, guestFeaturesSel, guestPageShift, queueSel };
     this.#transport.load(state);
-    const mmio = state.mmio?.state;
-    if (mmio) {
-      this.#driverFeatures = [mmio.guestFeatures[0] ?? 0, mmio.guestFeatures[1] ?? 0];
-      this.#transport.queues.forEach(({ modern }, index) => Object.assign(modern, mmio.vqs[index]));
+    const modern = state.extra?.state;
+    if (modern) {
+      this.#driverFeatures = [modern.guestFeatures[0] ?? 0, modern.guestFeatures[1] ?? 0];
+      this.#transport.queues.forEach((queue, index) =>
+        Object.assign(queue.modern, modern.vqs[index])
+      );
     }
   }
 

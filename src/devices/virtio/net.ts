@@ -18,9 +18,9 @@ import { read } from "../../native/file.ts";
 import { ADDRESS_LENGTH, type FrameFilter, NativeNetwork } from "../../native/network.ts";
 import { TapOffload } from "../../native/tap.ts";
 import { VirtqueueError } from "../../native/virtqueue.ts";
-import type { StateDescription } from "../../vmstate/vmstate.ts";
 import { DeviceStateError } from "../device.ts";
-import { type SavedVirtioState, VirtioDevice, type VirtioHost } from "./device.ts";
+import { VirtioDevice, type VirtioHost } from "./device.ts";
+import type { VirtioSection } from "./virtio_state.ts";
 import { Feature } from "./features.ts";
 import { rarpFrame } from "../../backends/network/rarp.ts";
 import { NetControl } from "./net_control.ts";
@@ -62,13 +62,13 @@ const HEADER_MERGED = 12;
 const UNKNOWN_SPEED = 0xffffffff;
 const UNKNOWN_DUPLEX = 0xff;
 
-type OwnState = VirtioNetState["device"];
+type OwnState = VirtioNetState;
 
 /** A network card. */
 export class VirtioNet extends VirtioDevice<OwnState> {
   readonly name = "virtio-net";
   readonly deviceId = 1;
-  readonly description: StateDescription<SavedVirtioState<OwnState>>;
+  readonly section: VirtioSection<OwnState>;
   readonly queueMaximum: number;
   readonly configurationSize: number;
   readonly backend: NetworkBackend | undefined;
@@ -95,7 +95,7 @@ export class VirtioNet extends VirtioDevice<OwnState> {
     this.#loop = loop;
     this.#pairs = backend?.pairs ?? 1;
     this.queueMaximum = 2 * this.#pairs + 1;
-    this.description = virtioNetState(this.#pairs > 1);
+    this.section = virtioNetState(this.#pairs > 1);
     this.configurationSize = hasSpeed(properties)
       ? CONFIG_SPEED
       : properties.mtu > 0

@@ -63,7 +63,7 @@ export function saveControlState({ filter, multicastOverflow, unicastOverflow }:
 
 /** Takes it from a saved state, which may say nothing of `offloads`. */
 export function loadControlState(
-  state: VirtioNetState["device"],
+  state: VirtioNetState,
   offloads: bigint,
 ): ControlState {
   const addresses = Array.from(

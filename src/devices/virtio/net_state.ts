@@ -7,7 +7,6 @@ import {
   conditional,
   countedBytes,
   nested,
-  type StateOf,
   struct,
   subsection,
   u16,
@@ -16,7 +15,7 @@ import {
   u8,
   variant,
 } from "../../vmstate/vmstate.ts";
-import { virtioState } from "./virtio_state.ts";
+import type { OwnStateOf } from "./virtio_state.ts";
 
 /** Entries of the MAC filter table. */
 const macTableEntries = 64;
@@ -90,15 +89,16 @@ function netDevice(multiqueue: boolean, offloads: boolean) {
 export function virtioNetState(multiqueue: boolean) {
   const plain = nested(netDevice(multiqueue, false));
   const withOffloads = nested(netDevice(multiqueue, true));
-  return virtioState(
-    "virtio-net",
-    11,
-    variant(
+  return {
+    name: "virtio-net",
+    version: 11,
+    own: variant(
       plain,
       (virtio: { guestFeaturesLo: number }) =>
         (virtio.guestFeaturesLo & ctrlGuestOffloads) === 0 ? plain : withOffloads,
     ),
-  );
+  };
 }
 
-export type VirtioNetState = StateOf<ReturnType<typeof virtioNetState>>;
+/** The device's own part of a saved state. */
+export type VirtioNetState = OwnStateOf<ReturnType<typeof virtioNetState>>;

@@ -53,7 +53,7 @@ export class Virtqueue implements Disposable {
     this.index = index;
     this.maximum = maximum;
     this.size = maximum;
-    this.native = new NativeQueue(memory, interrupt);
+    this.native = new NativeQueue(memory, interrupt, index);
     this.kick = createEvent();
   }
 
@@ -161,7 +161,7 @@ export class Virtqueue implements Disposable {
     Object.assign(this.modern, noRegisters());
   }
 
-  save(): VirtioQueueState {
+  save(): Required<VirtioQueueState> {
     return {
       num: this.size,
       align: this.alignment,
@@ -173,7 +173,7 @@ export class Virtqueue implements Disposable {
   /** Takes over a state; the queue is not live. `rings`: a modern queue's, else they follow. */
   load(state: VirtioQueueState, rings: { avail: bigint; used: bigint } | undefined): void {
     this.size = state.num;
-    this.alignment = state.align;
+    this.alignment = state.align ?? DEFAULT_ALIGNMENT;
     this.#lastAvailable = state.lastAvailIdx;
     this.placeLegacy(state.desc);
     if (rings) {

@@ -26,10 +26,10 @@ export interface RngProperties extends CommonProperties {
 }
 
 /** The device. */
-export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
+export class VirtioRng extends VirtioDevice<VirtioRngState> {
   readonly name = "virtio-rng";
   readonly deviceId = 4;
-  readonly description = virtioRngState;
+  readonly section = virtioRngState;
   readonly queueMaximum = 1;
   readonly configurationSize = 0;
   readonly #backend: RngBackend;
@@ -82,7 +82,7 @@ export class VirtioRng extends VirtioDevice<VirtioRngState["device"]> {
 
   reset(): void {}
 
-  saveOwn(): VirtioRngState["device"] {
+  saveOwn(): VirtioRngState {
     return {};
   }
 

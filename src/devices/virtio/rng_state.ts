@@ -1,9 +1,10 @@
 /** Saved state of virtio-rng: nothing of its own. */
-import { nested, type StateOf, struct } from "../../vmstate/vmstate.ts";
-import { virtioState } from "./virtio_state.ts";
+import { nested, struct } from "../../vmstate/vmstate.ts";
+import type { OwnStateOf } from "./virtio_state.ts";
 
 const nothing = struct({ name: "nothing", version: 1, fields: {} });
 
-export const virtioRngState = virtioState("virtio-rng", 1, nested(nothing));
+export const virtioRngState = { name: "virtio-rng", version: 1, own: nested(nothing) };
 
-export type VirtioRngState = StateOf<typeof virtioRngState>;
+/** The device's own part of a saved state. */
+export type VirtioRngState = OwnStateOf<typeof virtioRngState>;

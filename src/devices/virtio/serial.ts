@@ -9,9 +9,8 @@
  * driver without control queues has port 0 alone, always open.
  */
 import { VirtqueueError } from "../../native/virtqueue.ts";
-import type { StateOf } from "../../vmstate/vmstate.ts";
 import { DeviceStateError } from "../device.ts";
-import { virtioConsoleState } from "./console_state.ts";
+import { type VirtioConsoleState, virtioConsoleState } from "./console_state.ts";
 import { VirtioDevice, type VirtioHost } from "./device.ts";
 import { gather, scatter, totalLength } from "./elements.ts";
 import { bit, commonFeatures, type CommonProperties } from "./features.ts";
@@ -45,14 +44,14 @@ export interface SerialProperties extends CommonProperties {
   readonly maxPorts: number;
 }
 
-const description = virtioConsoleState(false);
-type OwnState = StateOf<typeof description>["device"];
+const section = virtioConsoleState(false);
+type OwnState = VirtioConsoleState;
 
 /** The device with its ports. */
 export class VirtioSerial extends VirtioDevice<OwnState> {
   readonly name = "virtio-console";
   readonly deviceId = 3;
-  readonly description = description;
+  readonly section = section;
   readonly queueMaximum: number;
   readonly configurationSize = CONFIGURATION_SIZE;
   readonly #properties: SerialProperties;

@@ -14,19 +14,20 @@ import type { DeviceMemory } from "../../native/device_memory.ts";
 import { VirtqueueError } from "../../native/virtqueue.ts";
 import type { GuestMemory } from "../../memory/guest_memory.ts";
 import { type AccessSize, DeviceBusyError, DeviceStateError } from "../device.ts";
-import type { SavedVirtioState, VirtioDevice, VirtioHost } from "./device.ts";
+import type { VirtioDevice, VirtioHost } from "./device.ts";
 import { Feature, Status } from "./features.ts";
-import type { HostNotifiers } from "./host_notifiers.ts";
+import type { HostNotifiers, NotifyAddresses } from "./host_notifiers.ts";
 import { Virtqueue } from "./queue.ts";
+import type { VirtioCommonState, VirtioQueueState } from "./virtio_state.ts";
 
-/** What InterruptStatus shows for a change of configuration: QEMU says that queues may have work too. */
-const CONFIGURATION_INTERRUPT = 3;
+/** Which drivers a transport's registers are for: those before version 1 of the specification, later ones, both. */
+export type DriverKinds = "legacy" | "modern" | "transitional";
 
 /** What a transport is made of. It takes over `interrupt`. */
 export interface TransportOptions {
   /** The device's name in messages. */
   readonly idstr: string;
-  readonly legacy: boolean;
+  readonly drivers: DriverKinds;
   readonly memory: GuestMemory;
   readonly deviceMemory: DeviceMemory;
   readonly interrupt: DeviceInterrupt;
@@ -40,19 +41,19 @@ export interface TransportOptions {
 }
 
 /** The part of a saved state that is not the registers'. */
-type TransportState<Own> = Omit<
-  SavedVirtioState<Own>,
-  "hostFeaturesSel" | "guestFeaturesSel" | "guestPageShift" | "queueSel" | "mmio"
+type TransportState<Own, Queue = VirtioQueueState> = Omit<
+  VirtioCommonState<Own, Queue>,
+  "queueSel" | "extra"
 >;
 
 /** The transport of one device, without registers. It takes over the device. */
 export class VirtioTransport<Own> implements VirtioHost, Disposable {
-  readonly legacy: boolean;
   readonly memory: GuestMemory;
   readonly queues: readonly Virtqueue[];
   readonly interrupt: DeviceInterrupt;
-  /** Features that the device offers. */
+  /** Features that the device offers, to whichever driver. */
   readonly offered: bigint;
+  readonly #drivers: DriverKinds;
   readonly #device: VirtioDevice<Own>;
   readonly #options: TransportOptions;
   /** Queues that take no requests and have some under way. They are live until those have ended. */
@@ -71,10 +72,10 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     const { deviceMemory, interrupt } = options;
     this.#device = device;
     this.#options = options;
-    this.legacy = options.legacy;
+    this.#drivers = options.drivers;
     this.memory = options.memory;
     this.interrupt = interrupt;
-    this.offered = device.features(options.legacy);
+    this.offered = this.offeredTo("legacy") | this.offeredTo("modern");
     this.#configuration = new Uint8Array(device.configurationSize);
     const sizes = device.queueSizes(0n);
     this.queues = Array.from(
@@ -82,6 +83,18 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
       (_, index) => new Virtqueue(index, sizes[index] ?? 0, deviceMemory, interrupt),
     );
     device.attach(this);
+  }
+
+  /** Features that the device offers to a driver of that kind; none if the registers are not for it. */
+  offeredTo(driver: "legacy" | "modern"): bigint {
+    if (this.#drivers !== driver && this.#drivers !== "transitional") return 0n;
+    return this.#device.features(driver === "legacy");
+  }
+
+  /** The driver is a legacy one, as far as is known: it has not accepted VIRTIO_F_VERSION_1. */
+  get legacy(): boolean {
+    return this.#drivers === "legacy" ||
+      this.#drivers === "transitional" && (this.#features & Feature.version1) === 0n;
   }
 
   get features(): bigint {
@@ -104,7 +117,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
   configurationChanged(): void {
     if (!this.driverReady) return;
     this.#generation = (this.#generation + 1) >>> 0;
-    this.interrupt.raise(CONFIGURATION_INTERRUPT);
+    this.interrupt.configurationChanged();
   }
 
   fail(cause: VirtqueueError): void {
@@ -138,6 +151,11 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     this.#running = running;
     if (running) this.startQueues();
     else this.stopQueues();
+  }
+
+  /** The guest placed the queues' notify addresses elsewhere, or nowhere. */
+  moveNotifyAddresses(addresses: NotifyAddresses): void {
+    this.#options.notifiers.move(addresses);
   }
 
   /** Takes the features that the driver wants, of those that are offered. */
@@ -237,7 +255,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     this.#device.writeConfiguration(offset, bytes);
   }
 
-  save(): TransportState<Own> {
+  save(): TransportState<Own, Required<VirtioQueueState>> {
     const present = this.queues.filter(({ maximum }) => maximum > 0);
     return {
       status: this.#status,
@@ -249,7 +267,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
       deviceEndian: undefined,
       guestFeaturesEx: undefined,
       guestFeatures: this.offered >> 32n === 0n ? undefined : this.#features,
-      rings: this.legacy
+      rings: this.#drivers === "legacy"
         ? undefined
         : present.map(({ available, used }) => ({ avail: available, used })),
       ringSizes: undefined,
@@ -294,7 +312,10 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
     this.#broken = state.broken;
     this.#configuration.set(state.config.subarray(0, this.#configuration.length));
     state.queues.forEach((queue, index) =>
-      this.queues[index]?.load(queue, this.legacy ? undefined : state.rings?.[index])
+      this.queues[index]?.load(
+        queue,
+        this.#drivers === "legacy" ? undefined : state.rings?.[index],
+      )
     );
     this.#verifyRings();
     this.#device.loadOwn(state.device);

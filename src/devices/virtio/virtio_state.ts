@@ -1,22 +1,24 @@
 /**
- * Saved state of a virtio device behind virtio-mmio: section `virtio-mmio@<address>/<device>`, one field
- * of the type `virtio` in QEMU's description. Its layout: transport registers, configuration space,
- * queues, the device's own part, subsections.
+ * Saved state of a virtio device, one field of the type `virtio` in QEMU's description. Its layout:
+ * the transport's registers, the device's status, configuration space and queues, the device's own part,
+ * subsections. What a transport has of its own is declared with it (mmio_state.ts, and for PCI its own).
  *
  * Ring addresses of a modern device are there three times: in the queues (descriptor table only), in
- * `rings`, and as the guest wrote them in `mmio`. A legacy device has the first alone.
+ * `rings`, and as the guest wrote them in the transport's `extra`. A legacy device has the first alone.
  */
 import {
-  array,
   bool,
   countedArray,
   countedBytes,
   type Field,
+  type FieldRecord,
+  type FieldsState,
   nested,
   opaque,
   padding,
   type StateOf,
   struct,
+  type Structure,
   subsection,
   u16,
   u32,
@@ -27,34 +29,30 @@ import {
 } from "../../vmstate/vmstate.ts";
 
 /** Queues that a device can have; the wire has slots for all of them. */
-const queueMaximum = 1024;
+export const QUEUE_MAXIMUM = 1024;
 /** Largest configuration space accepted, in bytes. */
 const configMaximum = 65536;
 
-const queue = struct({
-  name: "queue",
-  version: 1,
-  fields: {
-    /** Ring size. */
-    num: u32(),
-    /** Alignment of a legacy ring's parts. */
-    align: u32(),
-    /** Guest physical address of the descriptor table, 0 while the queue is not set up. */
-    desc: u64(),
-    /** Next available index that the device will look at. */
-    lastAvailIdx: u16(),
-  },
-  postLoad(queue) {
-    if (queue.desc === 0n && queue.lastAvailIdx !== 0) {
-      throw new VmStateError(
-        `address 0x0 inconsistent with Host index 0x${queue.lastAvailIdx.toString(16)}`,
-      );
-    }
-  },
-});
+/** What all transports save of a queue. */
+export interface VirtioQueueState {
+  /** Ring size. */
+  num: number;
+  /** Alignment of a legacy ring's parts, where the transport lets the driver choose it. */
+  align?: number;
+  /** Guest physical address of the descriptor table, 0 while the queue is not set up. */
+  desc: bigint;
+  /** Next available index that the device will look at. */
+  lastAvailIdx: number;
+}
 
-/** State of one queue. */
-export type VirtioQueueState = StateOf<typeof queue>;
+/** Refuses a queue that has a position and no place. */
+export function checkQueue(queue: Pick<VirtioQueueState, "desc" | "lastAvailIdx">): void {
+  if (queue.desc === 0n && queue.lastAvailIdx !== 0) {
+    throw new VmStateError(
+      `address 0x0 inconsistent with Host index 0x${queue.lastAvailIdx.toString(16)}`,
+    );
+  }
+}
 
 /** Addresses of a modern queue's other two rings. */
 const rings = struct({
@@ -75,46 +73,18 @@ const packedQueue = struct({
   },
 });
 
-/** A queue's registers as the guest wrote them: addresses as low and high word. */
-const mmioQueue = struct({
-  name: "virtio_mmio/queue_state",
-  version: 1,
-  fields: {
-    num: u16(),
-    enabled: bool(),
-    desc: array(u32(), 2),
-    avail: array(u32(), 2),
-    used: array(u32(), 2),
-  },
-});
-
-const mmio = struct({
-  name: "virtio_mmio",
-  version: 1,
-  fields: {},
-  subsections: {
-    state: subsection({
-      name: "virtio_mmio/state",
-      version: 1,
-      fields: {
-        /** As the guest wrote them: low and high word. */
-        guestFeatures: array(u32(), 2),
-        vqs: zeroPaddedArray(nested(mmioQueue), queueMaximum),
-      },
-    }),
-  },
-});
-
-/** State of a virtio device whose own part is `device`. */
-function virtioBody<Device>(device: Field<Device>) {
+/** The state of a device: what its transport adds comes before it, in each queue and in `extra`. */
+function virtioBody<Queue extends VirtioQueueState, Own, Extra>(
+  registers: FieldRecord,
+  queue: Structure<Queue>,
+  device: Field<Own>,
+  extra: Field<Extra>,
+) {
   return struct({
     name: "virtio",
     version: 1,
     fields: {
-      hostFeaturesSel: u32(),
-      guestFeaturesSel: u32(),
-      /** log2 of a legacy guest's page size, 0 while it is not set. */
-      guestPageShift: u32(),
+      ...registers,
       status: u8(),
       isr: u8(),
       queueSel: u16(),
@@ -123,7 +93,7 @@ function virtioBody<Device>(device: Field<Device>) {
       /** The configuration space as the guest last saw it. */
       config: countedBytes(1, configMaximum),
       /** Queues up to the last that exists. */
-      queues: countedArray(nested(queue), queueMaximum),
+      queues: countedArray(nested(queue), QUEUE_MAXIMUM),
       device,
     },
     subsections: {
@@ -150,13 +120,13 @@ function virtioBody<Device>(device: Field<Device>) {
       rings: subsection({
         name: "virtio/virtqueues",
         version: 1,
-        field: zeroPaddedArray(nested(rings), queueMaximum, { name: "vq" }),
+        field: zeroPaddedArray(nested(rings), QUEUE_MAXIMUM, { name: "vq" }),
       }),
       /** Written by old versions of QEMU, with nothing in it that is used. */
       ringSizes: subsection({
         name: "virtio/ringsize",
         version: 1,
-        fields: { vq: padding(4 * queueMaximum) },
+        fields: { vq: padding(4 * QUEUE_MAXIMUM) },
         needed: () => false,
       }),
       broken: subsection({
@@ -166,12 +136,8 @@ function virtioBody<Device>(device: Field<Device>) {
         field: bool(),
         absent: false,
       }),
-      /** Present with the modern transport. */
-      mmio: subsection({
-        name: "virtio/extra_state",
-        version: 1,
-        field: nested(mmio, { name: "extra_state" }),
-      }),
+      /** What the transport saves of modern registers. */
+      extra: subsection({ name: "virtio/extra_state", version: 1, field: extra }),
       started: subsection({
         name: "virtio/started",
         version: 1,
@@ -183,7 +149,7 @@ function virtioBody<Device>(device: Field<Device>) {
       packed: subsection({
         name: "virtio/packed_virtqueues",
         version: 1,
-        field: zeroPaddedArray(nested(packedQueue), queueMaximum, { name: "vq" }),
+        field: zeroPaddedArray(nested(packedQueue), QUEUE_MAXIMUM, { name: "vq" }),
       }),
       disabled: subsection({
         name: "virtio/disabled",
@@ -194,17 +160,61 @@ function virtioBody<Device>(device: Field<Device>) {
       }),
     },
     postLoad(state) {
-      if (state.queueSel >= queueMaximum) {
-        throw new VmStateError(`queue ${state.queueSel} is selected, of ${queueMaximum}`);
+      if (state.queueSel >= QUEUE_MAXIMUM) {
+        throw new VmStateError(`queue ${state.queueSel} is selected, of ${QUEUE_MAXIMUM}`);
       }
     },
   });
 }
 
-/** Declares the section of a virtio device. `device` is what it has beyond transport and queues. */
-export function virtioState<Device>(name: string, version: number, device: Field<Device>) {
-  return struct({ name, version, field: opaque("virtio", virtioBody(device), { name: "virtio" }) });
+/** A device's part of its section. */
+export interface VirtioSection<Own> {
+  readonly name: string;
+  readonly version: number;
+  /** What it has beyond transport and queues. */
+  readonly own: Field<Own>;
 }
 
-/** State that all virtio devices have. */
-export type VirtioState<Device> = StateOf<ReturnType<typeof virtioState<Device>>>;
+/** The state of a device's own part, as its section declares it. */
+export type OwnStateOf<Section> = Section extends VirtioSection<infer Own> ? Own : never;
+
+/** A transport's part of a device's section. */
+export interface TransportLayout<
+  Registers extends FieldRecord,
+  Queue extends VirtioQueueState,
+  Extra,
+> {
+  /** What is saved before the device's status. */
+  readonly registers: Registers;
+  readonly queue: Structure<Queue>;
+  /** `virtio/extra_state`. */
+  readonly extra: Field<Extra>;
+}
+
+/** What all transports save of a device. */
+export type VirtioCommonState<Own, Queue = VirtioQueueState, Extra = unknown> =
+  & Omit<StateOf<ReturnType<typeof virtioBody<VirtioQueueState, number, number>>>, Parts>
+  & { queues: Queue[]; device: Own; extra?: Extra | undefined };
+type Parts = "queues" | "device" | "extra";
+
+/** The state of a device behind a transport. */
+export type VirtioState<Own, Registers extends FieldRecord, Queue, Extra> =
+  & FieldsState<Registers>
+  & VirtioCommonState<Own, Queue, Extra>;
+
+/** Declares the section of `device` behind a transport. */
+export function virtioState<
+  Own,
+  Registers extends FieldRecord,
+  Queue extends VirtioQueueState,
+  Extra,
+>(
+  { name, version, own }: VirtioSection<Own>,
+  { registers, queue, extra }: TransportLayout<Registers, Queue, Extra>,
+): Structure<VirtioState<Own, Registers, Queue, Extra>> {
+  const body = virtioBody(registers, queue, own, extra);
+  // The registers' keys are known by their declaration only.
+  type State = VirtioState<Own, Registers, Queue, Extra>;
+  const field = opaque("virtio", body as unknown as Structure<State>, { name: "virtio" });
+  return struct({ name, version, field });
+}

@@ -17,12 +17,14 @@ import { tprOptState } from "../../devices/tpr_opt_state.ts";
 import { virtioBalloonState } from "../../devices/virtio/balloon_state.ts";
 import { virtioBlkState } from "../../devices/virtio/blk_state.ts";
 import { virtioConsoleState } from "../../devices/virtio/console_state.ts";
+import { mmioState } from "../../devices/virtio/mmio_state.ts";
 import { virtioNetState } from "../../devices/virtio/net_state.ts";
 import { virtioRngState } from "../../devices/virtio/rng_state.ts";
+import type { VirtioSection } from "../../devices/virtio/virtio_state.ts";
 import { cpuCommonState, cpuState } from "../../kvm/cpu_state.ts";
 import type { StateDescription } from "../../vmstate/vmstate.ts";
 
-const virtioDescriptions = new Map<string, readonly StateDescription<unknown>[]>([
+const virtioSections = new Map<string, readonly VirtioSection<unknown>[]>([
   [
     "virtio-blk",
     [
@@ -64,6 +66,6 @@ const descriptions = new Map<string, readonly StateDescription<unknown>[]>(
 export function knownSection(idstr: string): readonly StateDescription<unknown>[] | undefined {
   const slash = idstr.indexOf("/");
   return idstr.startsWith("virtio-mmio@") && slash >= 0
-    ? virtioDescriptions.get(idstr.slice(slash + 1))
+    ? virtioSections.get(idstr.slice(slash + 1))?.map((section) => mmioState(section))
     : descriptions.get(idstr);
 }

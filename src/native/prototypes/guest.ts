@@ -114,20 +114,39 @@ export const guestPrototypes = {
   ],
 
   // virtio_interrupt.c
-  molt_interrupt_create: ["int64_t", "int32_t vm", "int32_t gsi", "int32_t attention"],
+  molt_interrupt_create: [
+    "int64_t",
+    "int32_t vm",
+    "int32_t gsi",
+    "int32_t attention",
+    "uint32_t causes",
+  ],
+  molt_interrupt_assign: ["int32_t", "uint64_t handle", "uint32_t cause", "uint64_t vector"],
+  molt_interrupt_enable_vectors: ["void", "uint64_t handle", "uint32_t on"],
   molt_interrupt_error: ["int32_t", "uint64_t handle"],
   molt_interrupt_destroy: ["void", "uint64_t handle"],
   molt_interrupt_attach: ["int32_t", "uint64_t handle", "uint64_t address"],
-  molt_interrupt_raise: ["void", "uint64_t handle", "uint32_t bits"],
+  molt_interrupt_raise: ["void", "uint64_t handle", "uint32_t bits", "uint32_t cause"],
   molt_interrupt_acknowledge: ["void", "uint64_t handle", "uint32_t bits"],
   molt_interrupt_restore: ["void", "uint64_t handle", "uint32_t status"],
   molt_interrupt_route: ["void", "uint64_t handle", "uint32_t address", "uint32_t data"],
+
+  // message_vector.c
+  molt_vector_create: ["int64_t", "int32_t vm"],
+  molt_vector_destroy: ["void", "uint64_t handle"],
+  molt_vector_raise: ["void", "uint64_t handle"],
+  molt_vector_unmask: ["void", "uint64_t handle", "uint64_t address", "uint32_t data"],
+  molt_vector_mask: ["void", "uint64_t handle"],
+  molt_vector_pending: ["int32_t", "uint64_t handle"],
+  molt_vector_set_pending: ["void", "uint64_t handle", "uint32_t pending"],
+  molt_vector_sent: ["uint64_t", "uint64_t handle"],
 
   // virtio_queue.c
   molt_queue_create: [
     "int64_t",
     at("struct molt_memory *memory"),
     at("struct molt_interrupt *interrupt"),
+    "uint32_t index",
   ],
   molt_queue_destroy: ["void", at("struct molt_queue *queue")],
   molt_queue_start: [

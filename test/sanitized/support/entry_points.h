@@ -32,11 +32,11 @@ void molt_vcpu_sleep(uint64_t handle, int64_t length);
 void molt_vcpu_destroy(uint64_t handle);
 
 /* virtio_interrupt.c */
-int64_t molt_interrupt_create(int32_t vm, int32_t gsi, int32_t attention);
+int64_t molt_interrupt_create(int32_t vm, int32_t gsi, int32_t attention, uint32_t causes);
 int32_t molt_interrupt_error(uint64_t handle);
 void molt_interrupt_destroy(uint64_t handle);
 int32_t molt_interrupt_attach(uint64_t handle, uint64_t address);
-void molt_interrupt_raise(uint64_t handle, uint32_t bits);
+void molt_interrupt_raise(uint64_t handle, uint32_t bits, uint32_t cause);
 void molt_interrupt_acknowledge(uint64_t handle, uint32_t bits);
 void molt_interrupt_restore(uint64_t handle, uint32_t status);
 void molt_interrupt_route(uint64_t handle, uint32_t address, uint32_t data);

@@ -45,7 +45,7 @@ static inline struct molt_queue *queue_of(uint64_t memory, uint64_t interrupt)
 {
 	return (struct molt_queue *)(uintptr_t)molt_queue_create(
 		(struct molt_memory *)(uintptr_t)memory,
-		(struct molt_interrupt *)(uintptr_t)interrupt);
+		(struct molt_interrupt *)(uintptr_t)interrupt, 0);
 }
 
 /* What the device is to know of the ring when it looks at its available index `position` next. */

@@ -17,7 +17,7 @@ for (const [way, gsi] of [["an input", 5], ["a message", undefined]] as const) {
     });
     if (gsi === undefined) interrupt.route({ address: 0xfee00000, data: 0x31 });
     for (let i = 0; i < 3; i++) {
-      interrupt.raise(InterruptBits.queue);
+      interrupt.queueUsed(0);
       interrupt.acknowledge(InterruptBits.queue);
     }
     await reported.promise;

@@ -18,7 +18,7 @@ function refused(use: () => unknown): void {
 Deno.test("objects of the C library are not used after their end, and end once", () => {
   const interrupt = new DeviceInterrupt(undefined, undefined);
   const memory = new DeviceMemory([]);
-  const queues = [new NativeQueue(memory, interrupt), new NativeQueue(memory, interrupt)];
+  const queues = [new NativeQueue(memory, interrupt, 0), new NativeQueue(memory, interrupt, 1)];
   using kick = createEvent();
   using attention = createEvent();
   const served = queues.map((queue) => ({ queue, kick: kick.fd }));
@@ -33,10 +33,10 @@ Deno.test("objects of the C library are not used after their end, and end once",
   refused(() => network.lost(0));
   refused(() => queues[0]?.pop());
   refused(() => memory.recordWrites(0, 0n, 0));
-  refused(() => interrupt.raise(1));
+  refused(() => interrupt.queueUsed(0));
   assertThrows(() => interrupt.status, TypeError);
   refused(() => loop.wake());
-  refused(() => new NativeQueue(memory, interrupt));
+  refused(() => new NativeQueue(memory, interrupt, 0));
 });
 
 Deno.test("memory that was unmapped cannot be read or written, by whatever shows it", () => {

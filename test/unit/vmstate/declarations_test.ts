@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { serialState, type UartState, uartState } from "../../../src/devices/serial_state.ts";
 import { globalState, globalStateOf } from "../../../src/devices/global_state.ts";
-import { type VirtioBlkState, virtioBlkState } from "../../../src/devices/virtio/blk_state.ts";
+import { virtioBlkState } from "../../../src/devices/virtio/blk_state.ts";
+import { mmioState } from "../../../src/devices/virtio/mmio_state.ts";
 import { virtioNetState } from "../../../src/devices/virtio/net_state.ts";
 import { cpuState } from "../../../src/kvm/cpu_state.ts";
 import { knownSection } from "../../../src/migration/stream/known_sections.ts";
@@ -144,12 +145,12 @@ Deno.test("cpu: an error code is saved with its exception only", () => {
   assertEquals([saved(-1, 1), saved(14, 0), saved(14, 1)], [undefined, undefined, 4]);
 });
 
-const blank = virtioBlkState({ multiqueue: false, packed: false }).zero();
+const blank = mmioState(virtioBlkState({ multiqueue: false, packed: false })).zero();
 
 Deno.test("virtio: a queue that is not set up has no index", () => {
-  const description = virtioBlkState({ multiqueue: false, packed: false });
+  const description = mmioState(virtioBlkState({ multiqueue: false, packed: false }));
   const queue = { num: 256, align: 4096, desc: 0n, lastAvailIdx: 0 };
-  const good: VirtioBlkState = { ...blank, queues: [queue] };
+  const good: typeof blank = { ...blank, queues: [queue] };
   assertEquals(decode(description, encode(description, good)), good);
   const bad = { ...good, queues: [queue, { ...queue, lastAvailIdx: 9 }] };
   const error = assertThrows(() => decode(description, encode(description, bad)), VmStateError);
@@ -164,9 +165,10 @@ Deno.test("virtio: a request in flight is 49168 bytes, and says its queue if the
     in: [{ address: 0x2000n, length: 512n }, { address: 0x3000n, length: 1n }],
     descriptors: undefined,
   };
-  const size = encode(virtioBlkState({ multiqueue: false, packed: false }), blank).length;
-  const one = virtioBlkState({ multiqueue: false, packed: false });
-  const several = virtioBlkState({ multiqueue: true, packed: false });
+  const size =
+    encode(mmioState(virtioBlkState({ multiqueue: false, packed: false })), blank).length;
+  const one = mmioState(virtioBlkState({ multiqueue: false, packed: false }));
+  const several = mmioState(virtioBlkState({ multiqueue: true, packed: false }));
   const inOne = { ...blank, device: [{ element }] };
   const inSeveral = { ...blank, device: [{ queue: 1, element }] };
   assertEquals(encode(one, inOne).length - size, 1 + 49168);
@@ -176,8 +178,8 @@ Deno.test("virtio: a request in flight is 49168 bytes, and says its queue if the
 });
 
 Deno.test("virtio-net: fields for several queue pairs and for offloads are there when they apply", () => {
-  const single = virtioNetState(false);
-  const several = virtioNetState(true);
+  const single = mmioState(virtioNetState(false));
+  const several = mmioState(virtioNetState(true));
   const state = single.zero();
   const size = encode(single, state).length;
   const offloads = {

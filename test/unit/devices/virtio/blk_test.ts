@@ -76,7 +76,7 @@ interface DiskOptions {
 /** A disk on a workbench, and a driver that has set it up. */
 class DiskBench implements AsyncDisposable {
   readonly image: BlockImage;
-  readonly bench: Workbench<VirtioBlkState["device"]>;
+  readonly bench: Workbench<VirtioBlkState>;
   disk!: BlkDriver;
   device!: VirtioBlk;
 
@@ -459,7 +459,7 @@ Deno.test("a state that does not fit the memory or the device is refused", async
     "not in RAM",
   );
   assertThrows(() => load((s) => s.guestFeatures = 1n << 33n), Error, "unsupported");
-  assertThrows(() => load((s) => s.mmio = undefined), Error, "force-legacy");
+  assertThrows(() => load((s) => s.extra = undefined), Error, "force-legacy");
 });
 
 Deno.test("raw was guessed: the guest cannot make the disk look like another format's image", async () => {

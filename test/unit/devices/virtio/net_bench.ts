@@ -35,7 +35,7 @@ export interface NetBenchOptions {
 /** A card and its backend. */
 export class NetBench implements AsyncDisposable {
   readonly backend: NetworkBackend;
-  readonly bench: Workbench<VirtioNetState["device"]>;
+  readonly bench: Workbench<VirtioNetState>;
   readonly reported: string[];
   device!: VirtioNet;
   readonly #backendLoop: EventLoop;
