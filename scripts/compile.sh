@@ -18,8 +18,11 @@ commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 if [ -n "$(git status --porcelain 2>/dev/null)" ]; then commit=$commit+; fi
 echo "$commit" > build/bundle/build-id
 # The one permission: everything molt does to the host goes through its C library. See docs/binary.md.
+# The bundle has all that it needs: with the project's configuration Deno would embed its packages once more,
+# 8 MB that every start reads and the process keeps.
 compile() {
-  "$1" compile --quiet --no-check --allow-ffi --include build/bundle --output "$output" build/bundle/main.js
+  "$1" compile --quiet --no-check --allow-ffi --no-config --no-npm --include build/bundle \
+    --output "$output" build/bundle/main.js
 }
 
 if [ -n "${COMPILE_DENO-}" ]; then
