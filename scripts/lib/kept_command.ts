@@ -1,5 +1,5 @@
 /** The command line that belongs to a guest at rest in a file, so that it can be started again. */
-import { z } from "zod";
+import * as z from "zod";
 import { alone, appending } from "./command_line.ts";
 import { type OptionShape, UsageError } from "./options.ts";
 import type { Script } from "./script.ts";

@@ -10,7 +10,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { parseQmpAddress, QmpError } from "../../src/qmp_client/mod.ts";
-import { z } from "zod";
+import * as z from "zod";
 
 /** What was typed cannot be done. */
 export class UsageError extends Error {

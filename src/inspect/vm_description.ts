@@ -6,7 +6,7 @@
  *
  * It is looked for from the file's end, since sections have to be read before it is come to.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { descriptionMaximum, SectionType } from "../migration/stream/constants.ts";
 import type { Source } from "./source.ts";
 

@@ -1,5 +1,5 @@
 /** What is wrong with a command's arguments, in QEMU's words. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { CommandError } from "./errors.ts";
 import type { JsonObject, JsonValue } from "../json/value.ts";
 

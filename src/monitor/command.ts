@@ -2,7 +2,7 @@
  * Monitor commands as data: a name, what arguments it takes, what it returns, and what it does in
  * terms of a {@linkcode MonitorContext}. One declaration serves QMP, its schema and the human monitor.
  */
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Descriptor } from "../native/descriptor.ts";
 import { parseArguments } from "./arguments.ts";
 import type { MonitorContext } from "./context.ts";

@@ -1,5 +1,5 @@
 /** The data of events as zod schemas, for query-qmp-schema. The types beside them are events.ts's. */
-import { z } from "zod";
+import * as z from "zod";
 import { shutdownReasons } from "../machine/machine.ts";
 import type { EventData, EventName } from "./events.ts";
 import { anyValue, empty, integer, struct } from "../qapi/types.ts";

@@ -3,7 +3,7 @@
  * not shared: the monitor says exactly what it returns, the client only what it reads of the answer of any
  * server, which may be another version or QEMU.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { capabilityState, channel, yankInstance } from "./migration.ts";
 import { migrationStatuses } from "./names.ts";
 import { integer, struct } from "./types.ts";

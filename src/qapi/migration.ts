@@ -1,5 +1,5 @@
 /** Types of QEMU's qapi/migration.json, sockets.json and yank.json that arguments and results have. */
-import { z } from "zod";
+import * as z from "zod";
 import { migrationCapabilities } from "./names.ts";
 import { integer, struct } from "./types.ts";
 

@@ -1,5 +1,5 @@
 /** The types of QMP's schema as zod schemas, which check, document and describe arguments and results. */
-import { z } from "zod";
+import * as z from "zod";
 import type { JsonValue } from "../json/value.ts";
 
 /** QAPI's names of built-in and sized integer types with their ranges. */

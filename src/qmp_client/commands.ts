@@ -2,7 +2,7 @@
  * The commands that the client knows by type: what each takes and what it returns. Everything else
  * goes through QmpClient.executeUntyped. Results may have members that are not listed here.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { commandArguments as taken } from "../qapi/arguments.ts";
 import { type RunStateName, runStates } from "../qapi/names.ts";
 import { deviceCommands } from "./device_commands.ts";

@@ -1,5 +1,5 @@
 /** Commands about disks, network cards and the balloon that the client knows by type. */
-import { z } from "zod";
+import * as z from "zod";
 import { commandArguments as taken } from "../qapi/arguments.ts";
 
 const nothing = z.strictObject({});

@@ -1,5 +1,5 @@
 /** Events of a QMP server: what they carry, and the streams in which a client sees them. */
-import { z } from "zod";
+import * as z from "zod";
 import { QmpDisconnectedError, QmpProtocolError } from "./errors.ts";
 
 const nothing = z.looseObject({});

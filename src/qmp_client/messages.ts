@@ -5,7 +5,7 @@
  *   {"return": ..., "id": ...}  or  {"error": {"class", "desc"}, "id"}  one for each command
  *   {"event": NAME, "data": {...}, "timestamp": {...}}                  at any time
  */
-import { z } from "zod";
+import * as z from "zod";
 
 const greeting = z.object({
   QMP: z.object({

@@ -1,5 +1,5 @@
 /** Migration's commands (QEMU's qapi/migration.json). */
-import { z } from "zod";
+import * as z from "zod";
 import { commandArguments as taken } from "../qapi/arguments.ts";
 import { type channel, yankInstance } from "../qapi/migration.ts";
 import {

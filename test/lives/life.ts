@@ -4,7 +4,7 @@
  *
  *   start() -> step, verifyLife(), step, verifyLife() ... -> disposed: every process of it is ended
  */
-import { z } from "zod";
+import * as z from "zod";
 import {
   type QmpArguments,
   QmpClient,

@@ -1,6 +1,6 @@
 /** Snapshots are each other's files: what one program saved, the other loads and saves again alike. */
 import { assertEquals, assertGreater } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import { awaitMigration } from "../../src/qmp_client/mod.ts";
 import { HeartbeatLog } from "../support/heartbeat_log.ts";
 import { heartbeatMachine } from "../support/heartbeat_machine.ts";

@@ -1,6 +1,6 @@
 /** The project's scripts, run as a user runs them. */
 import { assertEquals } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import { PATIENCE, patience } from "./patience.ts";
 
 const root = new URL("../../", import.meta.url).pathname;

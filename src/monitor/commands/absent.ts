@@ -1,5 +1,5 @@
 /** Questions about what the machine does not have: what QEMU answers for a board without it. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
 import { anyValue, empty, integer, struct } from "../../qapi/types.ts";

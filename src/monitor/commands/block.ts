@@ -1,5 +1,5 @@
 /** Disks. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import type { BlockDeviceInfo, BlockNodeInfo } from "../context.ts";
 import { integer, struct } from "../../qapi/types.ts";

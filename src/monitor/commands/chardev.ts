@@ -1,5 +1,5 @@
 /** Character devices: list, add, exchange and remove them. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Chardev } from "../../backends/chardev.ts";
 import { checkRingbufSize, DEFAULT_RINGBUF_SIZE } from "../../backends/chardev_options.ts";
 import type {

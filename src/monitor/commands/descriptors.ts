@@ -1,5 +1,5 @@
 /** Descriptors that clients send along: by name, and in sets. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Descriptor } from "../../native/descriptor.ts";
 import { defineCommand, type Invocation } from "../command.ts";
 import { CommandError } from "../errors.ts";

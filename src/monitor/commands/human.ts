@@ -1,6 +1,6 @@
 /** The human monitor's commands for programs. */
 import { commandArguments as taken } from "../../qapi/arguments.ts";
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
 import { initialState } from "../hmp/state.ts";

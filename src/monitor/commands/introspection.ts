@@ -1,5 +1,5 @@
 /** What commands and events there are. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import { describeSchema } from "../qmp/schema.ts";
 import { anyValue, empty, struct } from "../../qapi/types.ts";

@@ -1,5 +1,5 @@
 /** What machine this is, and what this program is. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import { empty, integer, struct } from "../../qapi/types.ts";
 import { qemuVersion } from "../version.ts";

@@ -1,5 +1,5 @@
 /** The guest's memory: what it is made of, and its bytes. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import { describeRamBlocks } from "../human_readable.ts";
 import { CommandError } from "../errors.ts";

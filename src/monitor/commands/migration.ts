@@ -1,5 +1,5 @@
 /** Moving the machine: migrate and what belongs to it (qapi/migration.json). */
-import { z } from "zod";
+import * as z from "zod";
 import { MigrationError } from "../../migration/errors.ts";
 import { postcopy } from "../../migration/postcopy.ts";
 import { type Parameter, parameterDeclarations } from "../../migration/parameters.ts";

@@ -1,6 +1,6 @@
 /** Network cards. */
 import { commandArguments as taken } from "../../qapi/arguments.ts";
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import type { CardInfo } from "../context.ts";
 import { CommandError } from "../errors.ts";

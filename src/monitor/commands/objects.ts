@@ -1,6 +1,6 @@
 /** The object tree, and devices that come and go: on this board none do. */
 import { commandArguments as taken } from "../../qapi/arguments.ts";
-import { z } from "zod";
+import * as z from "zod";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";
 import type { JsonValue } from "../../json/value.ts";

@@ -1,5 +1,5 @@
 /** The machine's run state: look at it and change it. */
-import { z } from "zod";
+import * as z from "zod";
 import { runStates } from "../../qapi/names.ts";
 import { defineCommand } from "../command.ts";
 import { empty, struct } from "../../qapi/types.ts";

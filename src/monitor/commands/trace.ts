@@ -1,5 +1,5 @@
 /** Trace events: which are on, and turning them on and off. */
-import { z } from "zod";
+import * as z from "zod";
 import { matchingEvents, setTrace, traces } from "../../process/trace.ts";
 import { defineCommand } from "../command.ts";
 import { CommandError } from "../errors.ts";

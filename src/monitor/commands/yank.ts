@@ -4,7 +4,7 @@
  */
 import { yankInstance } from "../../qapi/migration.ts";
 import { commandArguments as taken } from "../../qapi/arguments.ts";
-import { z } from "zod";
+import * as z from "zod";
 import { SocketChardev } from "../../backends/socket.ts";
 import { defineCommand } from "../command.ts";
 import type { MonitorContext } from "../context.ts";

@@ -2,7 +2,7 @@
  * query-qmp-schema: commands and events described as QEMU's introspection does (qapi/introspect.json).
  * Types have no names of their own but numbers; arrays are `[element]`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { CommandTable } from "../command.ts";
 import { eventSchemas } from "../event_schemas.ts";
 import type { JsonObject } from "../../json/value.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import { ArgumentError, parseArguments } from "../../../src/monitor/arguments.ts";
 import { commands } from "../../../src/monitor/commands/index.ts";
 import type { JsonObject } from "../../../src/json/value.ts";
