@@ -42,7 +42,7 @@ export interface Identity {
   readonly name: string | undefined;
   /** -uuid, or all zeros. */
   readonly uuid: string;
-  /** This program, as query-version's `package`: `molt 0.1.0 build 1f2e3d4`. */
+  /** This program, as query-version's `package`: `molt 0.2.0 build 1f2e3d4`. */
   readonly package: string;
 }
 

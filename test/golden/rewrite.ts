@@ -1,4 +1,5 @@
 /** Parsing a whole stream, and writing again what was read. */
+import { assertEquals } from "@std/assert";
 import {
   type StreamItem,
   StreamReader,
@@ -104,4 +105,34 @@ export function rewrite(
     flush();
   }
   return out.slice(0, writer.offset);
+}
+
+/** A stream is the same when it is written again from what was read. */
+export function checkRewritten(given: Uint8Array<ArrayBuffer>, offset = 0): void {
+  const bytes = given.slice();
+  const again = rewrite(readerOf(bytes, { offset }), { offset, size: bytes.length });
+  for (const [from, to] of mappedAreas(bytes, offset)) bytes.fill(0, from, to);
+  bytes.fill(0, 0, offset);
+  assertSameBytes(again, bytes);
+}
+
+/** Bitmaps and pages of mapped-ram: where the stream itself has a hole. */
+function mappedAreas(bytes: Uint8Array<ArrayBuffer>, offset: number): [number, number][] {
+  const areas: [number, number][] = [];
+  for (const item of itemsOf(readerOf(bytes, { offset }))) {
+    if (item.kind !== "ram" || item.record.kind !== "blocks") continue;
+    for (const { mapped, length } of item.record.blocks) {
+      if (mapped !== undefined) areas.push([mapped.bitmapOffset, mapped.pagesOffset + length]);
+    }
+  }
+  return areas;
+}
+
+/** Compares quickly, and says where the first difference is. */
+function assertSameBytes(actual: Uint8Array, expected: Uint8Array): void {
+  assertEquals(actual.length, expected.length);
+  const at = actual.findIndex((byte, index) => byte !== expected[index]);
+  if (at >= 0) {
+    assertEquals(actual.slice(at, at + 64), expected.slice(at, at + 64), `at 0x${at.toString(16)}`);
+  }
 }
