@@ -20,7 +20,7 @@ import { announceParameters } from "./guest/announcements.ts";
 import { Guest } from "./guest/guest.ts";
 import { HandoverDestination, type MachineParts } from "./handover_destination.ts";
 import type { ShutdownReason } from "./machine/machine.ts";
-import type { Microvm } from "./machine/microvm.ts";
+import type { Board } from "./machine/board.ts";
 import { LiveUpdate } from "./live_update.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";
 import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
@@ -163,7 +163,7 @@ export class VirtualMachine implements Disposable {
   }
 
   /** The guest's board. Throws while there is no guest. */
-  get board(): Microvm {
+  get board(): Board {
     if (this.#built === undefined) throw new Error("The guest has not arrived yet");
     return this.#built.guest.board;
   }

@@ -42,6 +42,8 @@ export interface DeviceHost {
    */
   line(gsi: number): InterruptLine;
   readonly vectors: MessageVectors;
+  /** Sends a message-signalled interrupt at once. */
+  signalMessage(message: { readonly address: number; readonly data: number }): void;
   /** Powers the machine off, as the guest asked. */
   powerOff(): void;
   /** Resets the machine, as the guest asked, when the access that is being served has ended. */
@@ -52,15 +54,28 @@ export interface DeviceHost {
   report(message: string): void;
 }
 
+/** The guest's requests that a device may go on with for a while after it was stopped. */
+export interface RequestSource {
+  /** It takes no requests any more, until it is reset or started. */
+  stopQueues(): void;
+  /** Whose requests are under way although it was stopped, for messages; `undefined`: nobody's. */
+  readonly requestsUnderWay: string | undefined;
+}
+
 /** A device as its machine sees it. It has what it has of all this. */
 export interface MachineDevice {
   /** What streams have of it, in their order. */
-  readonly sections?: readonly SavedDevice<never>[];
+  readonly sections?: readonly SavedDevice[];
   readonly resettable?: Resettable;
   /** A device that works on its own. */
   readonly listener?: RunStateListener;
   /** What counts time: the guest sees it, and nobody else. It stops before listeners do. */
   readonly timekeeper?: RunStateListener;
+  readonly requests?: RequestSource;
+  /** The user presses the power button. */
+  powerButton?(): void;
+  /** The guest ended the interrupt of a vector, as an I/O APIC in user space wants to know. */
+  endOfInterrupt?(vector: number): void;
 }
 
 /** What a model's `create` returns: the device, and what the machine is to do with it. */
@@ -91,7 +106,7 @@ export function deviceModel<Settings, Device>(
 }
 
 /** A device that is its own section and its own part in the reset, as most are. */
-export function wholeDevice<Device extends SavedDevice<never> & Resettable>(
+export function wholeDevice<Device extends SavedDevice & Resettable>(
   device: Device,
 ): CreatedDevice<Device> {
   return { device, sections: [device], resettable: device };

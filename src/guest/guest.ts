@@ -24,7 +24,8 @@ import { deviceName } from "../machine/device_names.ts";
 import type { DeviceEvent } from "../machine/device_events.ts";
 import type { MachineEvent } from "../machine/machine.ts";
 import { BootFiles } from "../machine/boot_files.ts";
-import { Microvm } from "../machine/microvm.ts";
+import { Board } from "../machine/board.ts";
+import { microvmPlan } from "../machine/boards/microvm.ts";
 import { MachineRam, type RamOptions } from "../machine/ram.ts";
 import { readFirmware, type StartUpSource } from "../machine/start_up.ts";
 import { VirtioDevices } from "../machine/virtio_devices.ts";
@@ -52,7 +53,7 @@ export interface GuestEnvironment {
 
 /** The board, its RAM, and what its devices work with. */
 export class Guest implements Disposable {
-  readonly board: Microvm;
+  readonly board: Board;
   readonly accelerator: Accelerator;
   /** What keeps it from being migrated. */
   readonly blockers: Blockers;
@@ -92,29 +93,35 @@ export class Guest implements Disposable {
     };
     const uuid = config.uuid === undefined ? undefined : uuidBytes(config.uuid);
     const serial = config.serialPorts[0];
+    const plan = microvmPlan({
+      ...boardOptions(config.machine),
+      cpus: config.topology.cpus,
+      ...(serial?.kind === "chardev" ? { serial: chardevs.port(serial.id) } : {}),
+      rtcStart: rtcStart(config),
+      rtcClock: config.clock.clock,
+      ...(uuid === undefined ? {} : { uuid }),
+      firmware: firmwareOptions(config, config.machine, openPath),
+      source: startUp,
+      virtio: {
+        ...config.machine.virtioMmio,
+        devices: virtio,
+        announceOnCommandLine: config.machine.autoKernelCommandLine,
+        report,
+      },
+    });
     this.board = undo.use(
-      new Microvm(
+      new Board(
         loop,
         kvm,
         this.#ram,
+        plan,
         {
-          ...boardOptions(config.machine),
           cpus: config.topology.cpus,
           cpuFlags: flags.features,
-          ...(serial?.kind === "chardev" ? { serial: chardevs.port(serial.id) } : {}),
-          rtcStart: rtcStart(config),
-          rtcClock: config.clock.clock,
-          ...(uuid === undefined ? {} : { uuid }),
-          firmware: firmwareOptions(config, config.machine, openPath),
-          source: startUp,
           testDriven: this.accelerator.kind === "qtest",
           dirtyRingSize: this.accelerator.dirtyRingSize,
-          virtio: {
-            ...config.machine.virtioMmio,
-            devices: this.#virtio,
-            announceOnCommandLine: config.machine.autoKernelCommandLine,
-            report,
-          },
+          report,
+          runStateEntered: (state) => virtio.runStateEntered(state),
         },
         {
           noReboot: config.actions.reboot === "shutdown",
@@ -136,7 +143,9 @@ export class Guest implements Disposable {
       memory: this.#ram.memory,
       dirtyTracker: board.dirtyTracker,
       createThrottle: () => board.createThrottle(),
-      sections: board.sections,
+      get sections() {
+        return board.sections;
+      },
       suppressDescription: config.machine.suppressVmdesc,
     };
     this.#resources = undo.move();

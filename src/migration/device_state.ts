@@ -45,7 +45,7 @@ export function* savingDevices(
 }
 
 /** Writes the device that is the `index`th of a machine. */
-export function saveDevice(writer: StreamWriter, device: SavedDevice<never>, index: number): void {
+export function saveDevice(writer: StreamWriter, device: SavedDevice, index: number): void {
   const { idstr, instanceId, description, save } = asSection(device);
   const sectionId = RAM_SECTION_ID + 1 + index;
   writer.device({ sectionId, idstr, instanceId, description, state: save() });
@@ -61,7 +61,7 @@ interface AnySection {
   load(state: unknown): void;
 }
 
-function asSection(section: SavedDevice<never>): AnySection {
+function asSection(section: SavedDevice): AnySection {
   return {
     idstr: section.idstr,
     instanceId: section.instanceId,

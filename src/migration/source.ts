@@ -23,7 +23,7 @@ export interface MigratableMachine {
   /** Slows the guest down, until it is disposed. */
   readonly createThrottle: () => VcpuThrottle;
   /** All devices, in the order of the stream. */
-  readonly sections: readonly SavedDevice<never>[];
+  readonly sections: readonly SavedDevice[];
   /** -machine suppress-vmdesc=on: leave the description out of the stream. */
   readonly suppressDescription: boolean;
 }

@@ -6,7 +6,7 @@ import { inspectDevices, noDevices } from "./devices.ts";
 import type { Announcements } from "../guest/announcements.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Bus } from "../machine/bus.ts";
-import type { Microvm } from "../machine/microvm.ts";
+import type { Board } from "../machine/board.ts";
 import { DEFAULT_RAM_NAME } from "../machine/ram.ts";
 import type { VirtioDevices } from "../machine/virtio_devices.ts";
 import { GuestMemoryError } from "../memory/guest_memory.ts";
@@ -40,7 +40,7 @@ export type Inspection = Pick<
 
 /** The read-only subjects of a {@linkcode MonitorContext}. */
 export function inspect(
-  board: Microvm,
+  board: Board,
   config: VirtualMachineConfig,
   devices: VirtioDevices,
   announcements: Announcements,
@@ -106,13 +106,13 @@ function capabilities(accelerator: "kvm" | "qtest"): Capabilities {
   };
 }
 
-function vcpuOf(board: Microvm, index: number): Vcpu {
+function vcpuOf(board: Board, index: number): Vcpu {
   const vcpu = board.machine.vcpus[index];
   if (vcpu === undefined) throw new RangeError(`there is no vCPU ${index}`);
   return vcpu;
 }
 
-function cpuControl(board: Microvm, config: VirtualMachineConfig): CpuControl {
+function cpuControl(board: Board, config: VirtualMachineConfig): CpuControl {
   const { cores, threads } = config.topology;
   return {
     list: () =>
@@ -129,7 +129,7 @@ function cpuControl(board: Microvm, config: VirtualMachineConfig): CpuControl {
   };
 }
 
-function memoryBackends(board: Microvm, config: VirtualMachineConfig): MemoryBackendInfo[] {
+function memoryBackends(board: Board, config: VirtualMachineConfig): MemoryBackendInfo[] {
   const configured = config.objects.flatMap((object) =>
     object.type === "memory-backend"
       ? [{
@@ -149,7 +149,7 @@ function memoryBackends(board: Microvm, config: VirtualMachineConfig): MemoryBac
   return [{ id: name, size: usedLength, share: shared, ...flags }, ...configured];
 }
 
-function ramBlocks(board: Microvm): RamBlockInfo[] {
+function ramBlocks(board: Board): RamBlockInfo[] {
   let offset = 0;
   return board.ram.blocks.map((block) => {
     const info = {
@@ -170,7 +170,7 @@ function registersOf(bus: Bus): MemoryRegionInfo[] {
   return bus.regions.map(({ name, start, length }) => ({ name, start, length, kind: "i/o" }));
 }
 
-function addressSpaces(board: Microvm): AddressSpaceInfo[] {
+function addressSpaces(board: Board): AddressSpaceInfo[] {
   const ram = board.ram.memory.regions.map(({ address, size, block }): MemoryRegionInfo => ({
     name: block.name,
     start: address,
@@ -181,7 +181,7 @@ function addressSpaces(board: Microvm): AddressSpaceInfo[] {
   return [{ name: "I/O", regions: registersOf(board.ports) }, { name: "memory", regions: memory }];
 }
 
-function memoryControl(board: Microvm, backends: readonly MemoryBackendInfo[]): MemoryControl {
+function memoryControl(board: Board, backends: readonly MemoryBackendInfo[]): MemoryControl {
   const readPhysical = (address: number, length: number) => {
     try {
       return board.ram.memory.read(address, length);

@@ -1,11 +1,11 @@
-/** The microvm board as a qtest client sees it. */
+/** A board as a qtest client sees it. */
 import type { Accelerator } from "../guest/accelerator.ts";
 import { AddressSpace } from "../machine/address_space.ts";
-import type { Microvm } from "../machine/microvm.ts";
+import type { Board } from "../machine/board.ts";
 import type { QtestTarget } from "./target.ts";
 
 /** Accesses go to guest memory and the buses as if from the board, while the guest runs or not. */
-export function boardTarget(board: Microvm, accelerator: Accelerator): QtestTarget {
+export function boardTarget(board: Board, accelerator: Accelerator): QtestTarget {
   return {
     memory: new AddressSpace(board.ram.memory, board.memory),
     ports: board.ports,

@@ -6,7 +6,7 @@
  *   ACPI, one I/O APIC           8 transports, interrupts 16 to 23
  *   ACPI, second I/O APIC        24 transports, interrupts 24 to 47, the second one's pins
  */
-import { VIRTIO_MMIO_LENGTH } from "../devices/virtio/mmio_registers.ts";
+import { VIRTIO_MMIO_LENGTH } from "../../devices/virtio/mmio_registers.ts";
 
 const FIRST_ADDRESS = 0xfeb00000;
 
