@@ -36,6 +36,7 @@ import { readMigrationProperties } from "./migration/properties.ts";
 import { EventHub } from "./monitor/events.ts";
 import { Monitors } from "./monitor/monitors.ts";
 import { monitorContext, updateInformation } from "./monitored/context.ts";
+import { bindTheRest } from "./native/binding.ts";
 import { isInherited } from "./native/descriptor.ts";
 import { namesSet } from "./native/descriptor_path.ts";
 import { EventLoop } from "./native/event_loop.ts";
@@ -229,8 +230,9 @@ export class VirtualMachine implements Disposable {
     if (!this.#update.takesOver) this.#loadInBackground();
   }
 
-  /** Loads what nobody has needed so far: the commands of monitors, the code of live updates. */
+  /** Loads what nobody has needed so far: the C library's functions, monitors' commands, live updates. */
   async #loadTheRest(): Promise<void> {
+    await bindTheRest();
     await this.monitors.preload();
     await loadWarmUp();
   }

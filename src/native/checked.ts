@@ -92,26 +92,29 @@ export function refuseArguments(
 }
 
 /**
- * `functions`, which `signatures` describe, with their arguments checked.
+ * The functions that `signatures` describe, with their arguments checked. `bind` gives the one of a name
+ * when it is called for the first time; what it throws is that call's error, and the next call binds again.
  *
  * The wrappers are compiled from text, one for each function: a function that serves them all would have
  * the engine take a call for one that it cannot know, which costs ten times as much as a call.
  */
 export function checked<Functions extends object>(
-  functions: Functions,
-  signatures: Readonly<Record<string, Signature>>,
+  bind: <Name extends keyof Functions>(name: Name) => Functions[Name],
+  signatures: Readonly<Record<keyof Functions & string, Signature>>,
 ): Functions {
-  const wrappers = Object.entries(signatures).map(([name, { parameters }]) => {
+  const entries = Object.entries<Signature>(signatures);
+  const wrappers = entries.map(([name, { parameters }]) => {
     const names = parameters.map((_, i) => `v${i}`).join(", ");
     const test = parameters.flatMap((kind, i) => kind === "buffer" ? [] : condition(kind, `v${i}`))
       .join(" && ");
-    if (test === "") return `  ${name}: functions.${name},`;
+    const call = `(f_${name} ??= bind("${name}"))(${names})`;
+    if (test === "") return `  ${name}: (${names}) => ${call},`;
     return `  ${name}: (${names}) => ${test}\n` +
-      `    ? f_${name}(${names})\n` +
+      `    ? ${call}\n` +
       `    : refuse("${name}", signatures.${name}, [${names}]),`;
   });
-  const constants = Object.keys(signatures).map((name) => `const f_${name} = functions.${name};`);
-  const text = `"use strict";\n${constants.join("\n")}\nreturn {\n${wrappers.join("\n")}\n};`;
-  const make = new Function("functions", "signatures", "refuse", "holds", text);
-  return make(functions, signatures, refuseArguments, holds);
+  const variables = entries.map(([name]) => `let f_${name};`);
+  const text = `"use strict";\n${variables.join("\n")}\nreturn {\n${wrappers.join("\n")}\n};`;
+  const make = new Function("bind", "signatures", "refuse", "holds", text);
+  return make(bind, signatures, refuseArguments, holds);
 }

@@ -1,9 +1,16 @@
-/** Finds, loads and checks the C library. The only file that calls `Deno.dlopen`. */
+/**
+ * Finds, loads and checks the C library. The only file that calls `Deno.dlopen`.
+ *
+ * Deno compiles code for each function that it is asked for, which takes it 0.2 ms: all of them would be a fifth
+ * of the program's start. So a function is bound when it is called for the first time, and those that a start
+ * has not called are bound in the background (binding.ts): a failure must not be the first to need one.
+ */
 import { layoutDifference } from "./layouts.ts";
 import { symbols } from "./symbols.ts";
 import { checked } from "./checked.ts";
 
-type Library = Deno.DynamicLibrary<typeof symbols>;
+type Functions = Deno.DynamicLibrary<typeof symbols>["symbols"];
+type Name = keyof Functions;
 
 /** `text` as a NUL-terminated C string. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
@@ -20,11 +27,16 @@ export function cStrings(strings: readonly string[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new TextEncoder().encode(strings.map((text) => `${text}\0`).join("")));
 }
 
+/** What the C library is called in the process's list of libraries, from the first function on. */
+type LibraryPath = string;
+
 /**
  * Loads the copy embedded in a compiled program through a memfd: Deno would unpack it into the
- * temporary folder, which need not exist or be writable where molt runs.
+ * temporary folder, which need not exist or be writable where molt runs. The memfd is closed then: the dynamic
+ * linker compares a path with those of the libraries that are loaded before it opens a file (glibc's
+ * _dl_map_object), so the same path goes on to mean this library.
  */
-function openEmbedded(path: string): Library {
+function openEmbedded(path: string): LibraryPath {
   const libc = Deno.dlopen("libc.so.6", {
     memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
     write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
@@ -38,7 +50,9 @@ function openEmbedded(path: string): Library {
     if (libc.symbols.write(fd, bytes, BigInt(bytes.length)) !== BigInt(bytes.length)) {
       throw new Error("Could not copy the C library to a memfd");
     }
-    return Deno.dlopen(`/proc/self/fd/${fd}`, symbols);
+    const loaded = `/proc/self/fd/${fd}`;
+    Deno.dlopen(loaded, {});
+    return loaded;
   } finally {
     libc.symbols.close(fd);
     libc.close();
@@ -70,11 +84,14 @@ export class LibraryMismatch extends Error {
 }
 
 /** A compiled program has the library beside its code, the sources have it in the build folder. */
-function open(): Library {
+function open(): LibraryPath {
   const { dirname } = import.meta;
   if (Deno.build.standalone) return openEmbedded(`${dirname}/libmolt.so`);
+  const path = givenLibrary() ?? `${dirname}/../../build/libmolt.so`;
   try {
-    return Deno.dlopen(givenLibrary() ?? `${dirname}/../../build/libmolt.so`, symbols);
+    // No code is compiled for functions that run on another thread: this only looks whether all are there.
+    Deno.dlopen(path, onOtherThreads());
+    return path;
   } catch (cause) {
     const symbol = /undefined symbol: (\w+)/.exec(String(cause))?.[1];
     if (symbol !== undefined) {
@@ -84,22 +101,39 @@ function open(): Library {
   }
 }
 
+function onOtherThreads(): Deno.ForeignLibraryInterface {
+  return Object.fromEntries(
+    Object.entries(symbols).map(([name, symbol]) => [name, { ...symbol, nonblocking: true }]),
+  );
+}
+
 /** More than the library's table of structures takes, in bytes. */
 const TABLE_ROOM = 1 << 16;
 
 /** Compares the C compiler's structure layouts with those written down in TypeScript. */
-function checkLayouts(library: Library): void {
+function checkLayouts(functions: Pick<Functions, "molt_abi">): void {
   const text = new Uint8Array(TABLE_ROOM);
-  const length = Number(library.symbols.molt_abi(text, BigInt(text.length)));
+  const length = Number(functions.molt_abi(text, BigInt(text.length)));
   const difference = layoutDifference(new TextDecoder().decode(text.subarray(0, length)));
   if (difference !== undefined) throw new LibraryMismatch(difference);
 }
 
-function load(): Library["symbols"] {
-  const library = open();
-  checkLayouts(library);
-  return checked(library.symbols, symbols);
+const library = open();
+/** What was bound so far. */
+const bound: { [Key in Name]?: Functions[Key] } = {};
+
+/** Binds a function, if it is not yet. */
+export function bind<Key extends Name>(name: Key): Functions[Key] {
+  return bound[name] ??= (Deno.dlopen(library, { [name]: symbols[name] }) as unknown as {
+    readonly symbols: Functions;
+  }).symbols[name];
+}
+
+/** Functions that nobody has called so far. */
+export function unboundFunctions(): Name[] {
+  return (Object.keys(symbols) as Name[]).filter((name) => bound[name] === undefined);
 }
 
 /** The entry points of the library that was loaded, whose arguments are checked (checked.ts). */
-export const native: Library["symbols"] = load();
+export const native: Functions = checked<Functions>(bind, symbols);
+checkLayouts(native);
