@@ -29,6 +29,7 @@ import { processId } from "./native/process.ts";
 import { forwardErrors, printedTo, releaseErrors } from "./process/captured_errors.ts";
 import { reportFaults } from "./process/faults.ts";
 import { report } from "./process/messages.ts";
+import { SuccessorWait } from "./successor_wait.ts";
 import { VirtualMachine } from "./virtual_machine.ts";
 
 /** How long the process that started this one may take to hand over its descriptors. */
@@ -67,15 +68,18 @@ export async function runInterimMonitor(
   };
   const failure = await serveSuccessor(vm, sockets, back, ownership, handingOver);
   if (failure === undefined) return undefined;
+  const { cancelled } = failure;
   let printed = "";
   if (successorErrors !== undefined) {
     printed = printedTo(successorErrors.fd);
     forwardErrors(successorErrors.fd);
   }
-  const reason = `${failure}${printed}: the guest goes on in process ${processId()}, with the ` +
+  const reason =
+    `${failure.text}${printed}: the guest goes on in process ${processId()}, with the ` +
     "program from before the update";
   report(reason);
-  vm.migration.updateFailed(reason);
+  if (cancelled) vm.migration.updateCancelled();
+  else vm.migration.updateFailed(reason);
   await vm.keepGuest();
   undo.move();
   return vm;
@@ -91,7 +95,8 @@ async function standBy(
   standby: StandbyFile,
   milliseconds: number,
 ): Promise<boolean> {
-  if (await awaitSuccessor(back, milliseconds) !== "answered") {
+  const until = performance.now() + milliseconds;
+  if (await awaitSuccessor(back, () => performance.now() >= until) !== "answered") {
     return !standby.ownership.keep();
   }
   try {
@@ -105,6 +110,13 @@ async function standBy(
   }
 }
 
+/** Why a successor has not got the guest. */
+interface UpdateFailure {
+  readonly text: string;
+  /** Somebody wanted it so. */
+  readonly cancelled: boolean;
+}
+
 /**
  * Gives the guest to the successor; `handingOver` is called when all of it was sent, and before the connection
  * ends. Returns why the successor has not got it, and never will.
@@ -115,10 +127,10 @@ async function serveSuccessor(
   channel: StreamChannel,
   ownership: Ownership,
   handingOver: () => void,
-): Promise<string | undefined> {
-  const until = performance.now() + successorTimeout;
+): Promise<UpdateFailure | undefined> {
+  using wait = new SuccessorWait(vm, successorTimeout);
   for (;;) {
-    const call = await awaitSuccessor(channel, until - performance.now());
+    const call = await awaitSuccessor(channel, () => wait.over);
     if (call === "ready") {
       if (await vm.migration.leave(channel, ownership, handingOver)) return undefined;
       continue;
@@ -126,8 +138,14 @@ async function serveSuccessor(
     // A script may start more than one molt that answers.
     if (call === "answered") continue;
     if (!ownership.keep()) return undefined;
-    if (call === "ended") return "the successor ended without taking the guest over";
+    if (call === "ended") {
+      return { text: "the successor ended without taking the guest over", cancelled: false };
+    }
+    const { cancelled, limit } = wait;
     await endSuccessor(successor);
-    return `the successor was not ready within ${successorTimeout} ms and has been ended`;
+    const why = cancelled
+      ? "the update was cancelled, and the successor"
+      : `the successor was not ready within ${limit} ms and`;
+    return { text: `${why} has been ended`, cancelled };
   }
 }

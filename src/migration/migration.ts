@@ -66,8 +66,10 @@ export class Migration {
   #outgoing: OutgoingMigration | undefined;
   #incoming: IncomingMigration | undefined;
   #handover: AwaitedHandover | undefined;
-  /** Why the update that this interim monitor was started for failed, until there is another attempt. */
-  #failedUpdate: string | undefined;
+  /** How the update that this interim monitor was started for has ended, until there is another attempt. */
+  #updateOutcome: MigrationInformation | undefined;
+  /** This is an interim monitor, and the guest is to leave for a successor that is not ready yet. */
+  #successor: { cancel(): void } | undefined;
   #startAfterLoad: boolean;
 
   constructor(
@@ -128,7 +130,8 @@ export class Migration {
 
   /** True while the machine is being moved away. */
   get underWay(): boolean {
-    return this.#outgoing !== undefined && isUnderWay(this.#outgoing.status);
+    return this.#successor !== undefined ||
+      (this.#outgoing !== undefined && isUnderWay(this.#outgoing.status));
   }
 
   /** Resolves when the latest attempt to move the machine away has ended. */
@@ -143,9 +146,10 @@ export class Migration {
       ...this.#handoverInformation(),
       ...this.#incoming?.information(),
       ...this.#outgoing?.information(),
-      ...(this.#failedUpdate === undefined
+      ...(this.#successor === undefined
         ? {}
-        : { "status": "failed", "error-desc": this.#failedUpdate }),
+        : { "status": "active", "x-waiting-for": "the successor" }),
+      ...this.#updateOutcome,
       ...(blocked.length === 0 ? {} : { "blocked-reasons": blocked }),
     };
   }
@@ -183,7 +187,7 @@ export class Migration {
     const plan = this.#plan(route, capabilities);
     const outgoing = new OutgoingMigration(this.#dependencies, source, plan);
     this.#outgoing = outgoing;
-    this.#failedUpdate = undefined;
+    this.#updateOutcome = undefined;
     outgoing.begin();
     // The monitor's reply goes out first.
     setTimeout(() => void outgoing.run());
@@ -191,6 +195,7 @@ export class Migration {
 
   /** Asks the attempt under way to end. */
   cancel(): void {
+    this.#successor?.cancel();
     this.#outgoing?.cancel();
   }
 
@@ -317,8 +322,19 @@ export class Migration {
    * not how the guest came here.
    */
   updateFailed(reason: string): void {
-    this.#failedUpdate = reason;
+    this.#updateOutcome = { "status": "failed", "error-desc": reason };
     this.#dependencies.statusChanged("failed");
+  }
+
+  /** The same where somebody has cancelled the update. */
+  updateCancelled(): void {
+    this.#updateOutcome = { "status": "cancelled" };
+    this.#dependencies.statusChanged("cancelled");
+  }
+
+  /** An interim monitor waits for the successor, until this is called with `undefined`. */
+  awaitSuccessor(successor: { cancel(): void } | undefined): void {
+    this.#successor = successor;
   }
 
   /** The machine will be built from what a source hands over at `addresses`. */

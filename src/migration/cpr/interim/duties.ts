@@ -21,6 +21,8 @@ import {
 
 /** How long the successor may take if the process that started this one does not say so. */
 const DEFAULT_TIMEOUT = 30_000;
+/** How often it is looked whether the successor is late, in ms. */
+const LATENESS_INTERVAL = 50;
 const SIGKILL = 9;
 
 /** The ends that an interim monitor was started with. */
@@ -61,24 +63,25 @@ export function takeInterimMonitorSockets(): InterimMonitorSockets | undefined {
  */
 export type SuccessorCall = "answered" | "ready" | "ended" | "silent";
 
-/** Waits for the successor, no longer than `milliseconds`. The channel is of no use after `silent`. */
+/** Waits for the successor, until `over` says that it is late. The channel is of no use after `silent`. */
 export async function awaitSuccessor(
   channel: StreamChannel,
-  milliseconds: number,
+  over: () => boolean,
 ): Promise<SuccessorCall> {
   const request = new Uint8Array(1);
   let silent = false;
-  const timer = setTimeout(() => {
+  const timer = setInterval(() => {
+    if (silent || !over()) return;
     silent = true;
     channel.cancel();
-  }, Math.max(0, milliseconds));
+  }, LATENESS_INTERVAL);
   try {
     const count = await channel.read(request).catch(() => 0);
     if (count === 1 && request[0] === READY) return "ready";
     if (count === 1 && request[0] === ANSWER) return "answered";
     return silent ? "silent" : "ended";
   } finally {
-    clearTimeout(timer);
+    clearInterval(timer);
   }
 }
 
