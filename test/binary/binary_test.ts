@@ -3,6 +3,8 @@
  * compiled for real (scripts/compile.sh) and run in an empty root.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { SUCCESSOR_NOTE } from "../../src/migration/cpr/interim/protocol.ts";
+import { OpenProgram } from "../../src/process/program_file.ts";
 import { HeartbeatCheck } from "../guests/heartbeat.ts";
 import { QmpClient } from "../../src/qmp_client/mod.ts";
 
@@ -58,6 +60,17 @@ Deno.test("the compiled program names its version and build", () => {
       new TextDecoder().decode(output.stdout),
       /\nmolt \d+\.\d+\.\d+, build [0-9a-f]{10}\+?:/,
     );
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("it carries the note by which another build knows that it takes a guest from an interim monitor", async () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    using program = OpenProgram.open(compile(folder));
+    assert(program?.isElf);
+    assert(await program?.carries(SUCCESSOR_NOTE));
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -27,8 +27,10 @@ class ScriptedUpdate implements AsyncDisposable {
     this.state = machine.directory.file("state");
   }
 
-  static async start(): Promise<ScriptedUpdate> {
-    return new ScriptedUpdate(await UpdatedMachine.start());
+  static async start(
+    ...options: Parameters<typeof UpdatedMachine.start>
+  ): Promise<ScriptedUpdate> {
+    return new ScriptedUpdate(await UpdatedMachine.start(...options));
   }
 
   get uri(): string {
@@ -224,6 +226,31 @@ Deno.test("a script that cannot be executed leaves the guest where it was, and n
   assertEquals(await update.update(`exec ${update.molt}`), 1);
 });
 
+Deno.test("nobody locks the disk's image while the guest is on standby", async () => {
+  await using update = await ScriptedUpdate.start(({ directory }) => {
+    const image = directory.file("image");
+    Deno.writeFileSync(image, new Uint8Array(1 << 20));
+    return [
+      ...["-drive", `if=none,id=disk0,format=raw,file=${image}`],
+      ...["-device", "virtio-blk-device,drive=disk0"],
+    ];
+  });
+  const { machine } = update;
+  const { ino } = Deno.statSync(machine.directory.file("image"));
+  const locked = () =>
+    Deno.readTextFileSync("/proc/locks").split("\n").some((line) => line.includes(`:${ino} `));
+  assert(locked(), "by the machine");
+  const go = machine.directory.file("go");
+  await update.execute(`while [ ! -e ${go} ]; do sleep 0.1; done`, `exec ${update.molt}`);
+  await machine.vm.qmp.closed;
+  await until("the guest is on standby", () => update.others.some((pid) => isMolt(pid)));
+  await until("its image is free", () => !locked());
+  Deno.writeTextFileSync(go, "");
+  await machine.vm.connect();
+  await machine.checkRunning();
+  assert(locked(), "by the successor");
+});
+
 Deno.test("-incoming defer by a script: the file is loaded when somebody says so", async () => {
   await using update = await ScriptedUpdate.start();
   const { machine, uri } = update;
@@ -243,6 +270,10 @@ function existsVoid(update: ScriptedUpdate): boolean {
   } catch {
     return false;
   }
+}
+
+function isMolt(pid: number): boolean {
+  return commandOf(pid).includes("virtio-blk-device");
 }
 
 /** The command line of a process; empty if it has ended. */

@@ -19,15 +19,17 @@ export class UpdatedMachine implements AsyncDisposable {
     this.vm = vm;
   }
 
-  /** `more` gives further options; `append` is the guest's command line. */
+  /** `more` gives further options; `cpus` and `append` are the guest's processors and command line. */
   static async start(
     more: (dependencies: { directory: TemporaryDirectory }) => string[] = () => [],
-    { append }: { readonly append?: string } = {},
+    guest: { readonly append?: string; readonly cpus?: number } = {},
   ): Promise<UpdatedMachine> {
     const directory = new TemporaryDirectory();
     const log = new HeartbeatLog(directory.file("serial"));
-    const guest = { shared: "memfd", ...(append === undefined ? {} : { append }) } as const;
-    const options = [...heartbeatMachine(log, guest), ...more({ directory })];
+    const options = [
+      ...heartbeatMachine(log, { shared: "memfd", ...guest }),
+      ...more({ directory }),
+    ];
     const vm = await VirtualMachine.start("molt", options, { directory });
     await log.beats(2);
     return new UpdatedMachine(directory, log, vm);
