@@ -98,6 +98,15 @@ Deno.test("another build takes the guest over in the same way, also one that has
   assertEquals(await pauses(machine), 2, "back to the first build");
 });
 
+Deno.test("the uri may be a program's", async () => {
+  await using machine = await UpdatedMachine.start();
+  const state = machine.directory.file("state");
+  const command = [...machine.vm.command, "-incoming", `exec:cat ${state}`];
+  assertEquals(await machine.update(command, `exec:cat > ${state}`), 1);
+  assertEquals(await pauses(machine), 2);
+  assert(Deno.statSync(state).size > 0);
+});
+
 Deno.test("a state that cannot be written brings the guest back", async () => {
   await using machine = await UpdatedMachine.start();
   const reason = await machine.failedUpdate(commandWith(machine), "exec:exit 3");
