@@ -9,7 +9,8 @@
 #include "virtio_memory.h"
 
 struct region {
-	struct molt_memory_region place;
+	struct molt_memory_region place; /* `host` is where it was at first */
+	_Atomic uint64_t host; /* where it is now */
 	_Atomic uint64_t *written; /* page bitmap of the block; NULL while nobody wants to know */
 	uint64_t first; /* the region's first page in it */
 };
@@ -30,8 +31,10 @@ MOLT_EXPORT int64_t molt_memory_create(const struct molt_memory_region *places, 
 		return -ENOMEM;
 	pthread_mutex_init(&memory->lock, NULL);
 	memory->count = count;
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++) {
 		memory->regions[i].place = places[i];
+		atomic_store(&memory->regions[i].host, places[i].host);
+	}
 	return (int64_t)(uintptr_t)memory;
 }
 
@@ -41,6 +44,17 @@ MOLT_EXPORT void molt_memory_destroy(uint64_t handle)
 
 	pthread_mutex_destroy(&memory->lock);
 	free(memory);
+}
+
+/*
+ * Region `index` shows the memory at `host` of this process from now on, as much as before. Whoever has found
+ * memory in it already goes on with what was there, which stays mapped.
+ */
+MOLT_EXPORT void molt_memory_move(uint64_t handle, uint32_t index, uint64_t host)
+{
+	struct molt_memory *memory = (void *)(uintptr_t)handle;
+
+	atomic_store(&memory->regions[index].host, host);
 }
 
 /*
@@ -85,7 +99,7 @@ void *molt_memory_at(const struct molt_memory *memory, uint64_t address, uint64_
 
 	if (*length > region->place.size - offset)
 		*length = region->place.size - offset;
-	return (void *)(uintptr_t)(region->place.host + offset);
+	return (void *)(uintptr_t)(atomic_load(&region->host) + offset);
 }
 
 void *molt_memory_range(const struct molt_memory *memory, uint64_t address, uint64_t length)

@@ -42,6 +42,11 @@ export interface DeviceHost {
    */
   line(gsi: number): InterruptLine;
   readonly vectors: MessageVectors;
+  /**
+   * Changes what the guest sees of its memory (GuestMemory.remap): before the processor whose access is being
+   * served goes on, while no other runs.
+   */
+  changeMemory(change: () => void): void;
   /** Sends a message-signalled interrupt at once. */
   signalMessage(message: { readonly address: number; readonly data: number }): void;
   /** Powers the machine off, as the guest asked. */

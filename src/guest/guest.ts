@@ -25,6 +25,7 @@ import type { DeviceEvent } from "../machine/device_events.ts";
 import type { MachineEvent } from "../machine/machine.ts";
 import { BootFiles } from "../machine/boot_files.ts";
 import { Board } from "../machine/board.ts";
+import { microvmRam } from "../machine/boards/microvm_ram.ts";
 import { microvmPlan } from "../machine/boards/microvm.ts";
 import { MachineRam, type RamOptions } from "../machine/ram.ts";
 import { readFirmware, type StartUpSource } from "../machine/start_up.ts";
@@ -241,7 +242,7 @@ function createRam(
   return new MachineRam({
     size: config.memory.size,
     ...(backend?.type === "memory-backend" ? { backend } : {}),
-    acpi: machine.acpi !== "off",
+    plan: microvmRam(machine.acpi !== "off"),
     ...(source.kind === "firmware" ? { firmware: source.image.bytes } : {}),
     shareAuxiliary: machine.auxRamShare,
     adopt,

@@ -58,6 +58,12 @@ export class DirtyLog implements DirtyTracker {
       const pages = pagesOf(slot, region);
       using scratch = new PageBitmap(pages.count);
       await getDirtyLog(this.#vm.fd, pages, scratch, bitmap);
+      // The slot shows other memory meanwhile: what was collected may have been that one's.
+      const now = this.#slots.regions[slot];
+      if (now !== undefined && now !== region) {
+        const { first, count } = pagesOf(slot, now);
+        bitmaps.get(now.block)?.setAtomically(first, first + count);
+      }
     }
   }
 

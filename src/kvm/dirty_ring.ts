@@ -5,6 +5,7 @@
  * Emptying a ring has KVM watch its pages again, so pages go to bitmaps here at once and wait there
  * until they are collected.
  */
+import type { MemoryRegion } from "../memory/guest_memory.ts";
 import type { RamBlock } from "../memory/ram_block.ts";
 import { PAGE_SIZE } from "../memory/ram_block.ts";
 import { DirtyRings } from "../native/dirty.ts";
@@ -25,16 +26,21 @@ export class DirtyRing implements DirtyTracker, Disposable {
     using undo = new DisposableStack();
     this.#slots = slots;
     const waiting = new Map<RamBlock, PageBitmap>();
-    const places = slots.regions.map(({ block, blockOffset, size }, slot) => {
+    const resources = undo.use(new DisposableStack());
+    const place = ({ block, blockOffset, size }: MemoryRegion, slot: number) => {
       const bitmap = waiting.get(block) ??
-        undo.use(new PageBitmap(block.maximumLength / PAGE_SIZE));
+        resources.use(new PageBitmap(block.maximumLength / PAGE_SIZE));
       waiting.set(block, bitmap);
       return { slot, bitmap, first: blockOffset / PAGE_SIZE, count: size / PAGE_SIZE };
-    });
+    };
     this.#waiting = waiting;
-    this.#rings = undo.use(
-      new DirtyRings(vm.fd, vcpus.map(({ fd }) => fd), entries, places),
+    this.#rings = resources.use(
+      new DirtyRings(vm.fd, vcpus.map(({ fd }) => fd), entries, slots.regions.map(place)),
     );
+    slots.addListener({
+      changing: () => this.#rings.harvest(),
+      changed: (slot, region) => this.#rings.setSlot(place(region, slot)),
+    });
     this.#resources = undo.move();
   }
 

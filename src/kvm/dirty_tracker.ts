@@ -3,8 +3,16 @@ import type { MemoryRegion } from "../memory/guest_memory.ts";
 import type { RamBlock } from "../memory/ram_block.ts";
 import type { PageBitmap } from "../native/pages.ts";
 
+/** Hears of slots whose memory changes. */
+export interface SlotListener {
+  changing(): void;
+  changed(slot: number, region: MemoryRegion): void;
+}
+
 /** The memory slots, seen by who tracks writes to them. A region's index is its slot's number. */
 export interface LoggedSlots {
+  /** Notifies of slots that show other memory: before, and when it is done. No processor runs meanwhile. */
+  addListener(listener: SlotListener): void;
   readonly regions: readonly MemoryRegion[];
   /** Starts or stops recording which pages the guest writes. */
   logDirtyPages(on: boolean): void;

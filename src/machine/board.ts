@@ -267,6 +267,7 @@ export class Board implements Disposable {
       line: (gsi) => this.#input(gsi),
       vectors: { create: () => new NativeVector(vm.fd) },
       signalMessage: ({ address, data }) => vm.signalMsi(address, data),
+      changeMemory: (change) => this.machine.requestMemoryChange(change),
       powerOff: () => this.machine.requestShutdown("guest-shutdown"),
       reset: () => this.machine.requestReset("guest-reset"),
       faulted: (part, fault) => this.machine.fault(part, fault),

@@ -115,6 +115,8 @@ interface Requests {
   error?: string;
   shutdown?: ShutdownReason;
   reset?: ShutdownReason;
+  /** Changes of the guest's memory, in their order. */
+  changes?: readonly (() => void)[];
 }
 
 const guestReasons: readonly ShutdownReason[] = ["guest-shutdown", "guest-reset", "guest-panic"];
@@ -352,6 +354,15 @@ export class Machine {
     this.#request({ error: reason });
   }
 
+  /**
+   * Does `change` while no processor runs, before the one whose access is being served goes on: what the guest
+   * sees of its memory is about to be different.
+   */
+  requestMemoryChange(change: () => void): void {
+    if (!this.running || this.#parked) change();
+    else this.#request({ changes: [...this.#requests.changes ?? [], change] });
+  }
+
   /** Changes what happens when the guest ends. */
   changePolicy(change: Partial<EndPolicy>): void {
     this.#policy = { ...this.#policy, ...change };
@@ -404,7 +415,8 @@ export class Machine {
   }
 
   #request(request: Requests): void {
-    this.#requests = { ...request, ...this.#requests };
+    const changes = request.changes === undefined ? {} : { changes: request.changes };
+    this.#requests = { ...request, ...this.#requests, ...changes };
     if (!this.#parking) queueMicrotask(() => this.#serveRequests());
   }
 
@@ -478,6 +490,7 @@ export class Machine {
       try {
         const unusual = serveExit(vcpu, this.#parts.buses);
         if (unusual !== undefined) this.#serveUnusual(vcpu, unusual);
+        if (this.#requests.changes !== undefined) vcpu.thread.kick();
       } catch (fault) {
         if (fault instanceof DeviceBusyError) {
           this.#held.add(vcpu);
@@ -514,13 +527,23 @@ export class Machine {
   }
 
   #serveRequests(): void {
-    const { error, shutdown, reset } = this.#requests;
+    const { error, shutdown, reset, changes } = this.#requests;
     this.#requests = {};
+    if (changes !== undefined) this.#changeMemory(changes);
     if (error !== undefined) this.#fail(error);
     if (shutdown !== undefined) this.#shutDown(shutdown);
     else if (error === undefined && reset !== undefined) {
       contain(() => this.#reset(reset), (fault) => this.#fail(`reset: ${faultText(fault)}`));
     }
+  }
+
+  #changeMemory(changes: readonly (() => void)[]): void {
+    if (this.running) this.#park();
+    contain(
+      () => changes.forEach((change) => change()),
+      (fault) => this.#fail(`the guest's memory cannot change: ${faultText(fault)}`),
+    );
+    if (this.running) this.#resumeVcpus();
   }
 
   /** What has gone wrong keeps the guest from running on; it stays for people to look at. */

@@ -1,30 +1,57 @@
-/** The microvm board's memory: RAM blocks, where they appear to the guest, and KVM's slots for them. */
+/** A board's memory: RAM blocks, where they appear to the guest, and KVM's slots for them. */
 import type { Descriptor } from "../native/descriptor.ts";
 import type { KvmVm } from "../kvm/vm.ts";
 import { MemoryFlag } from "../kvm/constants.ts";
+import type { LoggedSlots, SlotListener } from "../kvm/dirty_tracker.ts";
 import { GuestMemory, type MemoryRegion } from "../memory/guest_memory.ts";
 import type { MemoryBackendOptions } from "../configuration/memory_backend.ts";
 import { createMemoryBackend } from "../memory/backend.ts";
 import { createAuxiliaryBlock, PAGE_SIZE, type RamBlock } from "../memory/ram_block.ts";
-import { ramLayout } from "../boot/memory_map.ts";
 import type { OpenPath } from "../native/file.ts";
-
-/** The name QEMU gives the RAM that no -object names. */
-export const DEFAULT_RAM_NAME = "microvm.ram";
 
 /** Names and sizes of the blocks behind the ACPI tables that firmware reads through fw_cfg. */
 export const acpiBlocks = {
-  tables: { name: "/rom@etc/acpi/tables", maximum: 0x200000 },
-  loader: { name: "/rom@etc/table-loader", maximum: 0x10000 },
-  rsdp: { name: "/rom@etc/acpi/rsdp", maximum: 0x1000 },
+  tables: { name: "/rom@etc/acpi/tables", length: PAGE_SIZE, maximum: 0x200000, resizable: true },
+  loader: { name: "/rom@etc/table-loader", length: PAGE_SIZE, maximum: 0x10000, resizable: true },
+  rsdp: { name: "/rom@etc/acpi/rsdp", length: PAGE_SIZE, maximum: 0x1000, resizable: true },
 } as const;
 
-/** Firmware sizes of QEMU's images for the board, which the block keeps without an image. */
-const FIRMWARE_SIZE = { acpi: 0x20000, plain: 0x10000 } as const;
-/** How much of the firmware also appears below 1 MiB. */
-const ISA_FIRMWARE_LIMIT = 0x20000;
-const ONE_MEBIBYTE = 0x100000;
 const FOUR_GIBIBYTES = 0x1_0000_0000;
+
+/** A block that a board has besides the guest's RAM and the firmware. */
+export interface PlannedBlock {
+  readonly name: string;
+  /** Bytes in use at first, and at most. */
+  readonly length: number;
+  readonly maximum: number;
+  readonly resizable?: boolean;
+}
+
+/** The blocks of a board. */
+export interface RamBlocks {
+  /** The guest's RAM. */
+  readonly main: RamBlock;
+  readonly firmware: RamBlock;
+  /** The block of that name. */
+  block(name: string): RamBlock | undefined;
+}
+
+/** What of memory stands where on a board. */
+export interface RamPlan {
+  /** The name QEMU gives the RAM that no -object names. */
+  readonly defaultName: string;
+  /** Bytes of the firmware's block without an image. */
+  readonly firmwareSize: number;
+  readonly blocks: readonly PlannedBlock[];
+  /** Where the guest sees what, with `size` bytes of RAM, after a reset. */
+  layOut(blocks: RamBlocks, size: number): MemoryRegion[];
+}
+
+/** The firmware where the reset vector is: at the end of the first four gibibytes. */
+export function firmwareRegion(firmware: RamBlock): MemoryRegion {
+  const size = firmware.usedLength;
+  return { address: FOUR_GIBIBYTES - size, size, block: firmware, blockOffset: 0 };
+}
 
 /** What the memory is made of. */
 export interface RamOptions {
@@ -32,7 +59,7 @@ export interface RamOptions {
   readonly size: number;
   /** The backend that -machine memory-backend names; otherwise the board makes anonymous memory. */
   readonly backend?: MemoryBackendOptions;
-  readonly acpi: boolean;
+  readonly plan: RamPlan;
   /** Content of the firmware's block. */
   readonly firmware?: Uint8Array;
   /** -machine aux-ram-share=on. */
@@ -43,7 +70,7 @@ export interface RamOptions {
 }
 
 /** The board's memory. */
-export class MachineRam implements Disposable {
+export class MachineRam implements RamBlocks, Disposable {
   /** The guest's RAM. */
   readonly main: RamBlock;
   readonly firmware: RamBlock;
@@ -52,35 +79,25 @@ export class MachineRam implements Disposable {
   readonly memory: GuestMemory;
 
   constructor(options: RamOptions) {
+    const { plan } = options;
     using undo = new DisposableStack();
-    const auxiliary = (
-      name: string,
-      usedLength: number,
-      maximumLength: number,
-      resizable = false,
-    ) =>
+    const auxiliary = ({ name, length, maximum, resizable = false }: PlannedBlock) =>
       undo.use(createAuxiliaryBlock({
         name,
-        usedLength,
-        maximumLength,
+        usedLength: length,
+        maximumLength: maximum,
         resizable,
         share: options.shareAuxiliary,
         adopted: options.adopt(name),
       }));
     const backend = options.backend ??
-      { kind: "ram", id: DEFAULT_RAM_NAME, size: options.size, share: false };
+      { kind: "ram", id: plan.defaultName, size: options.size, share: false };
     this.main = undo.use(createMemoryBackend(backend, options.adopt(backend.id), options.openPath));
-    const firmwareSize = options.firmware?.length ??
-      (options.acpi ? FIRMWARE_SIZE.acpi : FIRMWARE_SIZE.plain);
-    this.firmware = auxiliary("pc.bios", firmwareSize, firmwareSize);
-    const acpi = options.acpi
-      ? Object.values(acpiBlocks).map(({ name, maximum }) =>
-        auxiliary(name, PAGE_SIZE, maximum, true)
-      )
-      : [];
-    this.blocks = [this.main, this.firmware, ...acpi]
+    const length = options.firmware?.length ?? plan.firmwareSize;
+    this.firmware = auxiliary({ name: "pc.bios", length, maximum: length });
+    this.blocks = [this.main, this.firmware, ...plan.blocks.map(auxiliary)]
       .toSorted((a, b) => b.maximumLength - a.maximumLength);
-    this.memory = new GuestMemory(layOut(this.main, this.firmware, options.size));
+    this.memory = new GuestMemory(plan.layOut(this, options.size));
     undo.move();
   }
 
@@ -94,43 +111,12 @@ export class MachineRam implements Disposable {
   }
 }
 
-/** The firmware covers the end of the first mebibyte and the end of the first four gibibytes. */
-function layOut(main: RamBlock, firmware: RamBlock, size: number): MemoryRegion[] {
-  const isaSize = Math.min(firmware.usedLength, ISA_FIRMWARE_LIMIT);
-  const isaStart = ONE_MEBIBYTE - isaSize;
-  const regions: MemoryRegion[] = [
-    {
-      address: isaStart,
-      size: isaSize,
-      block: firmware,
-      blockOffset: firmware.usedLength - isaSize,
-    },
-    {
-      address: FOUR_GIBIBYTES - firmware.usedLength,
-      size: firmware.usedLength,
-      block: firmware,
-      blockOffset: 0,
-    },
-  ];
-  let blockOffset = 0;
-  for (const { start, length } of ramLayout(size)) {
-    const ram = (from: number, end: number) => {
-      if (end > from) {
-        const offset = blockOffset + from - start;
-        regions.push({ address: from, size: end - from, block: main, blockOffset: offset });
-      }
-    };
-    ram(start, Math.min(start + length, Math.max(start, isaStart)));
-    ram(Math.max(start, ONE_MEBIBYTE), start + length);
-    blockOffset += length;
-  }
-  return regions;
-}
-
 /** KVM's memory slots, one for each region. */
-export class MemorySlots {
+export class MemorySlots implements LoggedSlots {
   readonly #vm: KvmVm;
-  readonly #regions: readonly MemoryRegion[];
+  readonly #memory: GuestMemory;
+  readonly #listeners = new Set<SlotListener>();
+  #flags = 0;
 
   /**
    * Sets the slots. Do it before the interrupt controllers are created: afterwards KVM waits some
@@ -138,29 +124,45 @@ export class MemorySlots {
    */
   constructor(vm: KvmVm, memory: GuestMemory) {
     this.#vm = vm;
-    this.#regions = memory.regions;
-    this.#set(0);
+    this.#memory = memory;
+    this.#setAll();
+    memory.addView((slot, region) => this.#replace(slot, region));
   }
 
   /** The region of each slot; its index is the slot's number. */
   get regions(): readonly MemoryRegion[] {
-    return this.#regions;
+    return this.#memory.regions;
+  }
+
+  addListener(listener: SlotListener): void {
+    this.#listeners.add(listener);
   }
 
   /** Starts or stops recording which pages the guest writes. */
   logDirtyPages(on: boolean): void {
-    this.#set(on ? MemoryFlag.logDirtyPages : 0);
+    this.#flags = on ? MemoryFlag.logDirtyPages : 0;
+    this.#setAll();
   }
 
-  #set(flags: number): void {
-    this.#regions.forEach((region, slot) =>
-      this.#vm.setMemorySlot({
-        slot,
-        flags,
-        guestAddress: region.address,
-        size: region.size,
-        hostAddress: region.block.mapping.address + BigInt(region.blockOffset),
-      })
-    );
+  #setAll(): void {
+    this.regions.forEach((region, slot) => this.#set(slot, region, region.size));
+  }
+
+  /** KVM lets the memory of a slot change only by way of there being none. */
+  #replace(slot: number, region: MemoryRegion): void {
+    for (const { changing } of this.#listeners) changing();
+    this.#set(slot, region, 0);
+    this.#set(slot, region, region.size);
+    for (const { changed } of this.#listeners) changed(slot, region);
+  }
+
+  #set(slot: number, region: MemoryRegion, size: number): void {
+    this.#vm.setMemorySlot({
+      slot,
+      flags: size === 0 ? 0 : this.#flags | (region.readOnly ? MemoryFlag.readOnly : 0),
+      guestAddress: region.address,
+      size,
+      hostAddress: region.block.mapping.address + BigInt(region.blockOffset),
+    });
   }
 }

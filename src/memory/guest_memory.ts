@@ -13,7 +13,15 @@ export interface MemoryRegion {
   readonly block: RamBlock;
   /** Where the piece starts in the block. */
   readonly blockOffset: number;
+  /** The guest's writes go to whoever answers on the bus instead. Absent: false. */
+  readonly readOnly?: boolean;
 }
+
+/** What is to be seen at the place of a region from now on. */
+export type RegionContent = Pick<MemoryRegion, "block" | "blockOffset" | "readOnly">;
+
+/** Shows regions to somebody: a hypervisor, threads of devices. */
+export type RegionView = (index: number, region: MemoryRegion) => void;
 
 /** The guest touched, or a device was asked to touch, something that is not RAM. */
 export class GuestMemoryError extends Error {
@@ -29,20 +37,57 @@ export class GuestMemoryError extends Error {
  */
 export type DeviceWriteBitmaps = ReadonlyMap<RamBlock, PageBitmap> | undefined;
 
-/** All RAM of the guest. Addresses come from the guest, so every access is checked. */
+/**
+ * All RAM of the guest. Addresses come from the guest, so every access is checked. Where regions are stays;
+ * what is seen there may change while the machine runs, as chipsets change the first mebibyte.
+ */
 export class GuestMemory {
-  /** Sorted by address; regions do not overlap. */
-  readonly regions: readonly MemoryRegion[];
+  readonly #regions: MemoryRegion[];
 
   /** Bytes of RAM in all regions. */
   readonly size: number;
+
+  readonly #views = new Set<RegionView>();
 
   #deviceWrites: DeviceWriteBitmaps;
   readonly #writers = new Set<(bitmaps: DeviceWriteBitmaps) => void>();
 
   constructor(regions: readonly MemoryRegion[]) {
     this.size = regions.reduce((sum, region) => sum + region.size, 0);
-    this.regions = [...regions].sort((a, b) => a.address - b.address);
+    this.#regions = [...regions].sort((a, b) => a.address - b.address);
+  }
+
+  /** Sorted by address; regions do not overlap. Each keeps its index, address and size. */
+  get regions(): readonly MemoryRegion[] {
+    return this.#regions;
+  }
+
+  /** Notifies whoever shows regions elsewhere of each change. */
+  addView(view: RegionView): Disposable {
+    this.#views.add(view);
+    return { [Symbol.dispose]: () => void this.#views.delete(view) };
+  }
+
+  /**
+   * Shows other content at the place of the region that starts at `address`. No processor may run. For a live
+   * migration all pages that were and are seen there count as written: nobody knows which of them were.
+   */
+  remap(address: number, content: RegionContent): void {
+    const index = this.#regions.findIndex((region) => region.address === address);
+    const old = this.#regions[index];
+    if (old === undefined) throw new RangeError(`no region starts at 0x${address.toString(16)}`);
+    const { block, blockOffset, readOnly = false } = content;
+    const same = old.block === block && old.blockOffset === blockOffset &&
+      (old.readOnly ?? false) === readOnly;
+    if (same) return;
+    if (blockOffset + old.size > block.maximumLength) {
+      throw new RangeError(`'${block.name}' ends before the region at 0x${address.toString(16)}`);
+    }
+    this.markDirty(address, old.size);
+    const region = { address, size: old.size, block, blockOffset, readOnly };
+    this.#regions[index] = region;
+    for (const view of this.#views) view(index, region);
+    this.markDirty(address, old.size);
   }
 
   /**

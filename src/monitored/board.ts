@@ -7,7 +7,7 @@ import type { Announcements } from "../guest/announcements.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Bus } from "../machine/bus.ts";
 import type { Board } from "../machine/board.ts";
-import { DEFAULT_RAM_NAME } from "../machine/ram.ts";
+import { MICROVM_RAM_NAME } from "../machine/boards/microvm_ram.ts";
 import type { VirtioDevices } from "../machine/virtio_devices.ts";
 import { GuestMemoryError } from "../memory/guest_memory.ts";
 import type {
@@ -99,7 +99,7 @@ function capabilities(accelerator: "kvm" | "qtest"): Capabilities {
         maximumCpus: MICROVM_CPU_LIMIT,
         acpi: true,
         defaultCpuType: "host-x86_64-cpu",
-        defaultRamId: DEFAULT_RAM_NAME,
+        defaultRamId: MICROVM_RAM_NAME,
       },
     ],
     isDeviceModel: isDeviceDriver,

@@ -41,6 +41,11 @@ export class DeviceMemory implements Disposable {
     return this.#handle.value;
   }
 
+  /** Region `index` shows other memory of this process from now on, of the same size. */
+  moveRegion(index: number, hostAddress: bigint): void {
+    native.molt_memory_move(this.handle, index, hostAddress);
+  }
+
   /**
    * Pages of region `index` that devices write from now on are set in the page bitmap at host address
    * `bitmap`, in which the region starts at page `first`. 0 ends that: a bitmap given before is not used

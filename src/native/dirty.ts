@@ -104,13 +104,17 @@ export class DirtyRings implements Disposable {
       view.setBigUint64(at + ringLayout.entries, ring.address, true);
       view.setUint32(at + ringLayout.size, entries, true);
     });
-    slots.forEach(({ bitmap, first, count }, i) => {
-      const at = ringLayout.sizeof * vcpus.length + slotLayout.sizeof * i;
-      view.setBigUint64(at + slotLayout.bitmap, bitmap.address, true);
-      view.setBigUint64(at + slotLayout.first, BigInt(first), true);
-      view.setBigUint64(at + slotLayout.pages, BigInt(count), true);
-    });
+    for (const slot of slots) this.setSlot(slot);
     undo.move();
+  }
+
+  /** Pages of a slot belong elsewhere from now on. All entries of before must have been moved. */
+  setSlot({ slot, bitmap, first, count }: SlotPages & { readonly bitmap: PageBitmap }): void {
+    const view = new DataView(this.#table.bytes.buffer);
+    const at = ringLayout.sizeof * this.#rings.length + slotLayout.sizeof * slot;
+    view.setBigUint64(at + slotLayout.bitmap, bitmap.address, true);
+    view.setBigUint64(at + slotLayout.first, BigInt(first), true);
+    view.setBigUint64(at + slotLayout.pages, BigInt(count), true);
   }
 
   /** Moves all entries to the slots' bitmaps and returns how many there were. */

@@ -105,6 +105,7 @@ export const guestPrototypes = {
   // virtio_memory.c
   molt_memory_create: ["int64_t", "const struct molt_memory_region *places", "uint32_t count"],
   molt_memory_destroy: ["void", "uint64_t handle"],
+  molt_memory_move: ["void", "uint64_t handle", "uint32_t index", "uint64_t host"],
   molt_memory_record: [
     "void",
     "uint64_t handle",
