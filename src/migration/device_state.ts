@@ -44,8 +44,9 @@ export function* savingDevices(
   });
 }
 
-/** Writes the device that is the `index`th of a machine. */
+/** Writes the device that is the `index`th of a machine, unless there is nothing to write of it. */
 export function saveDevice(writer: StreamWriter, device: SavedDevice, index: number): void {
+  if (device.present?.() === false) return;
   const { idstr, instanceId, description, save } = asSection(device);
   const sectionId = RAM_SECTION_ID + 1 + index;
   writer.device({ sectionId, idstr, instanceId, description, state: save() });
@@ -57,6 +58,8 @@ interface AnySection {
   readonly instanceId: number;
   readonly description: StateDescription<unknown>;
   readonly writtenBy: SavedDevice["writtenBy"];
+  /** Streams may lack it. */
+  readonly optional: boolean;
   save(): unknown;
   load(state: unknown): void;
 }
@@ -67,6 +70,7 @@ function asSection(section: SavedDevice): AnySection {
     instanceId: section.instanceId,
     description: section.description as StateDescription<unknown>,
     writtenBy: section.writtenBy,
+    optional: section.present !== undefined,
     save: () => section.save(),
     load: (state) => section.load(state as never),
   };
@@ -81,8 +85,8 @@ export class ReceivedDevices {
   readonly #states = new Map<AnySection, unknown>();
   #globalState: GlobalState | undefined;
   #early = false;
-  /** How many sections' devices have their state. */
-  #loaded = 0;
+  /** Devices that have their state. */
+  readonly #loaded = new Set<AnySection>();
 
   constructor(target: MigratableMachine) {
     this.#sections = target.sections.map(asSection);
@@ -129,13 +133,14 @@ export class ReceivedDevices {
         );
       }
     }
-    for (const section of this.#sections.slice(this.#loaded)) {
-      if (this.#states.has(section)) this.#load(section);
+    for (const section of this.#sections) {
+      if (this.#states.has(section) && !this.#loaded.has(section)) this.#load(section);
     }
   }
 
   /** Whether this stream's source writes the section. */
-  #isWritten({ writtenBy }: AnySection): boolean {
+  #isWritten({ writtenBy, optional }: AnySection): boolean {
+    if (optional) return false;
     if (writtenBy === undefined) return true;
     return this.#states.entries().some(([{ idstr }, state]) =>
       idstr === writtenBy.idstr && writtenBy.shows(state)
@@ -143,15 +148,15 @@ export class ReceivedDevices {
   }
 
   #loadWhatCame(): void {
-    for (;;) {
-      const section = this.#sections[this.#loaded];
-      if (section === undefined || !this.#states.has(section)) return;
-      this.#load(section);
-      this.#loaded++;
+    for (const section of this.#sections) {
+      if (this.#loaded.has(section)) continue;
+      if (this.#states.has(section)) this.#load(section);
+      else if (!section.optional) return;
     }
   }
 
   #load(section: AnySection): void {
+    this.#loaded.add(section);
     try {
       section.load(this.#states.get(section));
     } catch (cause) {

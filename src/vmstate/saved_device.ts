@@ -17,6 +17,11 @@ export interface SavedDevice<State = unknown> {
     readonly idstr: string;
     readonly shows: (state: unknown) => boolean;
   };
+  /**
+   * Whether there is anything to write. Absent: always, and a stream without the section is not whole. QEMU
+   * leaves some sections out until the guest has used their device; their numbers stay free.
+   */
+  present?(): boolean;
   /** A copy of the state. Called while the machine is stopped. */
   save(): State;
   /** Takes over a state that decoded completely. Throws, without having changed anything, if it cannot be. */

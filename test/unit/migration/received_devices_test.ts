@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { ReceivedDevices } from "../../../src/migration/device_state.ts";
+import { ReceivedDevices, saveDevices } from "../../../src/migration/device_state.ts";
 import { MigrationError } from "../../../src/migration/errors.ts";
 import type { MigratableMachine } from "../../../src/migration/source.ts";
+import type { StreamWriter } from "../../../src/migration/stream/stream_writer.ts";
 import { struct, u8 } from "../../../src/vmstate/vmstate.ts";
 
 const description = struct({ name: "lamp", version: 1, fields: { brightness: u8() } });
@@ -66,4 +67,43 @@ Deno.test("a section that only some sources write is missing if the source is on
   received(1).apply();
   assertEquals(loaded, ["cpu 1"]);
   assertThrows(() => received(2).apply(), MigrationError, "the stream has no section 'clock' 0");
+});
+
+Deno.test("a section that a stream may lack holds nobody up, and is loaded when it is there", () => {
+  const { machine, loaded } = machineOf("a", "eeprom", "b");
+  const sections = machine.sections.map((section) =>
+    section.idstr === "eeprom" ? { ...section, present: () => false } : section
+  );
+  const devices = new ReceivedDevices({ sections } as unknown as MigratableMachine);
+  devices.loadEarly();
+  devices.add("a", 0, { brightness: 1 });
+  devices.add("b", 0, { brightness: 3 });
+  assertEquals(loaded, ["a 1", "b 3"]);
+  devices.add("eeprom", 0, { brightness: 2 });
+  devices.apply();
+  assertEquals(loaded, ["a 1", "b 3", "eeprom 2"]);
+});
+
+Deno.test("a section of which there is nothing to write leaves its number free", () => {
+  const { machine } = machineOf("a", "eeprom", "b");
+  let used = false;
+  const sections = machine.sections.map((section) =>
+    section.idstr === "eeprom" ? { ...section, present: () => used } : section
+  );
+  const written = () => {
+    const ids: string[] = [];
+    const writer = {
+      device: ({ sectionId, idstr }: { sectionId: number; idstr: string }) =>
+        ids.push(`${sectionId} ${idstr}`),
+    };
+    saveDevices(
+      writer as unknown as StreamWriter,
+      { sections } as unknown as MigratableMachine,
+      undefined,
+    );
+    return ids;
+  };
+  assertEquals(written(), ["2 a", "4 b"]);
+  used = true;
+  assertEquals(written(), ["2 a", "3 eeprom", "4 b"]);
 });
