@@ -6,10 +6,11 @@ import { InformationRequest } from "./src/cli/information.ts";
 import { withoutOption } from "./src/cli/words.ts";
 import { OptionError } from "./src/configuration/errors.ts";
 import { runInterimMonitor } from "./src/interim_monitor.ts";
+import { runPreflight } from "./src/preflight.ts";
 import type { VirtualMachineConfig } from "./src/configuration/virtual_machine.ts";
 import { readTracePatterns, traceWarnings } from "./src/cli/trace.ts";
 import { reapInterimMonitor } from "./src/migration/cpr/interim/waiting_guest.ts";
-import { type Role, takeRole } from "./src/migration/cpr/role.ts";
+import { type MonitorRole, type Role, takeRole } from "./src/migration/cpr/role.ts";
 import { Timeline } from "./src/migration/cpr/timeline.ts";
 import { type EventLoop, processLoop } from "./src/native/event_loop.ts";
 import { exitWithParent, letEngineThreadsWait, setProcessName } from "./src/native/process.ts";
@@ -44,7 +45,7 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   const tracePatterns = log.traceFiles.flatMap((path) => readTracePatterns(readTraceFile(path)));
   setUpTrace({ timestamp: log.timestamp, file: log.file });
   setTraces([...log.tracePatterns, ...tracePatterns]);
-  if (process.exitWithParent && first) exitWithParent();
+  if ((process.exitWithParent && first) || role.kind === "preflight") exitWithParent();
   if (process.name !== undefined) setProcessName(process.name);
   if (first) {
     if (log.file !== undefined) createLogFile(log.file);
@@ -54,15 +55,13 @@ async function runMachine(argv: readonly string[]): Promise<number> {
 
   const { pidFile } = process;
   const writePidFile = () => pidFile !== undefined && resources.use(createPidFile(pidFile));
-  if (role.kind !== "interim") writePidFile();
+  if (role.kind === "first" || role.kind === "successor") writePidFile();
   // From here on there may be a guest: what fails ends no more than it must.
   resources.use(outliveFaults());
   const loop = processLoop();
   const served = loop.run();
   letEngineThreadsWait();
-  using vm = role.kind === "interim"
-    ? await runInterimMonitor(config, loop, role.sockets)
-    : await createMachine(config, loop, role, timeline);
+  using vm = await obtainMachine(config, loop, role, timeline);
   if (vm !== undefined) {
     // An interim monitor that stays has a guest, which is worth more than a file.
     if (role.kind === "interim") reportFaults(writePidFile);
@@ -86,10 +85,28 @@ async function runMachine(argv: readonly string[]): Promise<number> {
   return 0;
 }
 
+/** The machine that this process is the monitor of; `undefined` if it has none, or none any more. */
+async function obtainMachine(
+  config: VirtualMachineConfig,
+  loop: EventLoop,
+  role: Role,
+  timeline: Timeline,
+) {
+  switch (role.kind) {
+    case "preflight":
+      await runPreflight(config, loop, role.sockets);
+      return undefined;
+    case "interim":
+      return await runInterimMonitor(config, loop, role.sockets);
+    default:
+      return await createMachine(config, loop, role, timeline);
+  }
+}
+
 async function createMachine(
   config: VirtualMachineConfig,
   loop: EventLoop,
-  role: Exclude<Role, { kind: "interim" }>,
+  role: MonitorRole,
   timeline: Timeline,
 ) {
   if (config.machine.type !== "none") {

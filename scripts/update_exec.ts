@@ -13,6 +13,7 @@ import { appending, receiving } from "./lib/command_line.ts";
 import { absolutePath, removeIfThere } from "./lib/files.ts";
 import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
 import { address, count, value } from "./lib/options.ts";
+import { checkFirst, preflightOptions } from "./lib/preflight.ts";
 import { isMolt, nameOf, ProcessGoneError, processOf, whileAlive } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, type Script, ScriptError } from "./lib/script.ts";
 import { explainRefusal, requireUser } from "./lib/users.ts";
@@ -25,6 +26,7 @@ const options = {
       "hands it on itself, from QEMU it goes to a temporary file",
   ).optional(),
   "timeout": count("SECONDS", 1, "how long the successor may take to answer").default(30),
+  ...preflightOptions,
 };
 
 type ExecScript = Script<typeof options>;
@@ -52,10 +54,12 @@ meant in the folder in which the machine was started.`,
   script.report({ before: program });
   script.say(`process ${pid} runs ${nameOf(machine)}; the guest is ${before}`);
 
+  const started = script.command?.command ?? appending(command);
+  if (!await checkFirst(script, script.options, machine, started)) return;
+
   const state = await stateFile(script, machine, pid);
   await using undo = new AsyncDisposableStack();
   if (state !== undefined) undo.defer(() => removeIfThere(state));
-  const started = script.command?.command ?? appending(command);
   undo.use(
     await configure(script, machine, {
       parameters: {

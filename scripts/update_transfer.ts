@@ -5,9 +5,11 @@
  *   -> the guest runs in the successor -> the old process ends -> the sockets' names go over
  */
 import type { MigrationChannel, QmpClient } from "../src/qmp_client/mod.ts";
+import { receiving } from "./lib/command_line.ts";
 import { awaitListening } from "./lib/listening.ts";
 import { checkMovable, checkShared, configure, follow, pauseText } from "./lib/migration.ts";
 import { address, count, value } from "./lib/options.ts";
+import { checkFirst, preflightOptions } from "./lib/preflight.ts";
 import { nameOf, processOf } from "./lib/processes.ts";
 import { ExitStatus, messageOf, runScript, ScriptError } from "./lib/script.ts";
 import { requireUser } from "./lib/users.ts";
@@ -26,6 +28,7 @@ const options = {
     .optional(),
   "log": value("FILE", "where what the successor prints is added; default: nowhere").optional(),
   "timeout": count("SECONDS", 1, "how long the successor may take to answer").default(30),
+  ...preflightOptions,
 };
 
 await runScript({
@@ -68,6 +71,8 @@ leaves it where it was.`,
   });
 
   await checkUnused(plan.address);
+  // What it listens on is its source's affair: nobody connects to what is only asked.
+  if (!await checkFirst(script, options, machine, receiving(plan.command))) return;
   // With the return path the source learns whether the guest has arrived.
   cleanup.use(
     await configure(script, machine, {

@@ -101,6 +101,7 @@ export class EmptyMachine implements Disposable {
       update: updateControl(
         () => ({ generation: 0, pid: processId(), version, build: build() }),
         () => [],
+        () => Promise.reject(new Error("there is no guest")),
       ),
       migration: new NoMigration(),
     };

@@ -27,7 +27,7 @@ import { Ownership, OWNERSHIP_NAME } from "./migration/cpr/ownership.ts";
 import { Timeline } from "./migration/cpr/timeline.ts";
 import { takeWaitingGuest, type WaitingGuest } from "./migration/cpr/interim/waiting_guest.ts";
 import { answerStandby } from "./migration/cpr/interim/standby.ts";
-import type { Role } from "./migration/cpr/role.ts";
+import type { MonitorRole } from "./migration/cpr/role.ts";
 import type { Handover } from "./migration/cpr/transfer.ts";
 import { messageOf } from "./migration/errors.ts";
 import { loadWarmUp } from "./migration/late_modules.ts";
@@ -106,7 +106,7 @@ export class VirtualMachine implements Disposable {
   static async create(
     config: VirtualMachineConfig,
     loop: EventLoop,
-    role: Exclude<Role, { kind: "interim" }>,
+    role: MonitorRole,
     timeline: Timeline,
   ): Promise<VirtualMachine> {
     using undo = new DisposableStack();
@@ -199,7 +199,7 @@ export class VirtualMachine implements Disposable {
     this.#ended.resolve(reason);
   }
 
-  async #start(role: Exclude<Role, { kind: "interim" }>): Promise<void> {
+  async #start(role: MonitorRole): Promise<void> {
     const { config, monitors } = this;
     const inherited = role.kind === "successor" ? role.inherited : undefined;
     // A successor has its predecessor's sets where whoever starts it gives it none.

@@ -18,6 +18,7 @@ function describe({ names, argument, help }: Option): string {
 export const usage = [
   "usage: molt [options] [disk_image]",
   "       molt inspect FILE...",
+  "       molt check --qmp ADDRESS [COMMAND...]",
   "",
   "A guest starts from a kernel, for example:",
   "  molt -accel kvm -m 512M -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0",
@@ -34,6 +35,8 @@ export function helpText(groups: readonly OptionGroup[]): string {
     versionText(),
     "usage: molt [options] [disk_image]",
     "       molt inspect FILE...",
+    "       molt check --qmp ADDRESS [COMMAND...]",
+    "       molt check --qmp ADDRESS [COMMAND...]",
     "",
     "'disk_image' is a raw hard disk image",
     ...shown.map(({ title, options }) => `\n${title}:\n${options.map(describe).join("\n")}`),

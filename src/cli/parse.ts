@@ -17,7 +17,7 @@ export function parseCommandLine(
 }
 
 /** molt's own commands, which are not options of a machine. */
-const subcommands: readonly string[] = ["inspect"];
+const subcommands: readonly string[] = ["check", "inspect"];
 
 /** Whether the words after the program's name are one of molt's own commands with its arguments. */
 export function isSubcommand(argv: readonly string[]): boolean {

@@ -1,4 +1,4 @@
-/** molt's own subcommands, for people: `molt inspect`. */
+/** molt's own subcommands, for people: `molt inspect`, `molt check`. */
 
 /** Runs the subcommand that `argv` names and returns the exit status. */
 export async function runSubcommand(argv: readonly string[]): Promise<number> {
@@ -7,6 +7,10 @@ export async function runSubcommand(argv: readonly string[]): Promise<number> {
     case "inspect": {
       const { inspect } = await import("../inspect/inspect.ts");
       return await inspect(rest);
+    }
+    case "check": {
+      const { check } = await import("./check.ts");
+      return await check(rest);
     }
     default:
       throw new Error(`unknown subcommand '${name}'`);

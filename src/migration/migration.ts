@@ -14,9 +14,11 @@ import type { MigrationAddress } from "../configuration/migration.ts";
 import { inPlaceModes } from "./blockers.ts";
 import { type CapabilityName, type CapabilitySet, CapabilityStore } from "./capabilities.ts";
 import type { Ownership } from "./cpr/ownership.ts";
+import { checkSuccessor, type PreflightResult } from "./cpr/preflight/check.ts";
 import { MigrationError } from "./errors.ts";
 import { IncomingMigration, type IncomingPlan } from "./incoming.ts";
 import type { MigrationInformation } from "./information.ts";
+import { loadWarmUp } from "./late_modules.ts";
 import { OutgoingMigration } from "./outgoing/attempt.ts";
 import type { OutgoingPlan, Route } from "./outgoing/plan.ts";
 import { type MigrationMode, type MigrationParameters, ParameterStore } from "./parameters.ts";
@@ -191,6 +193,24 @@ export class Migration {
     outgoing.begin();
     // The monitor's reply goes out first.
     setTimeout(() => void outgoing.run());
+  }
+
+  /**
+   * Whether `command` would take the guest over by a live update (cpr/preflight/protocol.ts). The guest runs
+   * on. Throws while the machine is being moved.
+   */
+  async check(command: readonly string[]): Promise<PreflightResult> {
+    const source = this.#movableMachine();
+    this.#dependencies.blockers?.check("cpr-exec");
+    const { update, timeline } = this.#dependencies;
+    const { copyState } = await loadWarmUp();
+    return await checkSuccessor({
+      command,
+      source,
+      kept: [...update.forInterimMonitor(), timeline.kept],
+      milliseconds: this.parameters["x-successor-timeout"],
+      copyState,
+    });
   }
 
   /** Asks the attempt under way to end. */

@@ -74,6 +74,42 @@ export async function warmUpArrival(
   using ownership = Ownership.create();
   using timeline = new Timeline(undefined, "monitor");
   const stream = await ownStream(target, ownership);
+  for (let time = 0; time < LOADS; time++) {
+    const [here, there] = socketPair();
+    using source = new StreamChannel(here, true);
+    using channel = new StreamChannel(there, true);
+    await source.write(stream);
+    endSending(source.fd);
+    await arrive(target, events, { channel, timeline, ownership, starts: true });
+  }
+}
+
+/**
+ * A copy of a guest's state, which `channel` brings, is loaded by a machine that waits, over the memory that
+ * was handed over. Nothing runs afterwards either. Throws what is wrong.
+ */
+export async function tryArrival(
+  target: MigratableMachine,
+  events: WarmUpEvents,
+  channel: StreamChannel,
+): Promise<void> {
+  using timeline = new Timeline(undefined, "interim");
+  await arrive(target, events, { channel, timeline, ownership: undefined, starts: false });
+}
+
+interface DryArrival {
+  readonly channel: StreamChannel;
+  readonly timeline: Timeline;
+  readonly ownership: Ownership | undefined;
+  /** The clocks start. */
+  readonly starts: boolean;
+}
+
+async function arrive(
+  target: MigratableMachine,
+  events: WarmUpEvents,
+  { channel, timeline, ownership, starts }: DryArrival,
+): Promise<void> {
   const nothing: CapabilitySet = new Set();
   const parameters = new ParameterStore().values;
   const names = new Set(target.blocks.map(({ name }) => name));
@@ -82,7 +118,7 @@ export async function warmUpArrival(
     capabilities: () => nothing,
     parameters: () => parameters,
     stream: defaultStreamProperties,
-    startAfterLoad: () => true,
+    startAfterLoad: () => starts,
   };
   const dependencies: IncomingDependencies = {
     timeline,
@@ -90,17 +126,18 @@ export async function warmUpArrival(
     guestComes: () => events.hold(),
     guestArrived: () => events.release(),
   };
-  for (let time = 0; time < LOADS; time++) {
-    const [here, there] = socketPair();
-    using source = new StreamChannel(here, true);
-    using channel = new StreamChannel(there, true);
-    await source.write(stream);
-    endSending(source.fd);
-    const machine = target.machine.warmUpCopy((event) => events.emit(event));
-    const practice = { ...target, machine };
-    await new IncomingMigration(dependencies, () => practice, plan).receiveFrom(channel);
-    machine.stop();
-  }
+  const machine = target.machine.warmUpCopy((event) => events.emit(event));
+  const practice = { ...target, machine };
+  await new IncomingMigration(dependencies, () => practice, plan).receiveFrom(channel);
+  machine.stop();
+}
+
+/** The devices of a machine that may be running, as a stream to be loaded over the same memory. */
+export async function copyState(source: MigratableMachine): Promise<Uint8Array<ArrayBuffer>> {
+  const writer = new StreamWriter();
+  writer.begin(streamConfiguration(source, new Set()));
+  await writeState(writer, source, (save) => source.machine.whileParked(save));
+  return writer.take();
 }
 
 /** The machine as it is, as the stream of a cpr-transfer to its end. */
@@ -114,12 +151,21 @@ async function ownStream(
   writer.command({ name: "PING", value: 1 });
   writer.command({ name: "PING", value: MOLT_PING });
   writer.command({ name: "PING", value: ownership.number });
+  await writeState(writer, target, (save) => save());
+  return writer.take();
+}
+
+/** Everything behind the configuration. `whileParked` has the devices saved at one moment. */
+async function writeState(
+  writer: StreamWriter,
+  target: MigratableMachine,
+  whileParked: (save: () => void) => void,
+): Promise<void> {
   const listings = target.blocks.map((block) => ({ block, ignored: false }));
   await using ram = new InPlaceSender(writer, listings);
   await ram.begin();
   writer.command({ name: "SWITCHOVER_START" });
   await ram.finish();
-  saveDevices(writer, target, "running");
+  whileParked(() => saveDevices(writer, target, "running"));
   writer.finish(!target.suppressDescription);
-  return writer.take();
 }

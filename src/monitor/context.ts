@@ -6,6 +6,7 @@ import type { AnnounceChoice, AnnounceParameters } from "../guest/announcements.
 import type { DescriptorStore } from "../backends/descriptor_store.ts";
 import type { RunState } from "../machine/run_state.ts";
 import type { CapabilityName } from "../migration/capabilities.ts";
+import type { PreflightResult } from "../migration/cpr/preflight/check.ts";
 import type { MigrationInformation } from "../migration/information.ts";
 import type { ChannelsRequest } from "../migration/migration.ts";
 import type { MigrationParameters } from "../migration/parameters.ts";
@@ -331,6 +332,8 @@ export interface MigrationControl {
 /** Live updates of this program under the guest. */
 export interface UpdateControl {
   query(): UpdateQuery;
+  /** Whether a program, with its arguments, would take the guest over. */
+  check(command: readonly string[]): Promise<PreflightResult>;
   /** Gives a listening socket or the pid file another name. Throws if that is none of this process. */
   rename(from: string, to: string): void;
 }

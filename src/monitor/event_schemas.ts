@@ -36,6 +36,13 @@ export const updateQuery = struct({
   "launch": struct({ "command": z.array(z.string()), "directory": z.string() }),
 });
 
+/** The result of x-check-update. */
+export const updateCheck = struct({
+  "result": z.enum(["yes", "no", "unknown"]),
+  "program": z.string().optional(),
+  "reason": z.string().optional(),
+});
+
 /** Each event's data; an empty object for those that have none. */
 export const eventSchemas = {
   STOP: empty,

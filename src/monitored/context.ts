@@ -42,6 +42,7 @@ export function updateInformation({ generation, account }: Timeline): UpdateInfo
 export function updateControl(
   information: () => UpdateInformation,
   phases: () => PhaseRecord[],
+  check: UpdateControl["check"],
 ): UpdateControl {
   return {
     query: () => {
@@ -52,6 +53,7 @@ export function updateControl(
         launch: { command: [...command], directory },
       };
     },
+    check,
     rename: (from, to) => launch.rename(from, to),
   };
 }
@@ -111,7 +113,11 @@ export function monitorContext(vm: MonitoredMachine): MonitorContext {
     },
     chardevs: vm.chardevs,
     descriptors: vm.descriptors,
-    update: updateControl(() => updateInformation(timeline), () => timeline.phases.records),
+    update: updateControl(
+      () => updateInformation(timeline),
+      () => timeline.phases.records,
+      (command) => vm.migration.check(command),
+    ),
     migration: vm.migration,
   };
 }

@@ -34,6 +34,8 @@ export const commandArguments = {
   "migrate-continue": struct({ state: z.enum(migrationStatuses) }),
   "migrate-set-capabilities": struct({ capabilities: z.array(capabilityState) }),
   "yank": struct({ instances: z.array(yankInstance) }),
+  /** molt's own: whether a program, with its arguments, would take the guest over. */
+  "x-check-update": struct({ command: z.array(z.string()) }),
   /** molt's own: gives a listening socket or the pid file of the process another name. */
   "x-rename-file": struct({ from: z.string(), to: z.string() }),
 } as const;

@@ -25,12 +25,17 @@ import { type QmpGreeting, type QmpMessage, readMessage } from "./messages.ts";
 /** How often a server that is not there yet is looked for, in milliseconds. */
 const RETRY_INTERVAL = 10;
 
+/** A connection to a server. */
+export type QmpConnection = Pick<Deno.Conn, "readable" | "writable" | "close">;
+
 /** How to connect. */
 export interface QmpConnectOptions {
   /** Ends the attempt with a QmpConnectError whose cause is the signal's reason. */
   readonly signal?: AbortSignal;
   /** Waits for a server that is not there yet: use it with a signal. */
   readonly wait?: boolean;
+  /** How the connection is made: by default Deno's, which needs its permission. */
+  readonly open?: (address: QmpAddress) => Promise<QmpConnection>;
 }
 
 /** How to execute a command. */
@@ -52,7 +57,7 @@ export class QmpClient implements Disposable, AsyncDisposable {
   readonly address: QmpAddress;
   /** Resolves when the connection has ended. */
   readonly closed: Promise<void>;
-  readonly #connection: Deno.Conn;
+  readonly #connection: QmpConnection;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #waiting = new Map<number, Waiting>();
   readonly #streams = new Set<QmpEvents<string>>();
@@ -62,7 +67,7 @@ export class QmpClient implements Disposable, AsyncDisposable {
   #nextId = 1;
   #failure: QmpError | undefined;
 
-  private constructor(address: QmpAddress, connection: Deno.Conn) {
+  private constructor(address: QmpAddress, connection: QmpConnection) {
     this.address = address;
     this.#connection = connection;
     this.#writer = connection.writable.getWriter();
@@ -73,12 +78,12 @@ export class QmpClient implements Disposable, AsyncDisposable {
   /** Connects to a server and negotiates; `address` is as parseQmpAddress reads it. */
   static async connect(
     address: string | QmpAddress,
-    { signal, wait = false }: QmpConnectOptions = {},
+    { signal, wait = false, open = openConnection }: QmpConnectOptions = {},
   ): Promise<QmpClient> {
     const target = typeof address === "string" ? parseQmpAddress(address) : address;
     for (;;) {
       try {
-        return await QmpClient.#connectOnce(target, signal);
+        return await QmpClient.#connectOnce(target, open, signal);
       } catch (error) {
         const absent = error instanceof QmpConnectError || error instanceof QmpDisconnectedError;
         if (!wait || !absent || signal?.aborted) throw error;
@@ -89,9 +94,10 @@ export class QmpClient implements Disposable, AsyncDisposable {
 
   static async #connectOnce(
     address: QmpAddress,
+    open: (address: QmpAddress) => Promise<QmpConnection>,
     signal: AbortSignal | undefined,
   ): Promise<QmpClient> {
-    const client = new QmpClient(address, await open(address));
+    const client = new QmpClient(address, await opened(address, open));
     try {
       await client.#negotiate(signal);
       return client;
@@ -279,11 +285,18 @@ export class QmpClient implements Disposable, AsyncDisposable {
   }
 }
 
-async function open(address: QmpAddress): Promise<Deno.Conn> {
+async function openConnection(address: QmpAddress): Promise<QmpConnection> {
+  return address.transport === "unix"
+    ? await Deno.connect({ transport: "unix", path: address.path })
+    : await Deno.connect(address);
+}
+
+async function opened(
+  address: QmpAddress,
+  open: (address: QmpAddress) => Promise<QmpConnection>,
+): Promise<QmpConnection> {
   try {
-    return address.transport === "unix"
-      ? await Deno.connect({ transport: "unix", path: address.path })
-      : await Deno.connect(address);
+    return await open(address);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new QmpConnectError(`cannot connect to ${formatQmpAddress(address)}: ${reason}`, {

@@ -102,6 +102,15 @@ export const qmpCommands = {
       launch: z.looseObject({ command: z.array(z.string()), directory: z.string() }).optional(),
     }),
   },
+  /** molt's own: whether a program would take the guest over, and why not. */
+  "x-check-update": {
+    arguments: taken["x-check-update"],
+    returns: z.looseObject({
+      result: z.enum(["yes", "no", "unknown"]),
+      program: z.string().optional(),
+      reason: z.string().optional(),
+    }),
+  },
   /** molt's own: gives a listening socket or the pid file of the process another name. */
   "x-rename-file": {
     arguments: taken["x-rename-file"],

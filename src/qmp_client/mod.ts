@@ -3,7 +3,12 @@
  * only the protocol's names and types (src/qapi).
  */
 export { formatQmpAddress, parseQmpAddress, type QmpAddress } from "./address.ts";
-export { QmpClient, type QmpConnectOptions, type QmpExecuteOptions } from "./client.ts";
+export {
+  QmpClient,
+  type QmpConnection,
+  type QmpConnectOptions,
+  type QmpExecuteOptions,
+} from "./client.ts";
 export {
   type QmpArguments,
   type QmpCommandName,

@@ -35,6 +35,8 @@ const outcome = z.looseObject({
   before: z.string().optional(),
   program: z.string().optional(),
   pause: z.number().optional(),
+  /** What the successor answered when it was asked. */
+  check: z.looseObject({ result: z.string() }).optional(),
 });
 
 /** What a script reports with --json. */

@@ -4,6 +4,7 @@
  */
 import { type InheritedDescriptors, readExecState } from "./descriptors.ts";
 import { type InterimMonitorSockets, takeInterimMonitorSockets } from "./interim/duties.ts";
+import { type PreflightSockets, takePreflightSockets } from "./preflight/duties.ts";
 import { takeInterimMonitorPid } from "./interim/waiting_guest.ts";
 
 /** The part that a process plays. */
@@ -19,7 +20,12 @@ export type Role =
     readonly interimMonitor: number | undefined;
   }
   /** It runs the guest of its parent, which executes its successor (src/interim_monitor.ts). */
-  | { readonly kind: "interim"; readonly sockets: InterimMonitorSockets };
+  | { readonly kind: "interim"; readonly sockets: InterimMonitorSockets }
+  /** It says whether it would take over its parent's guest (src/preflight.ts). */
+  | { readonly kind: "preflight"; readonly sockets: PreflightSockets };
+
+/** The roles of a process that is its guest's monitor from the start. */
+export type MonitorRole = Exclude<Role, { kind: "interim" | "preflight" }>;
 
 /** Reads this process's role. Throws for an environment that no molt and no QEMU has left. */
 export function takeRole(): Role {
@@ -27,6 +33,8 @@ export function takeRole(): Role {
   if (inherited !== undefined) {
     return { kind: "successor", inherited, interimMonitor: takeInterimMonitorPid() };
   }
+  const preflight = takePreflightSockets();
+  if (preflight !== undefined) return { kind: "preflight", sockets: preflight };
   const sockets = takeInterimMonitorSockets();
   return sockets === undefined ? { kind: "first" } : { kind: "interim", sockets };
 }

@@ -1,7 +1,7 @@
 /** Live updates: which monitor this is, how long the guest was paused for it, how it is started. */
 import { commandArguments as taken } from "../../qapi/arguments.ts";
 import { defineCommand } from "../command.ts";
-import { updateQuery } from "../event_schemas.ts";
+import { updateCheck, updateQuery } from "../event_schemas.ts";
 import { empty } from "../../qapi/types.ts";
 
 export const updateCommands = [
@@ -11,6 +11,13 @@ export const updateCommands = [
     arguments: empty,
     returns: updateQuery,
     run: ({ update }) => update.query(),
+  }),
+  /** molt's own: the program is started beside, and runs nothing (migration/cpr/preflight/protocol.ts). */
+  defineCommand({
+    name: "x-check-update",
+    arguments: taken["x-check-update"],
+    returns: updateCheck,
+    run: async ({ update }, { command }) => await update.check(command),
   }),
   /** molt's own: a successor's socket or pid file gets the name that its predecessor's had. */
   defineCommand({

@@ -45,7 +45,7 @@ function entity(schema: Schema, name: string | undefined): Entity {
 }
 
 /** Commands and events that are molt's own. */
-const own = ["x-query-update", "x-rename-file", "x-MONITOR_REPLACED"];
+const own = ["x-query-update", "x-check-update", "x-rename-file", "x-MONITOR_REPLACED"];
 
 /**
  * Where `ours` is not a part of `theirs`: a member they do not have, another type, an optional
