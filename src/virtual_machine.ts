@@ -44,6 +44,7 @@ import { boardTarget } from "./qtest/board.ts";
 import { serveQtest } from "./qtest/server.ts";
 import { reportFault } from "./native/faults.ts";
 import { reportFaults } from "./process/faults.ts";
+import { collectGarbage } from "./process/garbage.ts";
 import { launch } from "./process/launch.ts";
 import { announce, report } from "./process/messages.ts";
 
@@ -66,6 +67,8 @@ export class VirtualMachine implements Disposable {
   #role: "monitor" | "interim" = "monitor";
   /** The guest that another process hands over, until it runs here. */
   #arrival: Arrival | undefined;
+  /** Nothing is left to be loaded in the background. */
+  #restLoaded = false;
   /** The guest that is built here; absent while nobody has handed over what it is built from. */
   #built: BuiltGuest | undefined;
 
@@ -235,6 +238,9 @@ export class VirtualMachine implements Disposable {
     await bindTheRest();
     await this.monitors.preload();
     await loadWarmUp();
+    // Not once more when a guest has arrived: it would wait for that.
+    if (!this.#restLoaded) collectGarbage("major");
+    this.#restLoaded = true;
   }
 
   /** The same where nobody waits for it. What cannot be loaded now is loaded when it is needed. */

@@ -20,6 +20,7 @@ import { isBrokenChannel } from "../../native/channel.ts";
 import { hasInput } from "../../native/wait.ts";
 import { inPlaceModes } from "../blockers.ts";
 import { requireIntact } from "../ram/intact.ts";
+import { collectGarbage } from "../../process/garbage.ts";
 import type { Ownership } from "../cpr/ownership.ts";
 import { saveDevices, savingDevices } from "../device_state.ts";
 import { messageOf, MigrationError, OwnerUnknownError } from "../errors.ts";
@@ -285,6 +286,7 @@ export class OutgoingSession {
     this.#announceSwitchover();
     await ram.finish();
     this.#returnPath?.check();
+    collectGarbage("minor");
     await owner.stop();
     const pauses = plan.capabilities.has("pause-before-switchover");
     if (pauses) {
