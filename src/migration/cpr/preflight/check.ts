@@ -80,21 +80,39 @@ export async function checkSuccessor(preflight: Preflight): Promise<PreflightRes
 }
 
 async function ask(
-  { cpr, main, answers }: CheckedProgram,
-  { source, kept, copyState }: Preflight,
+  checked: CheckedProgram,
+  preflight: Preflight,
   signal: AbortSignal,
 ): Promise<Answer> {
+  // Who refuses the guest may do so before all of it has come, and end.
+  const failure = await send(checked, preflight, signal).then(
+    () => undefined,
+    (error) => ({ error }),
+  );
+  const text = await readAnswer(checked);
+  if (text !== "") return answer.parse(JSON.parse(text));
+  throw failure?.error ?? new MigrationError("the successor has ended without an answer");
+}
+
+async function send(
+  { cpr, main }: CheckedProgram,
+  { source, kept, copyState }: Preflight,
+  signal: AbortSignal,
+): Promise<void> {
   await handOverOn(new ChannelDescriptor(cpr.duplicate()), kept, signal);
   using stream = new StreamChannel(main.duplicate(), true);
   await stream.write(await copyState(source));
   endSending(stream.fd);
+}
+
+async function readAnswer({ answers }: CheckedProgram): Promise<string> {
   using channel = new StreamChannel(answers.duplicate(), true);
   const bytes = new Uint8Array(ANSWER_LIMIT);
   let length = 0;
   for (let count = -1; count !== 0 && length < bytes.length; length += count) {
     count = await channel.read(bytes.subarray(length));
   }
-  return answer.parse(JSON.parse(new TextDecoder().decode(bytes.subarray(0, length))));
+  return new TextDecoder().decode(bytes.subarray(0, length));
 }
 
 /** The program that is asked. It is ended with this. */
