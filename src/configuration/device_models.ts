@@ -176,18 +176,53 @@ const virtioBalloonProperties = {
   "page-poison": defaulting(boolean(), true),
 };
 
-/** All models. */
+/** What is said of a model, once: -device, its help, -global and the object types come from it. */
+export interface DeviceModelEntry {
+  readonly properties: PropertyTable;
+  /** Heading in `-device help`. */
+  readonly category: "Storage devices" | "Network devices" | "Input devices" | "Misc devices";
+  /** The bus that a device of it is on, as `-device help` says. */
+  readonly bus: string;
+  /** The class it is derived from: a model or one of {@linkcode deviceClasses}. */
+  readonly parent: string;
+}
+
+const virtio = { bus: "virtio-bus", parent: "virtio-device" } as const;
+const port = {
+  properties: portProperties,
+  category: "Input devices",
+  bus: "virtio-serial-bus",
+} as const;
+
+/** All models, each after what it is derived from. */
 export const deviceModels = {
-  "virtconsole": portProperties,
-  "virtio-balloon-device": virtioBalloonProperties,
-  "virtio-blk-device": virtioBlkProperties,
-  "virtio-net-device": virtioNetProperties,
-  "virtio-rng-device": virtioRngProperties,
-  "virtio-serial-device": virtioSerialProperties,
-  "virtserialport": portProperties,
-} satisfies Record<string, PropertyTable>;
+  "virtio-balloon-device": {
+    properties: virtioBalloonProperties,
+    category: "Misc devices",
+    ...virtio,
+  },
+  "virtio-blk-device": { properties: virtioBlkProperties, category: "Storage devices", ...virtio },
+  "virtio-net-device": { properties: virtioNetProperties, category: "Network devices", ...virtio },
+  "virtio-rng-device": { properties: virtioRngProperties, category: "Misc devices", ...virtio },
+  "virtio-serial-device": {
+    properties: virtioSerialProperties,
+    category: "Input devices",
+    ...virtio,
+  },
+  "virtserialport": { ...port, parent: "virtio-serial-port" },
+  "virtconsole": { ...port, parent: "virtserialport" },
+} as const satisfies Record<string, DeviceModelEntry>;
+
+/** Classes of which there are no devices by themselves, all of them derived from `device`. */
+export const deviceClasses = ["virtio-device", "virtio-serial-port"] as const;
 
 export type DeviceDriver = keyof typeof deviceModels;
+
+/** The classes a device belongs to, its own first: -global may name any of them. */
+export function classesOf(driver: DeviceDriver): readonly string[] {
+  const { parent } = deviceModels[driver];
+  return [driver, ...(isDeviceDriver(parent) ? classesOf(parent) : [parent, "device"])];
+}
 
 /** One device, its properties complete: those not given have their defaults. */
 export type DeviceConfig = {
@@ -196,7 +231,7 @@ export type DeviceConfig = {
     readonly id?: string;
     /** `virtio-mmio-bus.N`, or for ports `ID.0` of their virtio-serial device. */
     readonly bus?: string;
-    readonly properties: PropertiesOf<(typeof deviceModels)[Driver]>;
+    readonly properties: PropertiesOf<(typeof deviceModels)[Driver]["properties"]>;
   };
 }[DeviceDriver];
 
@@ -206,19 +241,6 @@ export const virtioMmioProperties = {
   format_transport_address: defaulting(limited(boolean(), [true], "leave it on"), true),
   ioeventfd: defaulting(boolean("Queue notifications without an exit to user space"), true),
 };
-
-/** What `-device help` says of each kind. */
-export const deviceCategories = [
-  { title: "Storage devices", names: ["virtio-blk-device"], bus: "virtio-bus" },
-  { title: "Network devices", names: ["virtio-net-device"], bus: "virtio-bus" },
-  { title: "Input devices", names: ["virtio-serial-device"], bus: "virtio-bus" },
-  { title: "Input devices", names: ["virtconsole", "virtserialport"], bus: "virtio-serial-bus" },
-  {
-    title: "Misc devices",
-    names: ["virtio-balloon-device", "virtio-rng-device"],
-    bus: "virtio-bus",
-  },
-] as const;
 
 export function isDeviceDriver(driver: string): driver is DeviceDriver {
   return Object.hasOwn(deviceModels, driver);

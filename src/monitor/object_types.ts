@@ -1,5 +1,12 @@
 /** The types of molt's objects, under QEMU's names and in its hierarchy, for qom-list-types. */
 
+import {
+  classesOf,
+  deviceClasses,
+  deviceModels,
+  isDeviceDriver,
+} from "../configuration/device_models.ts";
+
 /** A type as qom-list-types shows it. */
 export interface ObjectType {
   readonly name: string;
@@ -14,6 +21,7 @@ interface Declaration extends ObjectType {
   readonly implements?: readonly string[];
 }
 
+const models = Object.keys(deviceModels).filter(isDeviceDriver);
 const creatable = { implements: ["user-creatable"] } as const;
 
 const types: readonly Declaration[] = [
@@ -31,15 +39,11 @@ const types: readonly Declaration[] = [
   { name: "x86_64-cpu", parent: "cpu", abstract: true },
   { name: "max-x86_64-cpu", parent: "x86_64-cpu" },
   { name: "host-x86_64-cpu", parent: "max-x86_64-cpu" },
-  { name: "virtio-device", parent: "device", abstract: true },
-  { name: "virtio-balloon-device", parent: "virtio-device" },
-  { name: "virtio-blk-device", parent: "virtio-device" },
-  { name: "virtio-net-device", parent: "virtio-device" },
-  { name: "virtio-rng-device", parent: "virtio-device" },
-  { name: "virtio-serial-device", parent: "virtio-device" },
-  { name: "virtio-serial-port", parent: "device", abstract: true },
-  { name: "virtserialport", parent: "virtio-serial-port" },
-  { name: "virtconsole", parent: "virtserialport" },
+  ...deviceClasses.flatMap((name): Declaration[] => [
+    { name, parent: "device", abstract: true },
+    ...models.filter((model) => classesOf(model).includes(name))
+      .map((model) => ({ name: model, parent: deviceModels[model].parent })),
+  ]),
 
   { name: "memory-backend", parent: "object", abstract: true, ...creatable },
   { name: "memory-backend-file", parent: "memory-backend" },

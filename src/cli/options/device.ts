@@ -23,8 +23,9 @@ import { parseJsonObject } from "../json.ts";
 import { isIdentifier } from "../../configuration/values.ts";
 import type { GlobalProperty } from "../../configuration/machine.ts";
 import {
+  classesOf,
   deviceAdvice,
-  deviceCategories,
+  deviceClasses,
   type DeviceConfig,
   type DeviceDriver,
   deviceModels,
@@ -70,7 +71,7 @@ export class DeviceOptions implements OptionGroup {
     }
     if (help) {
       throw new InformationRequest(
-        `${driver} options:\n${describeProperties(deviceModels[driver])}`,
+        `${driver} options:\n${describeProperties(deviceModels[driver].properties)}`,
       );
     }
     const { id } = values;
@@ -112,10 +113,20 @@ function asText(value: Tree | undefined, name: string, { where }: Source): strin
   throw new OptionError(`${where}Invalid parameter type for '${name}', expected: string`);
 }
 
+/** Headings of `-device help`, in QEMU's order. */
+const categories = ["Storage devices", "Network devices", "Input devices", "Misc devices"];
+
 function listModels(): string {
-  return deviceCategories.map(({ title, names, bus }) =>
-    `${title}:\n${names.map((name) => `name "${name}", bus ${bus}`).join("\n")}`
-  ).join("\n\n");
+  const models = Object.entries(deviceModels).toSorted(([a], [b]) => a < b ? -1 : 1);
+  return categories.flatMap((title) => {
+    const listed = models.filter(([, { category }]) => category === title);
+    const buses = new Set(listed.map(([, { bus }]) => bus));
+    return [...buses].toSorted().map((bus) => {
+      const lines = listed.filter((model) => model[1].bus === bus)
+        .map(([name]) => `name "${name}", bus ${bus}`);
+      return `${title}:\n${lines.join("\n")}`;
+    });
+  }).join("\n\n");
 }
 
 /** Reads a device's properties by its model's table. */
@@ -125,37 +136,15 @@ function readDevice(
   source: Source,
   globals: readonly GlobalProperty[],
 ): DeviceConfig {
-  const read = <Table extends PropertyTable>(table: Table): PropertiesOf<Table> =>
-    readProperties(applyGlobals(driver, table, source, globals), source, values);
-  switch (driver) {
-    case "virtio-blk-device":
-      return { driver, properties: read(deviceModels[driver]) };
-    case "virtio-net-device":
-      return { driver, properties: read(deviceModels[driver]) };
-    case "virtio-rng-device":
-      return { driver, properties: read(deviceModels[driver]) };
-    case "virtio-serial-device":
-      return { driver, properties: read(deviceModels[driver]) };
-    case "virtio-balloon-device":
-      return { driver, properties: read(deviceModels[driver]) };
-    case "virtconsole":
-      return { driver, properties: read(deviceModels[driver]) };
-    case "virtserialport":
-      return { driver, properties: read(deviceModels[driver]) };
-  }
-}
-
-/** The classes a device belongs to: -global may name any of them. */
-function classesOf(driver: DeviceDriver): readonly string[] {
-  if (driver === "virtconsole") return [driver, "virtserialport", "virtio-serial-port", "device"];
-  if (driver === "virtserialport") return [driver, "virtio-serial-port", "device"];
-  return [driver, "virtio-device", "device"];
+  const table = applyGlobals(driver, deviceModels[driver].properties, source, globals);
+  // The table that was read is the one of the driver.
+  return { driver, properties: readProperties(table, source, values) } as DeviceConfig;
 }
 
 /** Whether -global's `driver` is a class of some device. */
 export function isDeviceClass(driver: string): boolean {
   return isDeviceDriver(driver) ||
-    ["virtio-device", "virtio-serial-port", "device"].includes(driver);
+    driver === "device" || deviceClasses.some((name) => name === driver);
 }
 
 /** `table` with the defaults that -global sets for `owner` and the classes it belongs to. */
