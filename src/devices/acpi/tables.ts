@@ -42,7 +42,17 @@ import {
   store,
   string,
 } from "./aml.ts";
-import { encodeLoader, type LoaderCommand, runLoader } from "./table_loader.ts";
+import {
+  type AcpiFiles,
+  ascii,
+  HEADER_SIZE,
+  OEM_ID,
+  table,
+  TableFile,
+  u32,
+  u64,
+} from "./system_table.ts";
+import { encodeLoader } from "./table_loader.ts";
 
 /** What the tables say of the machine. */
 export interface AcpiConfiguration {
@@ -58,24 +68,6 @@ export interface AcpiConfiguration {
   /** The virtio-mmio transports that have a device. `index` counts from the lowest address. */
   virtioMmio: readonly { index: number; address: number; length: number; gsi: number }[];
 }
-
-/** The fw_cfg files that firmware makes the tables from. */
-export interface AcpiFiles {
-  /** `etc/acpi/tables` */
-  tables: Uint8Array<ArrayBuffer>;
-  /** `etc/table-loader` */
-  loader: Uint8Array<ArrayBuffer>;
-  /** `etc/acpi/rsdp` */
-  rsdp: Uint8Array<ArrayBuffer>;
-  /** What `loader` says. */
-  commands: readonly LoaderCommand[];
-}
-
-const OEM_ID = "BOCHS ";
-const OEM_TABLE_ID = "BXPC    ";
-const CREATOR_ID = "BXPC";
-const HEADER_SIZE = 36;
-const HEADER_CHECKSUM = 9;
 
 const DSDT_REVISION = 2;
 const FADT_REVISION = 5;
@@ -105,47 +97,17 @@ const RSDP_CHECKSUM = 8;
 const RSDP_XSDT = 24;
 const RSDP_EXTENDED_CHECKSUM = 32;
 
-/** Alignment of the tables file and of the RSDP. */
-export const ACPI_TABLES_ALIGNMENT = 64;
-export const ACPI_RSDP_ALIGNMENT = 16;
-
 /** Bytes that answer FW_CFG at its ports, DMA included. */
 const FW_CFG_PORTS = 12;
 
 /** Builds the tables, unlinked. */
 export function buildAcpiFiles(configuration: AcpiConfiguration): AcpiFiles {
-  const commands: LoaderCommand[] = [
-    { kind: "allocate", file: ACPI_RSDP_FILE, alignment: ACPI_RSDP_ALIGNMENT, zone: "fseg" },
-    { kind: "allocate", file: ACPI_TABLES_FILE, alignment: ACPI_TABLES_ALIGNMENT, zone: "high" },
-  ];
-  const tables: number[] = [];
-  const pointer = (offset: number, size: 4 | 8) => {
-    commands.push({
-      kind: "add pointer",
-      file: ACPI_TABLES_FILE,
-      source: ACPI_TABLES_FILE,
-      offset,
-      size,
-    });
-  };
-  const append = (bytes: readonly number[] | Uint8Array, pointers: [number, 4 | 8][] = []) => {
-    const start = tables.length;
-    tables.push(...bytes);
-    for (const [offset, size] of pointers) pointer(start + offset, size);
-    commands.push({
-      kind: "add checksum",
-      file: ACPI_TABLES_FILE,
-      offset: start + HEADER_CHECKSUM,
-      start,
-      length: bytes.length,
-    });
-    return start;
-  };
-
-  const dsdt = append(table("DSDT", DSDT_REVISION, dsdtBody(configuration)));
-  const fadt = append(fadtTable(dsdt), [[FADT_DSDT, 4], [FADT_X_DSDT, 8]]);
-  const madt = append(table("APIC", MADT_REVISION, madtBody(configuration)));
-  const xsdt = append(
+  const file = new TableFile();
+  const { commands } = file;
+  const dsdt = file.append(table("DSDT", DSDT_REVISION, dsdtBody(configuration)));
+  const fadt = file.append(fadtTable(dsdt), [[FADT_DSDT, 4], [FADT_X_DSDT, 8]]);
+  const madt = file.append(table("APIC", MADT_REVISION, madtBody(configuration)));
+  const xsdt = file.append(
     table("XSDT", XSDT_REVISION, [...u64(fadt), ...u64(madt)]),
     [[HEADER_SIZE, 8], [HEADER_SIZE + 8, 8]],
   );
@@ -164,32 +126,11 @@ export function buildAcpiFiles(configuration: AcpiConfiguration): AcpiFiles {
   rsdpChecksum(RSDP_EXTENDED_CHECKSUM, RSDP_LENGTH);
 
   return {
-    tables: Uint8Array.from(tables),
+    tables: file.bytes(),
     loader: encodeLoader(commands),
     rsdp: rsdpTable(xsdt),
     commands,
   };
-}
-
-/**
- * The tables as they lie in guest memory when no firmware runs: linked for the guest physical
- * addresses at which the caller puts them (of the alignments above; the RSDP below 1 MiB, from 0xe0000
- * on, if the guest is to find it by searching).
- */
-export function linkAcpiFiles(
-  files: AcpiFiles,
-  addresses: { tables: number; rsdp: number },
-): { tables: Uint8Array<ArrayBuffer>; rsdp: Uint8Array<ArrayBuffer> } {
-  const tables = files.tables.slice();
-  const rsdp = files.rsdp.slice();
-  runLoader(
-    files.commands,
-    new Map([
-      [ACPI_TABLES_FILE, { bytes: tables, address: addresses.tables }],
-      [ACPI_RSDP_FILE, { bytes: rsdp, address: addresses.rsdp }],
-    ]),
-  );
-  return { tables, rsdp };
 }
 
 function dsdtBody(configuration: AcpiConfiguration): Aml {
@@ -331,33 +272,4 @@ function rsdpTable(xsdt: number): Uint8Array<ArrayBuffer> {
     0,
     0,
   ]);
-}
-
-/** A table with the common header; the checksum is made when it is linked. */
-function table(signature: string, revision: number, body: readonly number[]): number[] {
-  return [
-    ...ascii(signature),
-    ...u32(HEADER_SIZE + body.length),
-    revision,
-    0,
-    ...ascii(OEM_ID),
-    ...ascii(OEM_TABLE_ID),
-    ...u32(1),
-    ...ascii(CREATOR_ID),
-    ...u32(1),
-    ...body,
-  ];
-}
-
-function ascii(text: string): number[] {
-  return [...text].map((character) => character.charCodeAt(0));
-}
-
-function u32(value: number): number[] {
-  return [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
-}
-
-/** Little-endian; addresses fit a number. */
-function u64(value: number): number[] {
-  return [...u32(value >>> 0), ...u32(Math.floor(value / 2 ** 32))];
 }

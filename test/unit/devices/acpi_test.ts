@@ -1,9 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  type AcpiConfiguration,
-  buildAcpiFiles,
-  linkAcpiFiles,
-} from "../../../src/devices/acpi/tables.ts";
+import { linkAcpiFiles } from "../../../src/devices/acpi/system_table.ts";
+import { type AcpiConfiguration, buildAcpiFiles } from "../../../src/devices/acpi/tables.ts";
 import { fixture } from "../../golden/fixtures.ts";
 import { reference, secondIoapic, serial, virtioMmio } from "./reference.ts";
 
