@@ -20,10 +20,11 @@ echo "$commit" > build/bundle/build-id
 # The one permission: everything molt does to the host goes through its C library. See docs/binary.md.
 # The bundle has all that it needs: with the project's configuration Deno would embed its packages once more,
 # 8 MB that every start reads and the process keeps.
+# No code cache: Deno keeps it in the temporary folder under the program's name, where anybody may put one.
 # V8's heap: young objects get 1 MB instead of up to 16, and the program says when it suits to collect
 # (src/process/garbage.ts).
 compile() {
-  "$1" compile --quiet --no-check --allow-ffi --no-config --no-npm \
+  "$1" compile --quiet --no-check --allow-ffi --no-config --no-npm --no-code-cache \
     --v8-flags=--max-semi-space-size=1,--expose-gc --include build/bundle --output "$output" build/bundle/main.js
 }
 
