@@ -92,7 +92,8 @@ export function addExpressRootPort(
   addExpress(space, offset, ROOT_PORT_WITH_SLOT);
   const at = (register: number) => offset + register;
   space.set(at(Express.linkCapabilities), 4, (0x0030_0604 | port.port << 24) >>> 0);
-  space.set(at(Express.linkStatus), 2, port.occupied ? LINK_UP : 0x0204);
+  // Also of an empty slot: QEMU looks what is there when the register is read.
+  space.set(at(Express.linkStatus), 2, LINK_UP);
   space.set(at(Express.slotCapabilities), 4, slotCapabilities(port));
   space.register(at(Express.slotControl), 2, port.occupied ? 0x03c0 : 0x07c0, {
     writable: 0x0ff9,

@@ -112,19 +112,22 @@ export function deviceHeader(space: ConfigSpace, identity: Identity): void {
   space.storage(Header.subsystem, 2, identity.subsystem.device);
 }
 
-/** Declares the header of a bridge, with windows for I/O and for prefetchable memory of 64 bits. */
+/**
+ * Declares the header of a bridge, with windows for I/O and for prefetchable memory of 64 bits. They are
+ * closed: their bases are above their limits.
+ */
 export function bridgeHeader(space: ConfigSpace, identity: Identity): void {
   commonHeader(space, identity, 1);
   for (let at = Bridge.primaryBus; at <= Bridge.secondaryLatency; at++) {
     space.storage(at, 1, 0, { writable: 0xff });
   }
   // The low four bits say which kinds of address the window takes; a load compares them.
-  space.register(Bridge.ioBase, 1, 0, { writable: 0xf0 });
+  space.register(Bridge.ioBase, 1, 0xf0, { writable: 0xf0 });
   space.register(Bridge.ioLimit, 1, 0, { writable: 0xf0 });
   space.storage(Bridge.secondaryStatus, 2, 0, { writeOneToClear: STATUS_ERRORS });
-  space.storage(Bridge.memoryBase, 2, 0, { writable: 0xfff0 });
+  space.storage(Bridge.memoryBase, 2, 0xfff0, { writable: 0xfff0 });
   space.storage(Bridge.memoryLimit, 2, 0, { writable: 0xfff0 });
-  space.register(Bridge.prefetchableBase, 2, WINDOW_64_BIT, { writable: 0xfff0 });
+  space.register(Bridge.prefetchableBase, 2, 0xfff0 | WINDOW_64_BIT, { writable: 0xfff0 });
   space.register(Bridge.prefetchableLimit, 2, WINDOW_64_BIT, { writable: 0xfff0 });
   space.storage(Bridge.prefetchableBaseHigh, 4, 0, { writable: 0xffffffff });
   space.storage(Bridge.prefetchableLimitHigh, 4, 0, { writable: 0xffffffff });
