@@ -96,8 +96,17 @@ async function standBy(
   milliseconds: number,
 ): Promise<boolean> {
   const until = performance.now() + milliseconds;
-  if (await awaitSuccessor(back, () => performance.now() >= until) !== "answered") {
-    return !standby.ownership.keep();
+  const call = await awaitSuccessor(back, () => performance.now() >= until);
+  if (call !== "answered") {
+    standby.ownership.keep();
+    // One that is silent may be a program that knows nothing of this and runs the guest.
+    if (call === "ended") {
+      report(
+        "the successor ended without taking the guest over, whose state is in the file that " +
+          "the update has written",
+      );
+    }
+    return false;
   }
   try {
     using file = new IncomingFile(standby.duplicate());

@@ -121,6 +121,9 @@ Deno.test("a script that starts nothing: the file is what is left, and nobody ru
   await update.execute("sleep 0.5", "exit 3");
   assertEquals((await machine.vm.exited).code, 3);
   await nobodyLeft(update);
+  const left =
+    /^molt: the successor ended without taking the guest over, whose state is in the file/m;
+  await until("that has been said", () => left.test(machine.vm.errorText));
   const beats = machine.log.verify();
   assertEquals(update.magic, QEVM);
   await new Promise((resolve) => setTimeout(resolve, 200));
