@@ -61,7 +61,7 @@ const MULTIFUNCTION = 0x80;
 /** Bit of a bridge's control register: resets the secondary bus. */
 export const BRIDGE_BUS_RESET = 0x0040;
 /** Bits of a bridge's control register that the guest sets. */
-const BRIDGE_CONTROL = 0x0bff;
+const BRIDGE_CONTROL = 0x005f;
 /** Discard timer status, cleared by writing 1. */
 const BRIDGE_DISCARD_STATUS = 0x0400;
 
@@ -87,8 +87,7 @@ function commonHeader(space: ConfigSpace, identity: Identity, layout: 0 | 1): vo
   identifying(Header.device, 2, identity.device);
   const { io, memory, busMaster, serr, interruptDisable } = Command;
   space.storage(Header.command, 2, 0, {
-    writable: io | memory | busMaster | serr | interruptDisable |
-      (layout === 1 ? Command.parity : 0),
+    writable: io | memory | busMaster | serr | interruptDisable,
   });
   space.register(Header.status, 2, 0, {
     writeOneToClear: STATUS_ERRORS,
@@ -118,7 +117,7 @@ export function deviceHeader(space: ConfigSpace, identity: Identity): void {
  */
 export function bridgeHeader(space: ConfigSpace, identity: Identity): void {
   commonHeader(space, identity, 1);
-  for (let at = Bridge.primaryBus; at <= Bridge.secondaryLatency; at++) {
+  for (let at = Bridge.primaryBus; at <= Bridge.subordinateBus; at++) {
     space.storage(at, 1, 0, { writable: 0xff });
   }
   // The low four bits say which kinds of address the window takes; a load compares them.

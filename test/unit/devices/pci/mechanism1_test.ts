@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { ConfigMechanism1 } from "../../../../src/devices/pci/mechanism1.ts";
+import { rootPortSpace } from "../../../../src/devices/pci/root_port.ts";
 import { virtioPciKinds, virtioPciSpace } from "../../../../src/devices/virtio/pci_space.ts";
 
 function host() {
@@ -57,4 +58,13 @@ Deno.test("narrow writes do not reach the address, narrow reads give its low byt
   addressRegion.write(0, 1, 0xff);
   addressRegion.write(2, 2, 0xffff);
   assertEquals(addressRegion.read(0, 4), 0x8000_1800);
+});
+
+Deno.test("a root port's header keeps of ones what QEMU's keeps", () => {
+  const port = rootPortSpace({ slot: 1, port: 0, hotplug: true, occupied: false });
+  const kept = [0x04, 0x0c, 0x10, 0x18, 0x1c, 0x3c].map((register) => {
+    port.write(register, 4, 0xffffffff);
+    return port.read(register, 4);
+  });
+  assertEquals(kept, [0x100507, 0x100ff, 0xfffff000, 0xffffff, 0xf0f0, 0x5f01ff]);
 });
