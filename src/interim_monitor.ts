@@ -15,6 +15,7 @@ import { IncomingFile } from "./channel/file.ts";
 import { StreamChannel } from "./channel/stream.ts";
 import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import {
+  awaitEndOf,
   awaitSuccessor,
   endSuccessor,
   type InterimMonitorSockets,
@@ -148,6 +149,7 @@ async function serveSuccessor(
     if (call === "answered") continue;
     if (!ownership.keep()) return undefined;
     if (call === "ended") {
+      await awaitEndOf(successor);
       return { text: "the successor ended without taking the guest over", cancelled: false };
     }
     const { cancelled, limit } = wait;

@@ -2,6 +2,7 @@
  * The life of a program that is asked whether it would take a guest over (migration/cpr/preflight/protocol.ts):
  * it builds the machine, loads a copy of the guest's state, answers and ends.
  */
+import { tapNames } from "./backends/network/tap.ts";
 import { StreamChannel } from "./channel/stream.ts";
 import type { MemoryBackendOptions } from "./configuration/memory_backend.ts";
 import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
@@ -27,7 +28,9 @@ export async function runPreflight(
   try {
     await tryToTake(config, loop, sockets);
   } catch (error) {
-    return await sendAnswer(sockets.answers, { program, refusal: messageOf(error) });
+    const reason = messageOf(error);
+    const answer = error instanceof UntouchedError ? { unknown: reason } : { refusal: reason };
+    return await sendAnswer(sockets.answers, { program, ...answer });
   }
   await sendAnswer(sockets.answers, { program });
 }
@@ -39,12 +42,36 @@ async function tryToTake(
 ): Promise<void> {
   using handover = await receiveHandover(cpr, HANDOVER_MS);
   requirePlaces(config);
+  requireHandedOver(config, (name) => handover.descriptors.has(name));
   using vm = await VirtualMachine.standIn(withCopiedMemory(config), loop, handover);
   handover[Symbol.dispose]();
   const { tryArrival } = await import("./migration/warm_up.ts");
   using channel = new StreamChannel(main, true);
   using discarded = new EventHub(loop);
   if (vm.guest !== undefined) await tryArrival(vm.guest.source, discarded, channel);
+}
+
+/** What would have to be opened anew has effects on its own; nobody knows before whether that works. */
+class UntouchedError extends Error {
+  override readonly name = "UntouchedError";
+}
+
+/** Throws if the machine would make memory of its own, or open an interface. */
+function requireHandedOver(config: VirtualMachineConfig, has: (name: string) => boolean): void {
+  const memoryBackend = config.machine.type === "none" ? undefined : config.machine.memoryBackend;
+  if (memoryBackend !== undefined && !has(memoryBackend)) {
+    throw new Error(
+      `The RAM block '${memoryBackend}' was not handed over, and no pages of it come: the guest's memory ` +
+        "would be lost",
+    );
+  }
+  for (const netdev of config.netdevs) {
+    if (netdev.type !== "tap" || netdev.source.kind !== "interface") continue;
+    if (tapNames(netdev.id).some(has)) continue;
+    throw new UntouchedError(
+      `-netdev tap,id=${netdev.id} is not one of the guest's: its interface would be opened, and its script run`,
+    );
+  }
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 import { StreamChannel } from "../channel/stream.ts";
 import type { MachineEvent } from "../machine/machine.ts";
+import { RingStateError } from "../devices/virtio/transport.ts";
 import { endSending, socketPair } from "../native/socket.ts";
 import type { CapabilitySet } from "./capabilities.ts";
 import { Ownership } from "./cpr/ownership.ts";
@@ -17,6 +18,7 @@ import { InPlaceSender } from "./ram/in_place.ts";
 import { MOLT_PING } from "./return_path.ts";
 import { type MigratableMachine, streamConfiguration } from "./source.ts";
 import type { MigrationStatus } from "./status.ts";
+import type { SavedDevice } from "../vmstate/saved_device.ts";
 import { StreamWriter } from "./stream/stream_writer.ts";
 
 /** How often a source saves. Each time costs the running guest some tenths of a millisecond. */
@@ -94,7 +96,31 @@ export async function tryArrival(
   channel: StreamChannel,
 ): Promise<void> {
   using timeline = new Timeline(undefined, "interim");
-  await arrive(target, events, { channel, timeline, ownership: undefined, starts: false });
+  const sections = target.sections.map(whileGuestRuns);
+  await arrive({ ...target, sections }, events, {
+    channel,
+    timeline,
+    ownership: undefined,
+    starts: false,
+  });
+}
+
+/** The guest goes on with its rings: positions that were copied before need not fit them any more. */
+function whileGuestRuns(section: SavedDevice): SavedDevice {
+  const { idstr, instanceId, description, writtenBy } = section;
+  return {
+    ...{ idstr, instanceId, description },
+    ...(writtenBy === undefined ? {} : { writtenBy }),
+    ...(section.present === undefined ? {} : { present: () => section.present?.() ?? true }),
+    save: () => section.save(),
+    load: (state) => {
+      try {
+        section.load(state);
+      } catch (error) {
+        if (!(error instanceof RingStateError)) throw error;
+      }
+    },
+  };
 }
 
 interface DryArrival {

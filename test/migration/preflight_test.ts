@@ -87,7 +87,7 @@ Deno.test("a successor that would not says why, and the guest can be updated by 
   const more = (...words: string[]) => [...command, ...words];
   const file = (name: string) => machine.directory.file(name);
   const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ["no such program", [file("nothing")], /there is no program '.*nothing'/],
+    ["no such program", [file("nothing")], /there is no program '.*nothing' that can be executed/],
     [
       "an unknown option",
       more("-bogus"),

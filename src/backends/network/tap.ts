@@ -192,6 +192,11 @@ export class TapBackend implements NetworkBackend {
   }
 }
 
+/** All names that descriptors of a tap may have in a live update. */
+export function tapNames(id: string): string[] {
+  return [tapName(id, false), tapName(id, true)];
+}
+
 /**
  * What a live update calls the descriptors. Whether the interface has UDP segmentation is in the name,
  * since only trying shows it, and it may be in use.

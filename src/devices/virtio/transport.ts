@@ -46,6 +46,9 @@ type TransportState<Own, Queue = VirtioQueueState> = Omit<
   "queueSel" | "extra"
 >;
 
+/** A queue's saved position does not fit its rings in the guest's memory. */
+export class RingStateError extends DeviceStateError {}
+
 /** The transport of one device, without registers. It takes over the device. */
 export class VirtioTransport<Own> implements VirtioHost, Disposable {
   readonly memory: GuestMemory;
@@ -340,7 +343,7 @@ export class VirtioTransport<Own> implements VirtioHost, Disposable {
         queue.verify(this.#features);
       } catch (cause) {
         if (!(cause instanceof VirtqueueError)) throw cause;
-        throw new DeviceStateError(`VQ ${queue.index}: ${cause.message}`, { cause });
+        throw new RingStateError(`VQ ${queue.index}: ${cause.message}`, { cause });
       }
     }
   }

@@ -92,6 +92,11 @@ export async function awaitSuccessor(
 export async function endSuccessor(pid: number): Promise<void> {
   if (parentId() !== pid) return;
   kill(pid, SIGKILL);
+  await awaitEndOf(pid);
+}
+
+/** Waits a moment until a successor has ended: only then it has printed everything. `pid` is as above. */
+export async function awaitEndOf(pid: number): Promise<void> {
   const until = performance.now() + ENDING_TIME;
   while (parentId() === pid && performance.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, ENDING_INTERVAL));

@@ -54,7 +54,9 @@ export async function checkSuccessor(preflight: Preflight): Promise<PreflightRes
     checkStart();
     const { kind, file } = await lookAtSuccessor(command);
     const name = `'${command[0] ?? ""}'`;
-    if (file === undefined) return { result: "no", reason: `there is no program ${name}` };
+    if (file === undefined) {
+      return { result: "no", reason: `there is no program ${name} that can be executed` };
+    }
     if (kind !== "takes from interim") {
       return { result: "unknown", reason: `${name} is not known to be a molt that can be asked` };
     }
@@ -66,7 +68,8 @@ export async function checkSuccessor(preflight: Preflight): Promise<PreflightRes
       const asked = ask(checked, preflight, abort.signal);
       // It fails once the limit is over and the program was ended.
       asked.catch(() => {});
-      const { program, refusal } = await within(milliseconds, asked, expired);
+      const { program, refusal, unknown } = await within(milliseconds, asked, expired);
+      if (unknown !== undefined) return { result: "unknown", reason: unknown };
       return refusal === undefined
         ? { result: "yes", program }
         : { result: "no", program, reason: refusal };

@@ -29,5 +29,7 @@ export const answer = z.object({
   program: z.string(),
   /** Why it would not take the guest; absent: it would. */
   refusal: z.string().optional(),
+  /** Why that cannot be said without touching what is the guest's. */
+  unknown: z.string().optional(),
 });
 export type Answer = z.infer<typeof answer>;
