@@ -13,7 +13,7 @@ interface Place {
   readonly kind: "file" | "socket";
 }
 
-/** Throws a SystemError that names the first place where nothing can be made. */
+/** Throws an error that names the first place where nothing can be made. */
 export function requirePlaces(config: VirtualMachineConfig): void {
   for (const place of placesOf(config)) requirePlace(place);
 }
@@ -36,7 +36,13 @@ function placesOf({ chardevs, process, log }: VirtualMachineConfig): Place[] {
   ];
 }
 
+/** Bytes of the longest path that a socket can have (unix(7)). */
+const SOCKET_PATH_LIMIT = 107;
+
 function requirePlace({ what, path, kind }: Place): void {
+  if (kind === "socket" && new TextEncoder().encode(path).length > SOCKET_PATH_LIMIT) {
+    throw new Error(`${what}: the socket's path '${path}' is too long`);
+  }
   const slash = path.lastIndexOf("/");
   const folder = slash < 0 ? "." : path.slice(0, slash + 1);
   try {
