@@ -102,7 +102,7 @@ const classes: Readonly<Record<string, readonly BrokenSuccessor[]>> = {
       /No such file or directory/,
     ),
     refused("not executable", written("plain", "#!/bin/sh\n", 0o644), /Permission denied/),
-    anyProgram("a folder", ({ file }) => [file("")], /Permission denied/),
+    refused("a folder", ({ file }) => [file("")], /Permission denied/),
     anyProgram(
       "its interpreter is missing",
       written("orphan", "#!/nothing\n", 0o755),
@@ -120,12 +120,12 @@ const classes: Readonly<Record<string, readonly BrokenSuccessor[]>> = {
     refused("value that is none", changed("-m", () => "much"), /much/),
   ],
   "other machine": [
-    refused("more vCPUs", changed("-smp", () => "3"), /cpu/),
-    refused("fewer vCPUs", changed("-smp", () => "1"), /cpu/),
+    refused("more vCPUs", changed("-smp", () => "3"), /no section 'apic' 2/),
+    refused("fewer vCPUs", changed("-smp", () => "1"), /'apic' 1/),
     refused(
       "with ACPI",
       changed("-machine", (word) => word.replace("acpi=off", "acpi=on")),
-      /rom@etc|ged|section/,
+      /'pc.bios' has 65536 bytes/,
     ),
     refused("a board that there is not", changed("-machine", () => "isapc"), /isapc/),
   ],
@@ -138,7 +138,7 @@ const classes: Readonly<Record<string, readonly BrokenSuccessor[]>> = {
     refused(
       "by another name",
       ({ command }) => command.map((word) => word.replaceAll("ram0", "ram1")),
-      /ram0/,
+      /lacks 'ram1'/,
     ),
   ],
   "device list": [
@@ -155,7 +155,7 @@ const classes: Readonly<Record<string, readonly BrokenSuccessor[]>> = {
     refused(
       "a name that is too long",
       more("-qmp", `unix:/tmp/${"x".repeat(120)},server=on,wait=off`),
-      /too long/,
+      /UNIX socket path/,
     ),
   ],
   "files": [
