@@ -15,6 +15,7 @@ import { ExitStatus, messageOf, runScript, ScriptError } from "./lib/script.ts";
 import { requireUser } from "./lib/users.ts";
 import {
   awaitArrival,
+  checkFolder,
   checkUnused,
   connectToSuccessor,
   planSuccessor,
@@ -71,6 +72,7 @@ leaves it where it was.`,
   });
 
   await checkUnused(plan.address);
+  await checkFolder(plan.directory);
   // What it listens on is its source's affair: nobody connects to what is only asked.
   if (!await checkFirst(script, options, machine, receiving(plan.command))) return;
   // With the return path the source learns whether the guest has arrived.

@@ -135,7 +135,7 @@ export async function checkUnused(address: string): Promise<void> {
 }
 
 /** Refuses to start a program in a folder that is gone. */
-async function checkFolder(directory: string): Promise<void> {
+export async function checkFolder(directory: string): Promise<void> {
   try {
     if ((await Deno.stat(directory)).isDirectory) return;
   } catch (error) {
