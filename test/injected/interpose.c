@@ -126,7 +126,7 @@ static const char *const harmless[] = {
 	"pthread_condattr_init", "pthread_condattr_setclock", "pthread_detach", "pthread_join", "pthread_kill",
 	"pthread_mutex_destroy", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_trylock",
 	"pthread_mutex_unlock", "pthread_self", "pthread_setname_np", "pthread_sigmask", "ptsname_r",
-	"raise", "readdir", "sched_yield", "sigaction", "sigaddset", "sigdelset", "sigemptyset",
+	"raise", "readdir", "sched_yield", "sched_getcpu", "sigaction", "sigaddset", "sigdelset", "sigemptyset",
 	"sigfillset", "siglongjmp", "signal", "__sigsetjmp", "snprintf", "strchr", "strcmp", "strcpy",
 	"strlen", "strncmp", "strncpy", "strnlen", "strrchr", "strstr", "strtol", "strtoul", "sysconf", "tcgetpgrp", "unsetenv", "vsnprintf",
 };
