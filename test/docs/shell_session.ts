@@ -75,7 +75,7 @@ export class ShellSession implements AsyncDisposable {
     const variable = `job_${this.#count}`;
     const line = `. '${script}' >'${output}' 2>'${output}.errors' </dev/null & ${variable}=$!`;
     await this.#execute(line, output, 0);
-    await until(`output of: ${text}`, () => Deno.statSync(output).size > 0);
+    await until(`output of: ${text}`, () => sizeOf(output) > 0);
     return { variable, output };
   }
 
@@ -110,5 +110,15 @@ export class ShellSession implements AsyncDisposable {
       ? (await this.#process.status).code
       : Number(value.replace("ended ", ""));
     return { status, output: printed };
+  }
+}
+
+/** The size of a file; 0 while nobody has made it. */
+function sizeOf(path: string): number {
+  try {
+    return Deno.statSync(path).size;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return 0;
   }
 }
