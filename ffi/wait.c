@@ -182,8 +182,11 @@ MOLT_EXPORT int32_t molt_wait(uint64_t handle, int64_t timeout_us, struct molt_w
 	while (!seen && molt_poll_again(&wait));
 	if (!seen || wait.now - doorbell->looked > LOOK_NS) {
 		found = sleep_in_epoll(doorbell, seen ? 0 : timeout_us, ready, MOLT_WAIT_EVENTS);
-		if (found < 0 && errno != EINTR)
-			return -errno;
+		if (found < 0 && errno != EINTR) {
+			found = -errno;
+			atomic_store(&doorbell->attended, 0);
+			return found;
+		}
 		doorbell->looked = wait.now;
 	}
 	molt_place_note(&doorbell->isolate);

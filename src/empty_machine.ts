@@ -9,7 +9,7 @@ import { openAccelerator } from "./guest/accelerator.ts";
 import { inspectNothing } from "./monitored/board.ts";
 import { updateControl } from "./monitored/context.ts";
 import { AddressSpace } from "./machine/address_space.ts";
-import type { ShutdownReason } from "./machine/machine.ts";
+import type { ShutdownReason } from "./machine/machine_events.ts";
 import { NoBoard } from "./machine/none.ts";
 import { NoMigration } from "./migration/none.ts";
 import type { MonitorContext } from "./monitor/context.ts";

@@ -19,7 +19,7 @@ import type { VirtualMachineConfig } from "./configuration/virtual_machine.ts";
 import { announceParameters } from "./guest/announcements.ts";
 import { Guest } from "./guest/guest.ts";
 import { HandoverDestination, type MachineParts } from "./handover_destination.ts";
-import type { ShutdownReason } from "./machine/machine.ts";
+import type { ShutdownReason } from "./machine/machine_events.ts";
 import type { Board } from "./machine/board.ts";
 import { LiveUpdate } from "./live_update.ts";
 import type { InheritedDescriptors } from "./migration/cpr/descriptors.ts";

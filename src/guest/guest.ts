@@ -22,7 +22,7 @@ import {
 } from "./configuration.ts";
 import { deviceName } from "../machine/device_names.ts";
 import type { DeviceEvent } from "../machine/device_events.ts";
-import type { MachineEvent } from "../machine/machine.ts";
+import type { MachineEvent } from "../machine/machine_events.ts";
 import { BootFiles } from "../machine/boot_files.ts";
 import { Board } from "../machine/board.ts";
 import { microvmRam } from "../machine/boards/microvm_ram.ts";

@@ -22,36 +22,9 @@ import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Resettable, RunStateListener } from "../devices/device.ts";
 import { type Buses, describeExit, serveExit, type UnusualExit } from "./exits.ts";
 import type { MachineClock } from "./clock.ts";
+import type { MachineEvent, ShutdownReason } from "./machine_events.ts";
 import { RequestsUnderWay, type SettleOptions } from "./requests_under_way.ts";
 import { allowsTransition, isRunState, type RunState } from "./run_state.ts";
-
-/** All of QEMU's names, in its order (qapi/run-state.json: ShutdownCause). */
-export const shutdownReasons = [
-  "none",
-  "host-error",
-  "host-qmp-quit",
-  "host-qmp-system-reset",
-  "host-signal",
-  "host-ui",
-  "guest-shutdown",
-  "guest-reset",
-  "guest-panic",
-  "subsystem-reset",
-  "snapshot-load",
-] as const;
-
-/** Why a machine shuts down or resets. */
-export type ShutdownReason = typeof shutdownReasons[number];
-
-/** What happens to the machine, in the words of QMP's events. */
-export type MachineEvent =
-  | { readonly name: "STOP" }
-  | { readonly name: "RESUME" }
-  | {
-    readonly name: "SHUTDOWN" | "RESET";
-    readonly data: { readonly guest: boolean; readonly reason: ShutdownReason };
-  }
-  | { readonly name: "POWERDOWN" };
 
 /** The parts that a board hands to its machine. */
 export interface MachineParts {

@@ -2,7 +2,8 @@
 import type { EventLoop } from "../native/event_loop.ts";
 import { Bus } from "./bus.ts";
 import { MachineClock } from "./clock.ts";
-import { type EndPolicy, Machine, type MachineEvent } from "./machine.ts";
+import { type EndPolicy, Machine } from "./machine.ts";
+import type { MachineEvent } from "./machine_events.ts";
 
 /** The empty board. */
 export class NoBoard implements Disposable {

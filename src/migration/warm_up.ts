@@ -4,7 +4,7 @@
  * ten times as long as the thirtieth.
  */
 import { StreamChannel } from "../channel/stream.ts";
-import type { MachineEvent } from "../machine/machine.ts";
+import type { MachineEvent } from "../machine/machine_events.ts";
 import { RingStateError } from "../devices/virtio/transport.ts";
 import { endSending, socketPair } from "../native/socket.ts";
 import type { CapabilitySet } from "./capabilities.ts";

@@ -1,6 +1,6 @@
 /** The data of events as zod schemas, for query-qmp-schema. The types beside them are events.ts's. */
 import * as z from "zod";
-import { shutdownReasons } from "../machine/machine.ts";
+import { shutdownReasons } from "../machine/machine_events.ts";
 import type { EventData, EventName } from "./events.ts";
 import { anyValue, empty, integer, struct } from "../qapi/types.ts";
 

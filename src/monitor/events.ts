@@ -2,7 +2,7 @@
  * QMP events: from whoever emits one to every session that listens. Events that could
  * flood clients are limited to one a second, the latest one of a second being emitted at its end.
  */
-import type { ShutdownReason } from "../machine/machine.ts";
+import type { ShutdownReason } from "../machine/machine_events.ts";
 import type { PhaseRecord } from "../migration/phases.ts";
 import {
   contain,

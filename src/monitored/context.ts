@@ -4,7 +4,7 @@ import type { DescriptorStore } from "../backends/descriptor_store.ts";
 import type { VirtualMachineConfig } from "../configuration/virtual_machine.ts";
 import type { Guest } from "../guest/guest.ts";
 import { inspect, type Inspection, inspectNothing } from "./board.ts";
-import type { ShutdownReason } from "../machine/machine.ts";
+import type { ShutdownReason } from "../machine/machine_events.ts";
 import type { Timeline } from "../migration/cpr/timeline.ts";
 import type { PhaseRecord } from "../migration/phases.ts";
 import type { Migration } from "../migration/migration.ts";

@@ -4,6 +4,14 @@
  * them. All come from one description of the board. Layouts: ACPI specification 6.5, chapter 5.2; HPET
  * specification 1.0a, 3.2.4; PCI Firmware specification 3.3, 4.1.2; Windows ACPI Emulated Devices Table.
  */
+import {
+  ALL_PROCESSORS,
+  IOAPIC_ADDRESS,
+  LOCAL_APIC_ADDRESS,
+  MADT_PC_AT,
+  MADT_REVISION,
+  NMI_LINT,
+} from "./madt.ts";
 import { ACPI_RSDP_FILE, ACPI_TABLES_FILE } from "../fw_cfg.ts";
 import {
   type AcpiFiles,
@@ -99,13 +107,6 @@ const PM1_CONTROL = { offset: 4, length: 2 };
 const PM_TIMER = { offset: 8, length: 4 };
 const GPE0 = { offset: 0x20, length: 16 };
 
-const MADT_REVISION = 3;
-const MADT_PC_AT = 1;
-const LOCAL_APIC_ADDRESS = 0xfee00000;
-const IOAPIC_ADDRESS = 0xfec00000;
-const ALL_PROCESSORS = 0xff;
-/** LINT pin of the NMI. */
-const NMI_LINT = 1;
 /** IRQs of the ISA bus that are level-triggered and active high: the SCI, and those that PIRQs use. */
 const LEVEL_IRQS = [5, 9, 10, 11];
 const LEVEL_ACTIVE_HIGH = 0x0d;

@@ -4,6 +4,14 @@
  * link them. Layouts: ACPI specification 6.5, chapter 5.2.
  */
 import {
+  ALL_PROCESSORS,
+  IOAPIC_ADDRESS,
+  LOCAL_APIC_ADDRESS,
+  MADT_PC_AT,
+  MADT_REVISION,
+  NMI_LINT,
+} from "./madt.ts";
+import {
   GED_EVENT_ADDRESS,
   GED_EVENT_LENGTH,
   GED_IRQ,
@@ -81,14 +89,6 @@ const FADT_SLEEP_CONTROL = 244;
 const FADT_SLEEP_STATUS = 256;
 const FADT_FLAG_RESET_REGISTER = 1 << 10;
 const FADT_FLAG_HARDWARE_REDUCED = 1 << 20;
-
-const MADT_REVISION = 3;
-const MADT_PC_AT = 1;
-const LOCAL_APIC_ADDRESS = 0xfee00000;
-const IOAPIC_ADDRESS = 0xfec00000;
-const ALL_PROCESSORS = 0xff;
-/** LINT pin of the NMI. */
-const NMI_LINT = 1;
 
 const XSDT_REVISION = 1;
 const RSDP_LENGTH = 36;

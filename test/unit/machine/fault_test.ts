@@ -1,12 +1,8 @@
 /** A part of the machine that fails stops the guest in `internal-error`; only a reset lets it run again. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { MachineClock } from "../../../src/machine/clock.ts";
-import {
-  Machine,
-  type MachineEvent,
-  MachineFault,
-  RunStateError,
-} from "../../../src/machine/machine.ts";
+import { Machine, MachineFault, RunStateError } from "../../../src/machine/machine.ts";
+import type { MachineEvent } from "../../../src/machine/machine_events.ts";
 import { Bus } from "../../../src/machine/bus.ts";
 import { EventLoop } from "../../../src/native/event_loop.ts";
 import type { RunState } from "../../../src/machine/run_state.ts";
